@@ -1,0 +1,77 @@
+"""One record for everything an agent was seen to do (SIG-1)."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class EventKind(StrEnum):
+    """What happened. Rules name these words in `on:`."""
+
+    RUN_STARTED = "run.started"
+    RUN_ENDED = "run.ended"
+    AGENT_INVOKED = "agent.invoked"
+    MODEL_COMPLETED = "model.completed"
+    MODEL_FAILED = "model.failed"
+    TOOL_COMPLETED = "tool.completed"
+    TOOL_FAILED = "tool.failed"
+    STEP_STARTED = "step.started"
+    """A step began; its end comes as a span, or never."""
+    GUARD_DENIED = "guard.denied"
+    """The guard refused a call: `attributes['code']` is scope, policy, loop, budget or order."""
+    HEARTBEAT = "heartbeat"
+    QUALITY_SCORED = "quality.scored"
+    CHANGE_MADE = "change.made"
+    """A prompt, configuration, tool, model or deployment changed: `name` says which."""
+    OTHER = "other"
+
+
+Scalar = str | int | float | bool
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One canonical event. Text fields hold hostile text: never rendered as markup, never executed.
+
+    Times are nanoseconds UTC as the emitter gave them; `received_ns` is ours.
+    """
+
+    kind: EventKind
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str = ""
+    run_id: str = ""
+    """One task of one agent; the trace id where the emitter gives nothing better."""
+    session_id: str = ""
+    agent: str = ""
+    instance: str = ""
+    """One process of the agent."""
+    system: str = ""
+    """`service.name` of the emitter."""
+    environment: str = ""
+    name: str = ""
+    """The tool, model, evaluator or changed thing."""
+    task: str = ""
+    start_ns: int = 0
+    end_ns: int = 0
+    received_ns: int = 0
+    ok: bool = True
+    error_type: str = ""
+    arguments: str = ""
+    """A tool call's arguments as the emitter wrote them, usually JSON."""
+    result: str = ""
+    instructions: str = ""
+    input_text: str = ""
+    output_text: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_micro_usd: int = 0
+    score: float | None = None
+    passed: bool | None = None
+    trusted: bool = False
+    """Sent with a token that is bound to this agent (SIG-2). Only trusted signals may trigger an action by themselves."""
+    attributes: dict[str, Scalar] = {}
+
+    @property
+    def at_ns(self) -> int:
+        """When it was over: the time detectors work in."""
+        return self.end_ns or self.start_ns
