@@ -1,0 +1,188 @@
+"""Set up Andoncord on a fresh machine, then run it or test it.
+
+    python3 dev.py demo     the demo: a simulated fleet goes wrong and is caught, stopped, explained and brought back
+    python3 dev.py check    everything that must hold: format, lint, types, layers, all tests
+    python3 dev.py setup    only make the environment, in .venv
+    python3 dev.py nightly  what takes too long for every change
+    python3 dev.py lock     write requirements.lock anew (`--upgrade` takes newer versions)
+
+Needs Python 3.11 or newer, with pip and venv, and nothing else: this file uses the standard library alone, and parses on older
+versions of Python so that it can say which one is needed.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+LOCK = ROOT / "requirements.lock"
+STAMP = VENV / "andoncord-stamp"
+"""Holds the digest of everything the environment was made from."""
+
+NEEDED = (3, 11)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+EXPORT = ["--all-packages", "--all-groups", "--no-emit-workspace", "--no-header", "--format", "requirements.txt", "--quiet"]
+
+LOCK_HEADING = """\
+# Every dependency of both packages and of their tests, with the digests of the files that may be installed.
+# Written by `just lock`. It names no host: the files come from the index that pip or uv is set up to use.
+"""
+
+
+class Refusal(Exception):
+    """Something is missing that this script may not or cannot provide; the message says what to do."""
+
+
+def main(arguments):
+    """Do what the command line asks and return the exit code."""
+    commands = {"setup": setup, "demo": demo, "check": check, "nightly": nightly, "lock": lock}
+    if not arguments or arguments[0] not in commands:
+        print(__doc__)
+        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
+    try:
+        require_python()
+        return commands[arguments[0]](arguments[1:])
+    except Refusal as refusal:
+        print(f"dev.py: {refusal}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as failure:
+        print(f"dev.py: this command failed: {' '.join(map(str, failure.cmd))}", file=sys.stderr)
+        return failure.returncode or 1
+
+
+def demo(arguments):
+    """Run `andon demo`."""
+    setup([])
+    return become([str(BIN / "andon"), "demo", *arguments])
+
+
+def check(arguments):
+    """Run `just check`, with the system packages that tests need in place."""
+    require_browser()
+    setup([])
+    return become([str(BIN / "just"), "check", *arguments])
+
+
+def nightly(arguments):
+    """Run `just nightly`."""
+    require_browser()
+    setup([])
+    return become([str(BIN / "just"), "nightly", *arguments])
+
+
+def setup(_):
+    """Make .venv and install everything into it, unless that is done already."""
+    digest = inputs_digest()
+    if STAMP.exists() and STAMP.read_text() == digest and PYTHON.exists():
+        return 0
+    make_environment()
+    if not (BIN / "uv").exists():
+        run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", LOCK, "uv"])
+    print("dev.py: installing the pinned requirements into .venv", flush=True)
+    install(["--require-hashes", "--requirement", LOCK])
+    install(["--no-deps", "--no-build-isolation", "--editable", ROOT / "sdk", "--editable", ROOT])
+    STAMP.write_text(digest)
+    return 0
+
+
+def lock(arguments):
+    """Resolve the dependencies anew and write requirements.lock, without naming the index they came from."""
+    setup([])
+    run([BIN / "uv", "lock", "--quiet", *arguments])
+    exported = subprocess.run(
+        [str(BIN / "uv"), "export", "--frozen", *EXPORT], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    LOCK.write_text(LOCK_HEADING + exported)
+    return 0
+
+
+# --------------------------------------------------------------------------------------------------------------------- pieces
+
+
+def install(arguments):
+    """Install with uv, which is fast; where uv cannot reach the packages, with pip, which may know a mirror that uv does not."""
+    environment = dict(os.environ, VIRTUAL_ENV=str(VENV))
+    command = [str(argument) for argument in (BIN / "uv", "pip", "install", "--quiet", *arguments)]
+    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0:
+        return
+    print("dev.py: uv could not install; trying pip, which reads pip's own configuration", file=sys.stderr, flush=True)
+    run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
+
+
+def make_environment():
+    """Make .venv with the standard library's venv, and see that it has pip."""
+    if not PYTHON.exists():
+        print("dev.py: making .venv", flush=True)
+        made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, stdout=subprocess.PIPE, text=True)
+        if made.returncode != 0:
+            shutil.rmtree(VENV, ignore_errors=True)
+            version = "%d.%d" % sys.version_info[:2]
+            raise Refusal(
+                f"this Python cannot make a virtual environment. On Debian or Ubuntu: apt-get install python{version}-venv; "
+                f"elsewhere: install Python {version} with its venv and ensurepip modules.\n{made.stdout}"
+            )
+    if subprocess.run([str(PYTHON), "-m", "pip", "--version"], check=False, stdout=subprocess.DEVNULL).returncode != 0:
+        run([PYTHON, "-m", "ensurepip", "--upgrade"])
+
+
+def require_python():
+    """Refuse an old Python, and name a newer one when there is one."""
+    if sys.version_info >= NEEDED:
+        return
+    names = ["python3.%d" % minor for minor in range(20, NEEDED[1] - 1, -1)]
+    newer = next((name for name in names if shutil.which(name)), None)
+    remedy = f"use `{newer} dev.py …`" if newer else "install one first"
+    raise Refusal("needs Python %d.%d or newer, this is %d.%d: %s" % (*NEEDED, *sys.version_info[:2], remedy))
+
+
+def require_browser():
+    """See that Chromium is there for the browser test; install it where that is ours to do."""
+    if any(shutil.which(name) for name in BROWSERS):
+        return
+    if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
+        print("dev.py: installing chromium for the browser test", flush=True)
+        quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+        run(["apt-get", "update", "-q"], env=quiet)
+        run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"], env=quiet)
+        return
+    raise Refusal(
+        "the browser test needs Chromium on the PATH. On Debian or Ubuntu: sudo apt-get install chromium; "
+        f"elsewhere install Chromium or Chrome so that one of {', '.join(BROWSERS)} is found."
+    )
+
+
+def inputs_digest():
+    """A digest of what the environment is made from; when it differs, everything is installed again."""
+    parts = [LOCK.read_bytes(), str(sys.version_info[:2]).encode(), str(ROOT).encode()]
+    for path in (ROOT / "pyproject.toml", ROOT / "sdk" / "pyproject.toml"):
+        # The tools' settings need no new installation.
+        parts.append(re.split(r"(?m)^\[tool\.ruff\]", path.read_text())[0].encode())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def run(command, env=None):
+    """Run a command in the project's folder; raise when it fails."""
+    subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=True)
+
+
+def become(command):
+    """Replace this process by `command`, so that signals and the exit code are its own."""
+    sys.stdout.flush()
+    os.chdir(ROOT)
+    if os.name == "nt":
+        return subprocess.run(command, check=False).returncode
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,56 @@
+# `just` lists the recipes. Tools run from the project's own environment, made by `python3 dev.py setup`.
+
+bin := justfile_directory() / ".venv/bin"
+export PATH := bin + ":" + env("PATH")
+
+_default:
+    @just --list --unsorted
+
+# Everything that must hold before a change goes in: the same by hand and in CI
+check: format lint types layers house test
+
+# The code is formatted
+format:
+    ruff format --check
+
+# The code follows the rules of pyproject.toml
+lint:
+    ruff check
+
+# Types hold
+types:
+    mypy
+
+# Arrows between the layers point down
+layers:
+    lint-imports --no-logo
+
+# The repository is in order
+house:
+    pytest -q tests/house
+
+# All tests and the examples in the docstrings, with coverage
+test *ARGUMENTS:
+    pytest --cov --cov-report=term {{ ARGUMENTS }}
+
+# Format the code and repair what can be repaired
+fmt:
+    ruff check --fix
+    ruff format
+
+# Measure: `just bench guard`; the last line is one JSON object
+bench NAME:
+    @python -m benchmarks.runner {{ NAME }}
+
+# What takes too long for every change: the simulator over many seeds, and every benchmark
+nightly:
+    ANDON_SEEDS=200 pytest -q tests/sim
+    for name in $(python -m benchmarks.runner --list); do python -m benchmarks.runner "$name" || exit 1; done
+
+# Take newer versions of the dependencies into requirements.lock
+lock *ARGUMENTS:
+    python dev.py lock {{ ARGUMENTS }}
+
+# Take the picture of the console in the README again
+screenshot:
+    python docs/screenshot.py
