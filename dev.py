@@ -84,7 +84,7 @@ def setup(_):
         return 0
     make_environment()
     if not (BIN / "uv").exists():
-        run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", LOCK, "uv"])
+        pip_install(["--require-hashes", "--requirement", uv_alone()])
     print("dev.py: installing the pinned requirements into .venv", flush=True)
     install(["--require-hashes", "--requirement", LOCK])
     install(["--no-deps", "--no-build-isolation", "--editable", ROOT / "sdk", "--editable", ROOT])
@@ -113,7 +113,22 @@ def install(arguments):
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0:
         return
     print("dev.py: uv could not install; trying pip, which reads pip's own configuration", file=sys.stderr, flush=True)
+    pip_install(arguments)
+
+
+def pip_install(arguments):
+    """Install with pip."""
     run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
+
+
+def uv_alone():
+    """Write uv's own entry of the lock, with its digests, as a requirements file of its own, and return its path."""
+    entry = re.search(r"(?m)^uv==(?:.*\\\n)*.*$", LOCK.read_text())
+    if entry is None:
+        raise Refusal("requirements.lock does not pin uv: restore the file, or run `just lock`")
+    path = VENV / "uv-requirement.txt"
+    path.write_text(entry[0] + "\n")
+    return path
 
 
 def make_environment():
