@@ -10,13 +10,17 @@ Needs Python 3.11 or newer, with pip and venv, and nothing else: this file uses 
 versions of Python so that it can say which one is needed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -40,7 +44,7 @@ class Refusal(Exception):
     """Something is missing that this script may not or cannot provide; the message says what to do."""
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Do what the command line asks and return the exit code."""
     commands = {"setup": setup, "demo": demo, "check": check, "nightly": nightly, "lock": lock}
     if not arguments or arguments[0] not in commands:
@@ -57,27 +61,27 @@ def main(arguments):
         return failure.returncode or 1
 
 
-def demo(arguments):
+def demo(arguments: list[str]) -> int:
     """Run `andon demo`."""
     setup([])
-    return become([str(BIN / "andon"), "demo", *arguments])
+    become([str(BIN / "andon"), "demo", *arguments])
 
 
-def check(arguments):
+def check(arguments: list[str]) -> int:
     """Run `just check`, with the system packages that tests need in place."""
     require_browser()
     setup([])
-    return become([str(BIN / "just"), "check", *arguments])
+    become([str(BIN / "just"), "check", *arguments])
 
 
-def nightly(arguments):
+def nightly(arguments: list[str]) -> int:
     """Run `just nightly`."""
     require_browser()
     setup([])
-    return become([str(BIN / "just"), "nightly", *arguments])
+    become([str(BIN / "just"), "nightly", *arguments])
 
 
-def setup(_):
+def setup(_: list[str]) -> int:
     """Make .venv and install everything into it, unless that is done already."""
     digest = inputs_digest()
     if STAMP.exists() and STAMP.read_text() == digest and PYTHON.exists():
@@ -92,7 +96,7 @@ def setup(_):
     return 0
 
 
-def lock(arguments):
+def lock(arguments: list[str]) -> int:
     """Resolve the dependencies anew and write requirements.lock, without naming the index they came from."""
     setup([])
     run([BIN / "uv", "lock", "--quiet", *arguments])
@@ -106,8 +110,8 @@ def lock(arguments):
 # --------------------------------------------------------------------------------------------------------------------- pieces
 
 
-def install(arguments):
-    """Install with uv, which is fast; where uv cannot reach the packages, with pip, which may know a mirror that uv does not."""
+def install(arguments: Sequence[str | Path]) -> None:
+    """Install with uv, which is fast; where it cannot reach the packages, with pip, which may know another mirror."""
     environment = dict(os.environ, VIRTUAL_ENV=str(VENV))
     command = [str(argument) for argument in (BIN / "uv", "pip", "install", "--quiet", *arguments)]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0:
@@ -116,12 +120,12 @@ def install(arguments):
     pip_install(arguments)
 
 
-def pip_install(arguments):
+def pip_install(arguments: Sequence[str | Path]) -> None:
     """Install with pip."""
     run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
 
 
-def uv_alone():
+def uv_alone() -> Path:
     """Write uv's own entry of the lock, with its digests, as a requirements file of its own, and return its path."""
     entry = re.search(r"(?m)^uv==(?:.*\\\n)*.*$", LOCK.read_text())
     if entry is None:
@@ -131,7 +135,7 @@ def uv_alone():
     return path
 
 
-def make_environment():
+def make_environment() -> None:
     """Make .venv with the standard library's venv, and see that it has pip."""
     if not PYTHON.exists():
         print("dev.py: making .venv", flush=True)
@@ -147,7 +151,7 @@ def make_environment():
         run([PYTHON, "-m", "ensurepip", "--upgrade"])
 
 
-def require_python():
+def require_python() -> None:
     """Refuse an old Python, and name a newer one when there is one."""
     if sys.version_info >= NEEDED:
         return
@@ -157,7 +161,7 @@ def require_python():
     raise Refusal("needs Python %d.%d or newer, this is %d.%d: %s" % (*NEEDED, *sys.version_info[:2], remedy))
 
 
-def require_browser():
+def require_browser() -> None:
     """See that Chromium is there for the browser test; install it where that is ours to do."""
     if any(shutil.which(name) for name in BROWSERS):
         return
@@ -173,7 +177,7 @@ def require_browser():
     )
 
 
-def inputs_digest():
+def inputs_digest() -> str:
     """A digest of what the environment is made from; when it differs, everything is installed again."""
     parts = [LOCK.read_bytes(), str(sys.version_info[:2]).encode(), str(ROOT).encode()]
     for path in (ROOT / "pyproject.toml", ROOT / "sdk" / "pyproject.toml"):
@@ -182,17 +186,17 @@ def inputs_digest():
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def run(command, env=None):
+def run(command: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
     """Run a command in the project's folder; raise when it fails."""
     subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=True)
 
 
-def become(command):
+def become(command: list[str]) -> NoReturn:
     """Replace this process by `command`, so that signals and the exit code are its own."""
     sys.stdout.flush()
     os.chdir(ROOT)
     if os.name == "nt":
-        return subprocess.run(command, check=False).returncode
+        raise SystemExit(subprocess.run(command, check=False).returncode)
     os.execv(command[0], command)
 
 

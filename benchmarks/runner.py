@@ -64,6 +64,9 @@ def summary(name: str, result: Result) -> bytes:
 def main(arguments: list[str]) -> int:
     """Run the benchmark that is named; 2 when there is none of that name."""
     known = names()
+    if arguments == ["--list"]:
+        print("\n".join(known))
+        return 0
     if len(arguments) != 1 or arguments[0] not in known:
         print(f"usage: just bench NAME, where NAME is one of: {', '.join(known)}", file=sys.stderr)
         return 2

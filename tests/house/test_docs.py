@@ -1,0 +1,74 @@
+"""What must hold of the documentation: its links lead somewhere, its commands exist, its figures can be measured."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from andoncord.cli.main import app
+from benchmarks.runner import names as benchmark_names
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(page for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")))
+LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def without_code(text: str) -> str:
+    """A page without its code blocks and code spans."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"(?ms)^```.*?^```", "", text))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that the headings of a page make."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text())
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command line in the shell blocks of the pages, with its page."""
+    blocks = [
+        (page.name, block) for page in PAGES for block in re.findall(r"(?ms)^```(?:sh|console)\n(.*?)^```", page.read_text())
+    ]
+    return [(name, line.strip()) for name, block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link within the repository leads to a file, and to a heading in it."""
+    lost = []
+    for link in LINK.findall(without_code(page.read_text())):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        target, _, anchor = link.partition("#")
+        there = (page.parent / target).resolve() if target else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            lost.append(link)
+    assert lost == []
+
+
+def test_andon_commands_exist() -> None:
+    """Every `andon` command that a page shows is one that the command line has."""
+    known = set(getattr(get_command(app), "commands", {}))
+    shown = {(page, match[1]) for page, line in commands() if (match := re.match(r"(?:\.venv/bin/)?andon ([a-z]\S*)", line))}
+    assert sorted((page, command) for page, command in shown if command not in known) == []
+
+
+def test_recipes_exist() -> None:
+    """Every `just` recipe that a page shows is in the justfile."""
+    known = set(re.findall(r"(?m)^([a-z]+)(?: [^:=]*)?:(?!=)", (ROOT / "justfile").read_text()))
+    shown = {(page, match[1]) for page, line in commands() if (match := re.match(r"just ([a-z]+)", line))}
+    assert sorted((page, recipe) for page, recipe in shown if recipe not in known) == []
+
+
+def test_dev_commands_exist() -> None:
+    """Every `dev.py` command that a page shows is one that dev.py has."""
+    known = set(re.findall(r"(?m)^    python3 dev.py (\w+)", (ROOT / "dev.py").read_text()))
+    shown = {(page, match[1]) for page, line in commands() if (match := re.match(r"python3 dev\.py (\w+)", line))}
+    assert sorted((page, command) for page, command in shown if command not in known) == []
+
+
+def test_benchmarks_exist() -> None:
+    """Every benchmark that a page cites can be run."""
+    cited = {(page.name, name) for page in PAGES for name in re.findall(r"just bench ([a-z][a-z-]*)", page.read_text())}
+    assert sorted((page, name) for page, name in cited if name not in benchmark_names()) == []
