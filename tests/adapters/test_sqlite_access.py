@@ -1,0 +1,66 @@
+"""Tokens, sessions and remembered answers in SQLite."""
+
+from pathlib import Path
+
+import pytest
+
+from andoncord.adapters.sqlite.access import MAX_REMEMBERED_ANSWERS, SqliteAccess
+from andoncord.kernel.access import Scope, Session, Token, secret_digest
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> SqliteAccess:
+    return SqliteAccess(tmp_path / "control.db")
+
+
+def a_token(name: str, secret: str) -> Token:
+    return Token(id=f"tok_{name}", name=name, scope=Scope.AGENT, agent="a-*", secret_digest=secret_digest(secret), created_ns=1)
+
+
+def test_a_token_is_found_by_its_digest_until_revoked(access: SqliteAccess) -> None:
+    """A revoked token is as good as an unknown one, and revoking it again does nothing."""
+    access.add_token(a_token("one", "s3cret"))
+    assert access.token(secret_digest("s3cret")) == a_token("one", "s3cret")
+    assert access.token(secret_digest("other")) is None
+
+    assert access.revoke_token("tok_one", now_ns=9)
+    assert access.token(secret_digest("s3cret")) is None
+    assert not access.revoke_token("tok_one", now_ns=10)
+    assert [token.revoked_ns for token in access.tokens()] == [9]
+
+
+def test_no_secret_is_on_disk(access: SqliteAccess, tmp_path: Path) -> None:
+    """Whoever reads the files learns no token."""
+    access.add_token(a_token("one", "a-very-secret-token"))
+    access.close()
+
+    assert not any(b"a-very-secret-token" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_session_runs_out(access: SqliteAccess) -> None:
+    """A session is found before it expires, not after, and not once it was ended."""
+    session = Session(secret_digest="d", name="ana", scope=Scope.ADMIN, created_ns=1, expires_ns=10)
+    access.add_session(session)
+
+    assert access.session("d", now_ns=9) == session
+    assert access.session("d", now_ns=10) is None
+    access.end_session("d")
+    assert access.session("d", now_ns=9) is None
+
+
+def test_the_first_answer_is_the_one_remembered(access: SqliteAccess) -> None:
+    """An idempotency key keeps its first answer."""
+    access.remember_answer("k", "d1", 202, b"first")
+    access.remember_answer("k", "d2", 500, b"second")
+
+    assert access.remembered_answer("k") == ("d1", 202, b"first")
+    assert access.remembered_answer("other") is None
+    assert MAX_REMEMBERED_ANSWERS > 0
+
+
+def test_positions_are_kept_by_name(access: SqliteAccess) -> None:
+    """Each reader has its own place."""
+    access.set_position("findings", 3)
+    access.set_position("findings", 4)
+
+    assert (access.position("findings"), access.position("other")) == (4, 0)
