@@ -1,0 +1,138 @@
+"""From a fact to what is written down about it. Pure: no clock, no I/O, no chance."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from andoncord.detect.finding import Finding
+from andoncord.engine.facts import Fact, FindingArrived, PersonAsked, ReceiptArrived, SystemNoted, TelemetryDigested
+from andoncord.engine.state import State
+from andoncord.engine.wishes import grant
+from andoncord.incident.correlate import home_of
+from andoncord.incident.impact import estimate
+from andoncord.incident.severity import judge
+from andoncord.kernel.effect import EffectKind
+from andoncord.kernel.journal import Draft
+from andoncord.kernel.vocabulary import IncidentState, Mode
+from andoncord.respond.playbook import Playbook, choose
+
+
+def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """The entries that a fact calls for; empty when it is known already.
+
+    Raises:
+        CallerError: a person asked for something that cannot be done; the reason is in the error.
+    """
+    match fact:
+        case FindingArrived(finding=finding):
+            return _finding(state, finding, playbooks)
+        case ReceiptArrived(receipt=receipt):
+            intent = state.intents.get(receipt.intent)
+            if intent is None or intent.receipt is not None:
+                return ()
+            body = {"receipt": msgspec.to_builtins(receipt)}
+            return (Draft(kind="receipt.recorded", incident=intent.incident, body=body),)
+        case PersonAsked():
+            return grant(state, fact, playbooks=playbooks)
+        case TelemetryDigested(first_seq=first, last_seq=last, sha256=sha256):
+            if last <= state.telemetry_seq:
+                return ()
+            return (Draft(kind="telemetry.digested", body={"first_seq": first, "last_seq": last, "sha256": sha256}),)
+        case SystemNoted(what=what, detail=detail):
+            return (Draft(kind="system.noted", body={"what": what, **detail}),)
+
+
+def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Record a finding, and open, enlarge or raise an incident with it. A finding in mode shadow is counted and no more."""
+    if finding.id in state.seen:
+        return ()
+    recorded = {"finding": msgspec.to_builtins(finding)}
+    if finding.mode is Mode.SHADOW:
+        return (Draft(kind="finding.recorded", body=recorded),)
+
+    drafts: list[Draft] = []
+    home = home_of(finding, state.incidents.values())
+    if home is None:
+        home = f"inc_{len(state.incidents) + 1:06d}"
+        known: tuple[Finding, ...] = ()
+        was_allowed = False
+        was_playbook = ""
+        drafts.append(
+            Draft(
+                kind="incident.opened",
+                incident=home,
+                body={
+                    "title": finding.summary,
+                    "agents": [finding.agent],
+                    "environment": finding.environment,
+                    "onset_ns": finding.onset_ns,
+                },
+            )
+        )
+    else:
+        incident = state.incidents[home]
+        known = incident.findings
+        was_allowed = incident.may_act
+        was_playbook = incident.playbook
+    drafts.append(Draft(kind="finding.recorded", incident=home, body=recorded))
+    drafts.append(_judged(home, (*known, finding), was_allowed=was_allowed, playbooks=playbooks))
+    if home not in state.incidents:
+        drafts.append(
+            Draft(
+                kind="incident.moved",
+                incident=home,
+                body={"from": IncidentState.DETECTED, "to": IncidentState.TRIAGED, "why": "judged from its findings"},
+            )
+        )
+    elif _comes_after_release(state, home, finding) and was_playbook:
+        drafts.append(
+            Draft(
+                kind="recovery.failed",
+                incident=home,
+                body={"why": f"a new finding after the release: {finding.summary}", "contain_again": True},
+            )
+        )
+        drafts.append(
+            Draft(
+                kind="incident.moved",
+                incident=home,
+                body={"from": IncidentState.RECOVERING, "to": IncidentState.TRIAGED, "why": "it went wrong again after the release"},
+            )
+        )
+    return tuple(drafts)
+
+
+def _judged(home: str, findings: Sequence[Finding], *, was_allowed: bool, playbooks: Sequence[Playbook]) -> Draft:
+    """Judge the incident by all findings so far and choose the playbook for its severity."""
+    judgement = judge(findings)
+    playbook = choose(playbooks, judgement.severity)
+    telling = next(finding for finding in findings if finding.pattern is judgement.pattern)
+    body: dict[str, Any] = {
+        "severity": judgement.severity,
+        "sev": judgement.sev,
+        "category": judgement.category,
+        "pattern": judgement.pattern,
+        "title": telling.summary,
+        "reasons": list(judgement.reasons),
+        "points": judgement.points,
+        "impact": msgspec.to_builtins(estimate(findings)),
+        "may_act": was_allowed or any(finding.trusted and finding.mode is Mode.ACT for finding in findings),
+        "playbook": f"{playbook.id} v{playbook.version}",
+        "steps": msgspec.to_builtins(playbook.steps),
+        "recovery_by": playbook.recovery,
+    }
+    return Draft(kind="incident.judged", incident=home, body=body)
+
+
+def _comes_after_release(state: State, home: str, finding: Finding) -> bool:
+    """The agent was let go by the recovery of this incident, and what the finding shows began after that."""
+    incident = state.incidents[home]
+    if incident.state is not IncidentState.RECOVERING:
+        return False
+    releases = [
+        intent
+        for intent in state.intents_of(home)
+        if intent.effect.kind is EffectKind.ORDER and intent.effect.parameters["rung"] == "none"
+    ]
+    return any(finding.onset_ns > intent.issued_ns and intent.effect.target == finding.agent for intent in releases)

@@ -1,0 +1,104 @@
+"""How intents are written down."""
+
+from typing import Any
+
+import msgspec
+
+from andoncord.engine.state import State
+from andoncord.kernel.effect import Effect, EffectKind
+from andoncord.kernel.journal import Draft
+from andoncord.respond.ladder import RUNGS, height
+
+
+def intent_draft(
+    state: State,
+    incident: str,
+    step: str,
+    kind: EffectKind,
+    target: str,
+    *,
+    deadline_ms: int,
+    reversal: str,
+    parameters: dict[str, Any] | None = None,
+    by: str = "andoncord",
+    key: str = "",
+    offset: int = 0,
+) -> Draft:
+    """An `intent.issued` draft.
+
+    Args:
+        step: unique within the incident; issuing the same step twice is a bug.
+        key: the idempotency key of the wish it came from, if a person asked.
+        offset: how many intents of the same incident were drafted before it in the same batch.
+    """
+    assert state.step(incident, step) is None, f"step {step} of {incident} was issued before"
+    number = len(state.steps.get(incident, {})) + 1 + offset
+    intent = f"{incident or 'sys'}.{number:03d}"
+    effect = Effect(
+        kind=kind,
+        target=target,
+        incident=incident,
+        key=intent,
+        deadline_ms=deadline_ms,
+        reversal=reversal,
+        parameters=parameters or {},
+    )
+    body: dict[str, Any] = {"intent": intent, "step": step, "effect": msgspec.to_builtins(effect)}
+    if key:
+        body["key"] = key
+    return Draft(kind="intent.issued", incident=incident, by=by, body=body)
+
+
+def order_draft(
+    state: State,
+    incident: str,
+    step: str,
+    agent: str,
+    *,
+    rung: str,
+    reason: str,
+    deadline_ms: int,
+    by: str = "andoncord",
+    key: str = "",
+    may_lower: bool = False,
+    offset: int = 0,
+) -> Draft:
+    """An order to an agent's guards with the next epoch. Unless `may_lower`, what is in force is never lowered (RSP-15)."""
+    in_force = state.rung_of(agent)
+    if not may_lower and height(in_force) > height(rung):
+        rung = in_force
+    return intent_draft(
+        state,
+        incident,
+        step,
+        EffectKind.ORDER,
+        agent,
+        deadline_ms=deadline_ms,
+        reversal="order the rung that was in force before" if rung == "none" else "release",
+        parameters={
+            "rung": rung,
+            "epoch": [state.generation, state.epoch + 1 + offset],
+            "reason": reason,
+            "by": by,
+            "before": in_force,
+        },
+        by=by,
+        key=key,
+        offset=offset,
+    )
+
+
+def held_by_others(state: State, incident: str, agent: str) -> str:
+    """The highest rung that other open incidents want for an agent: what stays in force when this incident lets go."""
+    wanted = "none"
+    for other in state.incidents.values():
+        if other.id == incident or not other.is_open:
+            continue
+        orders = [
+            intent
+            for intent in state.intents_of(other.id)
+            if intent.effect.kind is EffectKind.ORDER and intent.effect.target == agent
+        ]
+        if orders:
+            wanted = max(wanted, str(orders[-1].effect.parameters["rung"]), key=RUNGS.index)
+    return wanted

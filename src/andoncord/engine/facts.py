@@ -1,0 +1,52 @@
+"""Facts: everything that can make the engine decide something."""
+
+from typing import Any
+
+import msgspec
+
+from andoncord.detect.finding import Finding
+from andoncord.kernel.effect import Receipt
+
+
+class FindingArrived(msgspec.Struct, frozen=True, kw_only=True):
+    """A detector found something."""
+
+    finding: Finding
+
+
+class ReceiptArrived(msgspec.Struct, frozen=True, kw_only=True):
+    """The world answered an effect."""
+
+    receipt: Receipt
+
+
+class PersonAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A person wants something done. The same `key` twice is one wish.
+
+    `command` is one of `andoncord.engine.wishes.COMMANDS`.
+    """
+
+    command: str
+    by: str
+    incident: str = ""
+    agent: str = ""
+    parameters: dict[str, Any] = {}
+    key: str = ""
+
+
+class TelemetryDigested(msgspec.Struct, frozen=True, kw_only=True):
+    """Batches of telemetry became durable: their sequence numbers and the digest over them."""
+
+    first_seq: int
+    last_seq: int
+    sha256: str
+
+
+class SystemNoted(msgspec.Struct, frozen=True, kw_only=True):
+    """Something about Andoncord itself that belongs in the record, such as a worker that was started again."""
+
+    what: str
+    detail: dict[str, Any] = {}
+
+
+Fact = FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted

@@ -1,0 +1,411 @@
+"""Views of the state as JSON, for the API, the console and the command line. One shape for all three."""
+
+from typing import Any
+
+import msgspec
+
+from andoncord.engine.state import Control, Intent, State
+from andoncord.incident.incident import Incident
+from andoncord.kernel.effect import EffectKind, Outcome
+from andoncord.kernel.time import rfc3339, seconds_between
+from andoncord.kernel.vocabulary import IncidentState, Severity, Verdict
+from andoncord.respond.ladder import RUNGS, height
+
+RUNG_TITLES = {
+    "monitor": "Watch {agent} more closely",
+    "restrict": "Restrict {agent} to tools that only read",
+    "pause": "Pause {agent}",
+    "kill": "Kill every run of {agent}",
+}
+RUNG_EFFECTS = {
+    "monitor": "denser heartbeats; nothing is held",
+    "restrict": "tools declared as writing are denied, reading goes on",
+    "pause": "no further call starts; open runs wait at their next step and can be resumed",
+    "kill": "no further call starts; open runs end and cannot be resumed",
+}
+
+
+def summaries(state: State, *, now: int, wanted: str = "all") -> list[dict[str, Any]]:
+    """Incidents, the worst and newest first.
+
+    Args:
+        wanted: `open`, `all`, or one word of `IncidentState`.
+    """
+    chosen = [
+        incident
+        for incident in state.incidents.values()
+        if wanted == "all" or (wanted == "open" and incident.is_open) or incident.state.value == wanted
+    ]
+    chosen.sort(
+        key=lambda incident: (
+            incident.is_open,
+            incident.severity.rank,
+            incident.category.priority.rank,
+            incident.opened_ns,
+            incident.id,
+        ),
+        reverse=True,
+    )
+    return [summary(state, incident, now=now) for incident in chosen]
+
+
+def summary(state: State, incident: Incident, *, now: int) -> dict[str, Any]:
+    """One line of the list of incidents."""
+    return {
+        "id": incident.id,
+        "title": incident.title,
+        "state": incident.state,
+        "severity": incident.severity,
+        "sev": incident.sev,
+        "category": incident.category,
+        "pattern": incident.pattern,
+        "agents": list(incident.agents),
+        "environment": incident.environment,
+        "opened_at": rfc3339(incident.opened_ns),
+        "age_s": round(seconds_between(incident.opened_ns, now), 3),
+        "containment": incident.containment,
+        "contained_in_s": _contained_in_s(incident),
+        "awaiting": awaiting(state, incident),
+        "disposition": incident.disposition,
+    }
+
+
+def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
+    """Everything about one incident.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    incident = state.incident(incident_id)
+    intents = list(state.intents_of(incident_id))
+    investigation = incident.investigation or {}
+    return {
+        **summary(state, incident, now=now),
+        "onset_at": rfc3339(incident.onset_ns),
+        "detected_at": rfc3339(incident.detected_ns),
+        "contained_at": _when(incident.contained_ns),
+        "resolved_at": _when(incident.resolved_ns),
+        "reviewed_at": _when(incident.reviewed_ns),
+        "detected_in_s": round(max(0.0, seconds_between(incident.onset_ns, incident.detected_ns)), 3),
+        "declared_by": incident.declared_by or None,
+        "playbook": incident.playbook,
+        "reasons": list(incident.reasons),
+        "verdicts": [
+            {
+                "at": rfc3339(given.at_ns),
+                "at_s": round(seconds_between(incident.detected_ns, given.at_ns), 3),
+                "agent": given.agent,
+                "verdict": given.verdict,
+                "missing": list(given.missing),
+                "evidence": list(given.evidence),
+            }
+            for given in incident.verdicts
+        ],
+        "orders": [_order(state, control) for control in state.controls.values() if control.agent in incident.agents],
+        "receipts": [_receipt(intent) for intent in intents if intent.receipt is not None],
+        "pending": [
+            {
+                "intent": intent.id,
+                "kind": intent.effect.kind,
+                "target": intent.effect.target,
+                "since_at": rfc3339(intent.issued_ns),
+            }
+            for intent in intents
+            if intent.receipt is None
+        ],
+        "next": next_action(state, incident),
+        "alternatives": _alternatives(state, incident),
+        "findings": [msgspec.to_builtins(finding) for finding in incident.findings],
+        "responsible": list(investigation.get("responsible", ())),
+        "root_causes": list(investigation.get("root_causes", ())),
+        "factors": list(investigation.get("factors", ())),
+        "timeline": timeline(state, incident),
+        "impact": incident.impact or {"text": "unknown", "cost_micro_usd": 0, "runs": [], "agents": [], "assumptions": []},
+        "recovery": recovery(state, incident),
+        "review": review(incident),
+        "notes": [{"at": rfc3339(note.at_ns), "by": note.by, "text": note.text} for note in incident.notes],
+    }
+
+
+def awaiting(state: State, incident: Incident) -> str | None:
+    """`person` when nothing goes on until somebody decides; None while the engine works or all is done."""
+    return "person" if (next_action(state, incident) or {}).get("action") not in (None, "none", "complete_review") else None
+
+
+def next_action(state: State, incident: Incident) -> dict[str, Any] | None:
+    """The one thing to do now, or None when there is nothing for a person to do."""
+    agent = incident.agents[0] if incident.agents else ""
+    if incident.state is IncidentState.REVIEWED:
+        return None
+    if incident.state is IncidentState.RESOLVED:
+        if incident.review is None:
+            return None
+        if not incident.proposal_applied and (incident.review.get("review") or {}).get("proposal"):
+            return _action("apply_proposal", "Apply the proposed policy", "a review closes only with a structural change", agent)
+        return _action("complete_review", "Answer the open questions of the review", "the record cannot answer them", agent)
+    held = [each for each in incident.agents if state.rung_of(each) != "none"]
+    busy = any(intent.receipt is None for intent in state.intents_of(incident.id))
+    if not incident.verdicts and not incident.may_act and not held:
+        rung = "kill" if incident.severity is Severity.CRITICAL else "pause"
+        why = (
+            "declared by a person: nothing has been stopped yet"
+            if incident.declared_by
+            else "the signals came without a token bound to this agent, so nothing is stopped without you"
+        )
+        return _contain_action(state, incident, "pause" if rung == "kill" else rung, agent, why)
+    if busy:
+        return None
+    if incident.containment in (Verdict.UNVERIFIED, Verdict.FAILED):
+        missing = "; ".join(incident.verdicts[-1].missing) or "no evidence"
+        return _contain_action(state, incident, "kill", agent, f"not confirmed as stopped. Missing: {missing}")
+    if incident.recovery_failed:
+        return _action("approve_recovery", "Try the recovery again", incident.recovery_failed, agent)
+    if incident.plan is not None and incident.plan["automatic"] and not incident.recovery_approved_by:
+        if incident.recovery_by == "person":
+            strategy = incident.plan["strategy"].replace("_", " ")
+            return _action("approve_recovery", f"Approve the recovery by {strategy}", incident.plan["why"], agent)
+        return None
+    if held and incident.plan is not None and not incident.plan["automatic"]:
+        why = incident.plan.get("person") or incident.plan["why"]
+        return _action("release", f"Release {held[0]} when its cause is removed", why, held[0])
+    return None
+
+
+def recovery(state: State, incident: Incident) -> dict[str, Any] | None:
+    """The recovery plan with the state of each step."""
+    if incident.plan is None:
+        return None
+    steps: list[dict[str, Any]] = []
+    for index, step in enumerate(incident.plan["steps"]):
+        intents = [
+            intent
+            for agent in incident.agents
+            if (intent := state.step(incident.id, f"{incident.round}/recover/{index}:{step['name']}/{agent}"))
+        ]
+        steps.append({"name": step["name"], "state": _step_state(incident, intents), "text": _step_text(step, intents)})
+    waits = incident.recovery_by == "person" and not incident.recovery_approved_by and incident.is_open
+    return {
+        "strategy": incident.plan["strategy"],
+        "automatic": incident.plan["automatic"],
+        "why": incident.plan["why"],
+        "person": incident.plan.get("person", ""),
+        "total_minutes": incident.plan["total_minutes"],
+        "approved_by": incident.recovery_approved_by or None,
+        "failed": incident.recovery_failed or None,
+        "steps": steps,
+        "awaiting": "person" if waits or incident.recovery_failed else None,
+    }
+
+
+def review(incident: Incident) -> dict[str, Any] | None:
+    """The review with the answers that people gave filled in."""
+    if incident.review is None:
+        return None
+    drafted = incident.review.get("review") or {}
+    answers = [
+        {
+            **answer,
+            "answer": incident.answers.get(answer["id"], answer["answer"]),
+            "needs_person": answer["needs_person"] and answer["id"] not in incident.answers,
+        }
+        for answer in drafted.get("answers", ())
+    ]
+    proposal = drafted.get("proposal")
+    return {
+        "answers": answers,
+        "proposal": {**proposal, "applied": bool(incident.proposal_applied)} if proposal else None,
+        "markdown": drafted.get("markdown", ""),
+        "due_at": _when(drafted.get("due_ns") or 0),
+        "path": incident.review.get("path"),
+    }
+
+
+def timeline(state: State, incident: Incident) -> list[dict[str, Any]]:
+    """What the agent did (from the investigation) and what was done about it (from the record), in order of time."""
+    moments = [
+        {
+            "at_ns": moment["at_ns"],
+            "kind": moment["kind"],
+            "text": moment["text"],
+            "agent": moment["agent"],
+            "span_id": moment["span_id"],
+            "key": moment["key"],
+        }
+        for moment in (incident.investigation or {}).get("timeline", ())
+    ]
+    for intent in state.intents_of(incident.id):
+        moments.append(_moment(intent.issued_ns, "intent", f"{intent_text(intent)} ({intent.by})", intent.effect.target))
+        if intent.receipt is not None:
+            text = receipt_text(intent)
+            moments.append(_moment(intent.receipt.at_ns, "receipt", text, intent.effect.target))
+    for given in incident.verdicts:
+        missing = f", missing: {'; '.join(given.missing)}" if given.missing else ""
+        moments.append(_moment(given.at_ns, "verdict", f"containment {given.verdict.value}{missing}", given.agent, key=True))
+    for at_ns, text in (
+        (incident.onset_ns, "began (estimate)"),
+        (incident.detected_ns, "detected"),
+        (incident.contained_ns, "contained"),
+        (incident.resolved_ns, "resolved"),
+        (incident.reviewed_ns, "reviewed"),
+    ):
+        if at_ns:
+            moments.append(_moment(at_ns, "lifecycle", text, "", key=True))
+    moments.sort(key=lambda moment: moment["at_ns"])
+    return [{"at": rfc3339(moment["at_ns"]), **moment} for moment in moments]
+
+
+def intent_text(intent: Intent) -> str:
+    """What an intent wants, in words."""
+    parameters = intent.effect.parameters
+    match intent.effect.kind:
+        case EffectKind.ORDER if parameters["rung"] == "none":
+            return f"release {intent.effect.target}"
+        case EffectKind.ORDER:
+            return f"order {parameters['rung']} to {intent.effect.target}"
+        case EffectKind.CONFIGURE:
+            return f"make version {parameters['version']} active for {intent.effect.target}"
+        case EffectKind.PROBE:
+            return f"probe {intent.effect.target} on tasks with known answers"
+        case EffectKind.POLICIES:
+            return "have the guards load the policies in force"
+        case kind:
+            return f"{kind.value} {intent.effect.target}"
+
+
+def receipt_text(intent: Intent) -> str:
+    """What came of an intent, in words; what is missing is named."""
+    receipt = intent.receipt
+    assert receipt is not None
+    detail = receipt.detail
+    missing = detail.get("missing")
+    because = f": {'; '.join(missing) if isinstance(missing, list) else missing}" if missing else ""
+    match intent.effect.kind:
+        case EffectKind.ORDER | EffectKind.CONFIGURE | EffectKind.POLICIES if "asked" in detail:
+            took = f" in {detail['fence_ms'] / 1_000:.2f} s" if detail.get("fence_ms") is not None else ""
+            unconfirmed = detail.get("unconfirmed") or []
+            silent = f"; no answer from {', '.join(unconfirmed)}" if unconfirmed else ""
+            return f"{detail['confirmed']}/{detail['asked']} confirmed{took}{silent}{because}"
+        case EffectKind.PROBE:
+            passed = detail.get("passed", [])
+            return f"{sum(map(bool, passed))} of {len(passed)} probes passed{because}"
+        case EffectKind.VERIFY:
+            return f"{detail.get('verdict', 'UNVERIFIED')}{because}"
+        case EffectKind.CAPTURE if detail.get("sha256"):
+            return f"evidence sealed, sha256 {detail['sha256'][:12]}…"
+        case EffectKind.TERMINATE if detail.get("process_tree_empty"):
+            return "process tree seen empty"
+        case _:
+            return f"{receipt.outcome.value}{because}"
+
+
+def _action(action: str, title: str, why: str, agent: str) -> dict[str, Any]:
+    return {"action": action, "title": title, "why": why, "agent": agent, "rung": None, "dry_run": None}
+
+
+def _contain_action(state: State, incident: Incident, rung: str, agent: str, why: str) -> dict[str, Any]:
+    title = RUNG_TITLES[rung].format(agent=agent)
+    return {
+        "action": "contain",
+        "title": title,
+        "why": why,
+        "agent": agent,
+        "rung": rung,
+        "dry_run": dry_run(state, incident, rung, agent),
+    }
+
+
+def dry_run(state: State, incident: Incident, rung: str, agent: str) -> dict[str, Any]:
+    """What an order would do, without doing it. Live counts of instances are added by whoever knows the connections."""
+    in_force = state.rung_of(agent)
+    return {
+        "text": f"{RUNG_EFFECTS[rung]}. In force now: {in_force}.",
+        "agent": agent,
+        "rung": rung,
+        "in_force": in_force,
+        "undo": "release, at any time" if rung != "kill" else "release lets new runs start; ended runs stay ended",
+    }
+
+
+def _alternatives(state: State, incident: Incident) -> list[dict[str, Any]]:
+    """Every rung above what is in force, lowest first."""
+    if not incident.is_open or not incident.agents:
+        return []
+    agent = incident.agents[0]
+    in_force = state.rung_of(agent)
+    return [
+        {"rung": rung, "title": RUNG_TITLES[rung].format(agent=agent), "dry_run": dry_run(state, incident, rung, agent)}
+        for rung in RUNGS[1:]
+        if height(rung) > height(in_force)
+    ]
+
+
+def _order(state: State, control: Control) -> dict[str, Any]:
+    intent = state.intents[control.intent]
+    receipt = intent.receipt
+    detail = receipt.detail if receipt else {}
+    return {
+        "agent": control.agent,
+        "rung": control.rung,
+        "epoch": [state.generation, control.epoch],
+        "incident": control.incident,
+        "by": control.by,
+        "reason": control.reason,
+        "at": rfc3339(control.since_ns),
+        "asked": detail.get("asked"),
+        "confirmed": detail.get("confirmed"),
+        "unconfirmed": list(detail.get("unconfirmed", ())),
+        "fence_ms": detail.get("fence_ms"),
+        "outcome": receipt.outcome if receipt else None,
+    }
+
+
+def _receipt(intent: Intent) -> dict[str, Any]:
+    receipt = intent.receipt
+    assert receipt is not None
+    return {
+        "intent": intent.id,
+        "kind": intent.effect.kind,
+        "target": intent.effect.target,
+        "wanted": intent_text(intent),
+        "by": intent.by,
+        "outcome": receipt.outcome,
+        "at": rfc3339(receipt.at_ns),
+        "text": receipt_text(intent),
+        "undo": intent.effect.reversal,
+        "detail": receipt.detail,
+    }
+
+
+def _step_state(incident: Incident, intents: list[Intent]) -> str:
+    if not intents:
+        return "todo"
+    if any(intent.receipt is None for intent in intents):
+        return "running"
+    receipts = [intent.receipt for intent in intents if intent.receipt]
+    failed = incident.recovery_failed and intents[-1].id == _last_recovery_intent(incident, intents)
+    return "failed" if failed or any(receipt.outcome is Outcome.FAILED for receipt in receipts) else "done"
+
+
+def _last_recovery_intent(incident: Incident, intents: list[Intent]) -> str:
+    """The intent that a failed recovery stopped at: the last one whose receipt is not a plain success."""
+    unsuccessful = [each.id for each in intents if each.receipt and each.receipt.outcome is not Outcome.DONE]
+    return unsuccessful[-1] if unsuccessful else ""
+
+
+def _step_text(step: dict[str, Any], intents: list[Intent]) -> str:
+    came = "; ".join(receipt_text(intent) for intent in intents if intent.receipt)
+    return f"{step['text']} → {came}" if came else str(step["text"])
+
+
+def _contained_in_s(incident: Incident) -> float | None:
+    if not incident.contained_ns:
+        return None
+    return round(max(0.0, seconds_between(incident.detected_ns, incident.contained_ns)), 3)
+
+
+def _when(at_ns: int) -> str | None:
+    return rfc3339(at_ns) if at_ns else None
+
+
+def _moment(at_ns: int, kind: str, text: str, agent: str, *, key: bool = False) -> dict[str, Any]:
+    return {"at_ns": at_ns, "kind": kind, "text": text, "agent": agent, "span_id": "", "key": key}

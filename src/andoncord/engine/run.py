@@ -1,0 +1,175 @@
+"""The engine's shell: writes decisions down, performs what was decided, writes down what came of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from andoncord.engine.advance import advance
+from andoncord.engine.decide import decide
+from andoncord.engine.facts import Fact, ReceiptArrived
+from andoncord.engine.state import Intent, State, apply, replay
+from andoncord.kernel.effect import EffectKind, Outcome, Receipt
+from andoncord.kernel.journal import Draft, Entry, extend
+from andoncord.kernel.ports import Clock, JournalStore, Performer
+from andoncord.respond.playbook import Playbook
+
+MAX_ROUNDS = 100
+"""Rounds of `advance` after one fact. A chain this long is a bug in the playbooks, not work."""
+GRACE_S = 5.0
+"""How long past its deadline an effect may take before the engine gives up on it."""
+SUBSCRIBER_BUFFER = 1_000
+"""Entries waiting for a slow subscriber; then the subscriber is dropped and starts over from the journal."""
+
+
+def take(state: State, fact: Fact, *, now: int, playbooks: Sequence[Playbook]) -> tuple[Entry, ...]:
+    """Decide about `fact`, follow everything that follows from it, and advance `state`.
+
+    The caller makes the entries durable before any effect is performed. Pure but for `state`.
+
+    Raises:
+        CallerError: from a person's wish; `state` is then unchanged.
+    """
+    return _follow(state, decide(state, fact, playbooks=playbooks), now=now)
+
+
+def catch_up(state: State, *, now: int) -> tuple[Entry, ...]:
+    """What follows from `state` without any fact: after a restart, the steps that a crash kept from being written down."""
+    return _follow(state, advance(state), now=now)
+
+
+def _follow(state: State, drafts: tuple[Draft, ...], *, now: int) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for _ in range(MAX_ROUNDS):
+        if not drafts:
+            return tuple(entries)
+        for draft in drafts:
+            (entry,) = extend(state.head, [draft], now=now)
+            apply(state, entry)
+            entries.append(entry)
+        drafts = advance(state)
+    raise AssertionError(f"the engine did not come to rest after {MAX_ROUNDS} rounds: {drafts[0].kind}")
+
+
+class Engine:
+    """One per installation. All methods run on one event loop.
+
+    Args:
+        journal: where decisions become durable.
+        clock: where `now` comes from.
+        performers: who carries out each kind of effect.
+        playbooks: one per severity.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: JournalStore,
+        clock: Clock,
+        performers: Mapping[EffectKind, Performer],
+        playbooks: Sequence[Playbook],
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._performers = performers
+        self._playbooks = tuple(playbooks)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._subscribers: set[asyncio.Queue[Entry | None]] = set()
+        self._turn = asyncio.Lock()
+        self.state: State = replay(journal.read())
+
+    async def submit(self, fact: Fact) -> tuple[Entry, ...]:
+        """Take a fact: when this returns, what was decided is durable and its effects are under way.
+
+        Raises:
+            CallerError: a person's wish cannot be granted.
+        """
+        async with self._turn:
+            try:
+                entries = take(self.state, fact, now=self._clock.now(), playbooks=self._playbooks)
+            except AssertionError:
+                self.state = replay(self._journal.read())
+                raise
+            self._keep(entries)
+        return entries
+
+    async def resume(self) -> int:
+        """After a start: write down what a crash kept from being written, and perform again every effect without a receipt.
+
+        Performers are idempotent by the effect's key. Returns the number of effects performed again.
+        """
+        async with self._turn:
+            left_over = [self.state.intents[intent] for intent in self.state.outstanding]
+            self._keep(catch_up(self.state, now=self._clock.now()))
+            for intent in left_over:
+                self._start(intent)
+        return len(left_over)
+
+    async def settle(self) -> None:
+        """Wait until no effect is under way."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks.values())
+
+    async def stop(self) -> None:
+        """Drop what is under way; it is performed again at the next start."""
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for queue in self._subscribers:
+            _offer(queue, None)
+
+    async def subscribe(self) -> AsyncIterator[Entry]:
+        """Entries from now on. Ends when the engine stops or when the subscriber is too slow."""
+        queue: asyncio.Queue[Entry | None] = asyncio.Queue(SUBSCRIBER_BUFFER)
+        self._subscribers.add(queue)
+        try:
+            while (entry := await queue.get()) is not None:
+                yield entry
+        finally:
+            self._subscribers.discard(queue)
+
+    def _keep(self, entries: tuple[Entry, ...]) -> None:
+        """Make entries durable, then perform and tell. If they cannot be made durable, the state goes back to the journal's."""
+        if not entries:
+            return
+        try:
+            self._journal.append(entries)
+        except BaseException:
+            self.state = replay(self._journal.read())
+            raise
+        for entry in entries:
+            if entry.kind == "intent.issued":
+                self._start(self.state.intents[entry.body["intent"]])
+            for queue in tuple(self._subscribers):
+                if not _offer(queue, entry):
+                    self._subscribers.discard(queue)
+
+    def _start(self, intent: Intent) -> None:
+        if intent.id not in self._tasks:
+            task = asyncio.get_running_loop().create_task(self._perform(intent), name=f"effect {intent.id}")
+            self._tasks[intent.id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(intent.id, None))
+
+    async def _perform(self, intent: Intent) -> None:
+        """Perform one effect and submit its receipt. A performer that breaks or overruns gives a FAILED receipt, never none."""
+        performer = self._performers.get(intent.effect.kind)
+        limit_s = intent.effect.deadline_ms / 1_000 + GRACE_S
+        try:
+            if performer is None:
+                raise LookupError(f"nobody performs {intent.effect.kind.value}")  # noqa: TRY301 - becomes a receipt just below
+            receipt = await asyncio.wait_for(performer.perform(intent.id, intent.effect), timeout=limit_s)
+        except TimeoutError:
+            receipt = self._failed(intent, f"no answer within {limit_s:g} s")
+        except Exception as error:  # noqa: BLE001 - one broken effect must not stop the others; it is recorded as failed
+            receipt = self._failed(intent, f"{type(error).__name__}: {error}")
+        await self.submit(ReceiptArrived(receipt=receipt))
+
+    def _failed(self, intent: Intent, why: str) -> Receipt:
+        return Receipt(intent=intent.id, outcome=Outcome.FAILED, at_ns=self._clock.now(), detail={"missing": why})
+
+
+def _offer(queue: asyncio.Queue[Entry | None], entry: Entry | None) -> bool:
+    try:
+        queue.put_nowait(entry)
+    except asyncio.QueueFull:
+        return False
+    return True

@@ -1,0 +1,357 @@
+"""The engine's state: what the journal says, and nothing else. Replaying the same entries gives the same state."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from andoncord.detect.finding import Finding
+from andoncord.incident.incident import Incident, Note, VerdictGiven
+from andoncord.kernel.effect import Effect, EffectKind, Receipt
+from andoncord.kernel.errors import NotFoundError
+from andoncord.kernel.journal import Entry
+from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel, Verdict
+from andoncord.recover.registry import Registry
+
+MAX_SEEN = 100_000
+"""Finding ids remembered, so that the same finding twice is one; the oldest are forgotten first."""
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """An effect that was decided, and its receipt once there is one."""
+
+    id: str
+    incident: str
+    step: str
+    """Which step of which round it is; at most one intent per incident carries the same step."""
+    effect: Effect
+    by: str
+    issued_ns: int
+    receipt: Receipt | None = None
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """The rung in force for one agent."""
+
+    agent: str
+    rung: str
+    epoch: int
+    incident: str
+    intent: str
+    reason: str
+    by: str
+    since_ns: int
+
+
+class ActivePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy in force, as YAML and in the compiled form that guards load."""
+
+    id: str
+    yaml: str
+    compiled: tuple[dict[str, Any], ...]
+    by: str
+    incident: str
+
+
+@dataclass(slots=True)
+class State:
+    """Rebuilt by `replay`, advanced by `apply`; nothing else may change it."""
+
+    seq: int = 0
+    head: Entry | None = None
+    generation: int = 1
+    epoch: int = 0
+    """The highest epoch given out. An epoch only ever rises."""
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    intents: dict[str, Intent] = field(default_factory=dict)
+    steps: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Incident id → step → intent id, in the order of issue."""
+    outstanding: dict[str, None] = field(default_factory=dict)
+    """Intents without a receipt, oldest first."""
+    controls: dict[str, Control] = field(default_factory=dict)
+    registry: Registry = field(default_factory=Registry)
+    policies: dict[str, ActivePolicy] = field(default_factory=dict)
+    seen: dict[str, None] = field(default_factory=dict)
+    wishes: dict[str, str] = field(default_factory=dict)
+    """Idempotency key of a wish → the incident it ended up in."""
+    shadow_findings: int = 0
+    telemetry_seq: int = 0
+    """The last telemetry batch whose digest is in the journal."""
+
+    def incident(self, incident_id: str) -> Incident:
+        """The incident with this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        try:
+            return self.incidents[incident_id]
+        except KeyError:
+            raise NotFoundError(f"there is no incident {incident_id!r}") from None
+
+    def intents_of(self, incident_id: str) -> Iterator[Intent]:
+        """The incident's intents in the order of issue."""
+        for intent_id in self.steps.get(incident_id, {}).values():
+            yield self.intents[intent_id]
+
+    def step(self, incident_id: str, step: str) -> Intent | None:
+        """The intent that stands for a step, if it was issued."""
+        intent_id = self.steps.get(incident_id, {}).get(step)
+        return self.intents[intent_id] if intent_id else None
+
+    def rung_of(self, agent: str) -> str:
+        """The rung in force for an agent: `none` where nothing holds it."""
+        control = self.controls.get(agent)
+        return control.rung if control else "none"
+
+    def epoch_of(self, agent: str) -> tuple[int, int]:
+        """The epoch in force for an agent, as (generation, counter)."""
+        control = self.controls.get(agent)
+        return (self.generation, control.epoch if control else 0)
+
+
+def replay(entries: Iterable[Entry]) -> State:
+    """The state after all of `entries`, which start at the beginning of the journal."""
+    state = State()
+    for entry in entries:
+        apply(state, entry)
+    return state
+
+
+def apply(state: State, entry: Entry) -> None:
+    """Advance `state` by one entry.
+
+    An entry of an unknown kind was written by a newer version: it is kept in the chain and otherwise left alone.
+    """
+    assert entry.seq == state.seq + 1, f"entry {entry.seq} does not follow {state.seq}"
+    state.seq = entry.seq
+    state.head = entry
+    reduce = _REDUCERS.get(entry.kind)
+    if reduce:
+        reduce(state, entry)
+
+
+def _update(state: State, incident_id: str, **changes: Any) -> None:
+    state.incidents[incident_id] = msgspec.structs.replace(state.incidents[incident_id], **changes)
+
+
+def _finding_recorded(state: State, entry: Entry) -> None:
+    finding = msgspec.convert(entry.body["finding"], Finding)
+    state.seen[finding.id] = None
+    while len(state.seen) > MAX_SEEN:
+        del state.seen[next(iter(state.seen))]
+    if not entry.incident:
+        state.shadow_findings += 1
+        return
+    incident = state.incidents[entry.incident]
+    agents = incident.agents if finding.agent in incident.agents else (*incident.agents, finding.agent)
+    _update(
+        state,
+        entry.incident,
+        findings=(*incident.findings, finding),
+        agents=agents,
+        onset_ns=min(incident.onset_ns, finding.onset_ns) if finding.onset_ns else incident.onset_ns,
+    )
+
+
+def _incident_opened(state: State, entry: Entry) -> None:
+    body = entry.body
+    state.incidents[entry.incident] = Incident(
+        id=entry.incident,
+        title=body["title"],
+        state=IncidentState.DETECTED,
+        severity=Severity.LOW,
+        sev=SevLevel.SEV3,
+        category=Category.DECISION_FAILURE,
+        pattern=Pattern.POLICY_VIOLATION,
+        agents=tuple(body["agents"]),
+        environment=body.get("environment", ""),
+        opened_ns=entry.at_ns,
+        onset_ns=body.get("onset_ns") or entry.at_ns,
+        detected_ns=entry.at_ns,
+        declared_by=body.get("declared_by", ""),
+    )
+    if body.get("key"):
+        state.wishes[body["key"]] = entry.incident
+
+
+def _incident_judged(state: State, entry: Entry) -> None:
+    body = entry.body
+    _update(
+        state,
+        entry.incident,
+        severity=Severity(body["severity"]),
+        sev=SevLevel(body["sev"]),
+        category=Category(body["category"]),
+        pattern=Pattern(body["pattern"]),
+        title=body["title"],
+        reasons=tuple(body["reasons"]),
+        impact=body["impact"],
+        may_act=body["may_act"],
+        playbook=body["playbook"],
+        steps=tuple(body["steps"]),
+        recovery_by=body["recovery_by"],
+    )
+
+
+def _incident_moved(state: State, entry: Entry) -> None:
+    to = IncidentState(entry.body["to"])
+    changes: dict[str, Any] = {"state": to}
+    if to is IncidentState.CONTAINED:
+        changes["contained_ns"] = entry.body.get("contained_ns") or entry.at_ns
+    elif to is IncidentState.RESOLVED:
+        changes["resolved_ns"] = entry.at_ns
+    elif to is IncidentState.REVIEWED:
+        changes["reviewed_ns"] = entry.at_ns
+    _update(state, entry.incident, **changes)
+
+
+def _intent_issued(state: State, entry: Entry) -> None:
+    effect = msgspec.convert(entry.body["effect"], Effect)
+    intent = Intent(
+        id=entry.body["intent"],
+        incident=entry.incident,
+        step=entry.body["step"],
+        effect=effect,
+        by=entry.by,
+        issued_ns=entry.at_ns,
+    )
+    state.intents[intent.id] = intent
+    state.steps.setdefault(entry.incident, {})[intent.step] = intent.id
+    state.outstanding[intent.id] = None
+    if entry.body.get("key"):
+        state.wishes[entry.body["key"]] = entry.incident
+    if effect.kind is EffectKind.ORDER:
+        counter = effect.parameters["epoch"][1]
+        assert counter > state.epoch, "an epoch only rises"
+        state.epoch = counter
+        state.controls[effect.target] = Control(
+            agent=effect.target,
+            rung=effect.parameters["rung"],
+            epoch=counter,
+            incident=entry.incident,
+            intent=intent.id,
+            reason=effect.parameters["reason"],
+            by=entry.by,
+            since_ns=entry.at_ns,
+        )
+
+
+def _receipt_recorded(state: State, entry: Entry) -> None:
+    receipt = msgspec.convert(entry.body["receipt"], Receipt)
+    intent = state.intents[receipt.intent]
+    state.intents[receipt.intent] = msgspec.structs.replace(intent, receipt=receipt)
+    state.outstanding.pop(receipt.intent, None)
+    if intent.effect.kind is EffectKind.INVESTIGATE and receipt.detail:
+        _update(state, entry.incident, investigation=receipt.detail)
+    elif intent.effect.kind is EffectKind.REVIEW and receipt.detail:
+        _update(state, entry.incident, review=receipt.detail)
+
+
+def _verdict_given(state: State, entry: Entry) -> None:
+    given = VerdictGiven(
+        at_ns=entry.at_ns,
+        verdict=Verdict(entry.body["verdict"]),
+        agent=entry.body["agent"],
+        intent=entry.body["intent"],
+        missing=tuple(entry.body["missing"]),
+        evidence=tuple(entry.body["evidence"]),
+    )
+    _update(state, entry.incident, verdicts=(*state.incidents[entry.incident].verdicts, given))
+
+
+def _plan_made(state: State, entry: Entry) -> None:
+    _update(state, entry.incident, plan=entry.body["plan"])
+
+
+def _recovery_approved(state: State, entry: Entry) -> None:
+    incident = state.incidents[entry.incident]
+    attempt = incident.round + 1 if incident.recovery_failed else incident.round
+    _update(state, entry.incident, recovery_approved_by=entry.by, recovery_failed="", round=attempt)
+    if entry.body.get("key"):
+        state.wishes[entry.body["key"]] = entry.incident
+
+
+def _recovery_failed(state: State, entry: Entry) -> None:
+    changes: dict[str, Any] = {"recovery_failed": entry.body["why"], "recovery_approved_by": ""}
+    if entry.body.get("contain_again"):
+        changes["round"] = state.incidents[entry.incident].round + 1
+        changes["recovery_failed"] = ""
+        changes["recovery_by"] = "person"
+    _update(state, entry.incident, **changes)
+
+
+def _review_answered(state: State, entry: Entry) -> None:
+    _update(state, entry.incident, answers={**state.incidents[entry.incident].answers, **entry.body["answers"]})
+
+
+def _policy_activated(state: State, entry: Entry) -> None:
+    policy = ActivePolicy(
+        id=entry.body["id"],
+        yaml=entry.body["yaml"],
+        compiled=tuple(entry.body["compiled"]),
+        by=entry.by,
+        incident=entry.incident,
+    )
+    state.policies[policy.id] = policy
+    if entry.incident:
+        _update(state, entry.incident, proposal_applied=policy.id)
+
+
+def _incident_disposed(state: State, entry: Entry) -> None:
+    _update(state, entry.incident, disposition=Disposition(entry.body["disposition"]))
+
+
+def _note_added(state: State, entry: Entry) -> None:
+    note = Note(at_ns=entry.at_ns, by=entry.by, text=entry.body["text"])
+    _update(state, entry.incident, notes=(*state.incidents[entry.incident].notes, note))
+
+
+def _registry_published(state: State, entry: Entry) -> None:
+    body = entry.body
+    state.registry = state.registry.publish(
+        body["agent"],
+        body["values"],
+        version=body["version"],
+        note=body["note"],
+        good=body["good"],
+        at_ns=entry.at_ns,
+        by=entry.by,
+    )
+
+
+def _registry_activated(state: State, entry: Entry) -> None:
+    body = entry.body
+    state.registry = state.registry.activate(body["agent"], body["version"], at_ns=entry.at_ns, by=entry.by)
+
+
+def _registry_marked(state: State, entry: Entry) -> None:
+    body = entry.body
+    state.registry = state.registry.mark_good(body["agent"], body["version"], good=body["good"])
+
+
+def _telemetry_digested(state: State, entry: Entry) -> None:
+    state.telemetry_seq = entry.body["last_seq"]
+
+
+_REDUCERS = {
+    "finding.recorded": _finding_recorded,
+    "incident.opened": _incident_opened,
+    "incident.judged": _incident_judged,
+    "incident.moved": _incident_moved,
+    "incident.disposed": _incident_disposed,
+    "intent.issued": _intent_issued,
+    "receipt.recorded": _receipt_recorded,
+    "verdict.given": _verdict_given,
+    "plan.made": _plan_made,
+    "recovery.approved": _recovery_approved,
+    "recovery.failed": _recovery_failed,
+    "review.answered": _review_answered,
+    "policy.activated": _policy_activated,
+    "note.added": _note_added,
+    "registry.published": _registry_published,
+    "registry.activated": _registry_activated,
+    "registry.marked": _registry_marked,
+    "telemetry.digested": _telemetry_digested,
+}

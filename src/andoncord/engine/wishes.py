@@ -1,0 +1,383 @@
+"""What people may ask for, and what is written down when they do."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from andoncord.engine.drafts import held_by_others, intent_draft, order_draft
+from andoncord.engine.facts import PersonAsked
+from andoncord.engine.state import State
+from andoncord.incident.incident import Incident
+from andoncord.kernel.effect import EffectKind
+from andoncord.kernel.errors import CallerError, ConflictError
+from andoncord.kernel.journal import Draft
+from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel
+from andoncord.policy import policy as policies
+from andoncord.respond.ladder import RUNGS, height
+from andoncord.respond.playbook import Playbook, choose
+
+ORDER_MS = 1_000
+CONFIGURE_MS = 2_000
+MAX_TEXT = 4_000
+"""Characters of a note, a reason or an answer; longer ones are refused, so that nothing is cut in silence."""
+
+
+def grant(state: State, wish: PersonAsked, *, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """The entries that a person's wish calls for; empty when the same wish (by its key) was granted before.
+
+    Raises:
+        CallerError: the wish cannot be granted, with the reason.
+    """
+    if not wish.by.startswith("person:"):
+        raise CallerError("only a person can ask", place="by", remedy="name one as person:<name>")
+    if wish.key and wish.key in state.wishes:
+        return ()
+    try:
+        command = COMMANDS[wish.command]
+    except KeyError:
+        raise CallerError(f"unknown command {wish.command!r}", remedy=f"use one of: {', '.join(COMMANDS)}") from None
+    return command(state, wish, playbooks)
+
+
+def _declare(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Open an incident by hand (INC-7). Nothing is stopped by it: containment is a wish of its own."""
+    agent = _needed(wish.agent, "agent")
+    try:
+        severity = Severity(str(wish.parameters.get("severity", Severity.HIGH)))
+    except ValueError:
+        words = ", ".join(each.value for each in Severity)
+        raise CallerError("unknown severity", place="severity", remedy=f"use one of: {words}") from None
+    incident = f"inc_{len(state.incidents) + 1:06d}"
+    title = _text(wish, "title") or f"Declared by {wish.by.removeprefix('person:')} for {agent}"
+    playbook = choose(playbooks, severity)
+    return (
+        Draft(
+            kind="incident.opened",
+            incident=incident,
+            by=wish.by,
+            body={
+                "title": title,
+                "agents": [agent],
+                "environment": str(wish.parameters.get("environment", "")),
+                "declared_by": wish.by,
+                "key": wish.key,
+            },
+        ),
+        Draft(
+            kind="incident.judged",
+            incident=incident,
+            by=wish.by,
+            body={
+                "severity": severity,
+                "sev": SevLevel.SEV1 if severity is Severity.CRITICAL else SevLevel.SEV2 if severity is Severity.HIGH else SevLevel.SEV3,
+                "category": Category.DECISION_FAILURE,
+                "pattern": Pattern.POLICY_VIOLATION,
+                "title": title,
+                "reasons": [f"declared by a person: {_text(wish, 'reason') or title}"],
+                "impact": {},
+                "may_act": False,
+                "playbook": f"{playbook.id} v{playbook.version}",
+                "steps": msgspec.to_builtins(playbook.steps),
+                "recovery_by": "person",
+            },
+        ),
+        Draft(
+            kind="incident.moved",
+            incident=incident,
+            by=wish.by,
+            body={"from": IncidentState.DETECTED, "to": IncidentState.TRIAGED, "why": "declared by a person"},
+        ),
+    )
+
+
+def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Order a rung for an agent. Lowering is not containing: that is `release`."""
+    rung = str(wish.parameters.get("rung", ""))
+    if rung not in RUNGS[1:]:
+        raise CallerError(f"unknown rung {rung!r}", place="rung", remedy=f"use one of: {', '.join(RUNGS[1:])}")
+    if not wish.incident:
+        declared = next((each.id for each in _open(state) if wish.agent in each.agents), None)
+        if declared is None:
+            raise ConflictError(f"no incident is open for {wish.agent!r}", remedy="declare one first")
+        incident = state.incident(declared)
+    else:
+        incident = state.incident(wish.incident)
+    agent = _agent(incident, wish)
+    in_force = state.rung_of(agent)
+    if height(rung) < height(in_force):
+        raise ConflictError(f"{in_force} is in force for {agent}; {rung} would lower it", remedy="use release")
+    return (
+        order_draft(
+            state,
+            incident.id,
+            f"by-person/{_count(state, incident)}/{rung}/{agent}",
+            agent,
+            rung=rung,
+            reason=_text(wish, "reason") or f"{rung} by hand",
+            deadline_ms=ORDER_MS,
+            by=wish.by,
+            key=wish.key,
+        ),
+    )
+
+
+def _release(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Let an agent go on. Only a person or a verified recovery may (RSP-15); the person gives a reason."""
+    incident = state.incident(wish.incident)
+    agent = _agent(incident, wish)
+    reason = _needed(_text(wish, "reason"), "reason")
+    if state.rung_of(agent) == "none":
+        raise ConflictError(f"nothing is in force for {agent}")
+    others = held_by_others(state, incident.id, agent)
+    if others != "none":
+        raise ConflictError(f"another incident holds {agent} at {others}", remedy="release it there first")
+    return (
+        order_draft(
+            state,
+            incident.id,
+            f"by-person/{_count(state, incident)}/none/{agent}",
+            agent,
+            rung="none",
+            reason=reason,
+            deadline_ms=ORDER_MS,
+            by=wish.by,
+            key=wish.key,
+            may_lower=True,
+        ),
+    )
+
+
+def _approve_recovery(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Allow the recovery plan to run; after a failed attempt, allow another."""
+    incident = state.incident(wish.incident)
+    if incident.plan is None:
+        raise ConflictError("there is no recovery plan yet", remedy="wait for the investigation")
+    if not incident.plan["automatic"]:
+        raise ConflictError(
+            f"the plan is to {incident.plan['strategy'].replace('_', ' ')}: nothing of it can be run from here",
+            remedy=incident.plan.get("person") or "release the agent when the cause is removed",
+        )
+    if incident.recovery_approved_by:
+        raise ConflictError(f"the recovery was approved by {incident.recovery_approved_by}")
+    if not incident.is_open:
+        raise ConflictError("the incident is resolved")
+    body = {"reason": _text(wish, "reason"), "key": wish.key}
+    return (Draft(kind="recovery.approved", incident=incident.id, by=wish.by, body=body),)
+
+
+def _dispose(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Say what the incident turned out to be. Anything but `real` also resolves it, once nothing of it is in force."""
+    incident = state.incident(wish.incident)
+    try:
+        disposition = Disposition(str(wish.parameters.get("disposition", "")))
+    except ValueError:
+        words = ", ".join(each.value for each in Disposition)
+        raise CallerError("unknown disposition", place="disposition", remedy=f"use one of: {words}") from None
+    drafts = [
+        Draft(
+            kind="incident.disposed",
+            incident=incident.id,
+            by=wish.by,
+            body={"disposition": disposition, "reason": _text(wish, "reason")},
+        )
+    ]
+    if disposition is not Disposition.REAL and incident.is_open:
+        held = [agent for agent in incident.agents if state.rung_of(agent) != "none"]
+        if held:
+            raise ConflictError(f"{', '.join(held)} is still held", remedy="release it first, so that nobody forgets it")
+        drafts.append(_moved(incident, IncidentState.RESOLVED, f"{disposition.value.replace('_', ' ')}", wish.by))
+    return tuple(drafts)
+
+
+def _note(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    incident = state.incident(wish.incident)
+    return (Draft(kind="note.added", incident=incident.id, by=wish.by, body={"text": _needed(_text(wish, "text"), "text")}),)
+
+
+def _apply_proposal(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Activate the policy that the review proposes, and have the guards load it (LRN-2)."""
+    incident = state.incident(wish.incident)
+    proposal = (incident.review or {}).get("review", {}).get("proposal")
+    if not proposal:
+        raise ConflictError("the review proposes no policy")
+    if incident.proposal_applied:
+        raise ConflictError(f"the proposal was applied as policy {incident.proposal_applied}")
+    yaml = str(wish.parameters.get("yaml") or proposal["yaml"])
+    return _activation(state, wish, yaml, incident.id)
+
+
+def _activate_policy(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    return _activation(state, wish, _needed(_text(wish, "yaml"), "yaml"), "")
+
+
+def _activation(state: State, wish: PersonAsked, yaml: str, incident: str) -> tuple[Draft, ...]:
+    """A policy that does not parse or fails its own tests is refused, and what was in force stays."""
+    loaded = policies.load(yaml, place="policy")
+    drafts = [
+        Draft(
+            kind="policy.activated",
+            incident=incident,
+            by=wish.by,
+            body={
+                "id": policy.id,
+                "yaml": yaml,
+                "compiled": policies.compile_policies([policy]),
+                "reason": _text(wish, "reason"),
+            },
+        )
+        for policy in loaded
+    ]
+    number = len(state.steps.get(incident, {})) + 1
+    drafts.append(
+        intent_draft(
+            state,
+            incident,
+            f"policies/{number}",
+            EffectKind.POLICIES,
+            "*",
+            deadline_ms=CONFIGURE_MS,
+            reversal="activate the policy without this rule",
+            parameters={},
+            by=wish.by,
+            key=wish.key,
+        )
+    )
+    return tuple(drafts)
+
+
+def _answer_review(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Fill in the review's blanks. It closes when none is left and a structural change is applied (LRN-2)."""
+    incident = state.incident(wish.incident)
+    if incident.review is None:
+        raise ConflictError("the review is not drafted yet", remedy="it is drafted when the incident is resolved")
+    answers = wish.parameters.get("answers")
+    known = {answer["id"]: answer for answer in incident.review["review"]["answers"]}
+    if not isinstance(answers, dict) or not answers:
+        raise CallerError("answers is missing", place="answers", remedy="give question id and text")
+    given: dict[str, str] = {}
+    for question, text in answers.items():
+        if question not in known:
+            raise CallerError(f"unknown question {question!r}", place="answers", remedy=f"use: {', '.join(known)}")
+        if not isinstance(text, str) or len(text) > MAX_TEXT:
+            raise CallerError(f"an answer is text of at most {MAX_TEXT} characters", place=f"answers.{question}")
+        if text.strip():
+            given[question] = text.strip()
+    drafts = [Draft(kind="review.answered", incident=incident.id, by=wish.by, body={"answers": given})]
+    open_questions = [
+        question
+        for question, answer in known.items()
+        if answer["needs_person"] and question not in given and question not in incident.answers
+    ]
+    if not open_questions and incident.proposal_applied and incident.state is IncidentState.RESOLVED:
+        drafts.append(_moved(incident, IncidentState.REVIEWED, "every question answered and a structural change applied", wish.by))
+    return tuple(drafts)
+
+
+def _publish_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Add a version to the registry (RCV-1); the first of an agent becomes active, a later one when activated."""
+    agent = _needed(wish.agent, "agent")
+    values = wish.parameters.get("values")
+    if not isinstance(values, dict) or not values:
+        raise CallerError("values is missing", place="values", remedy="give an object, for example {\"prompt\": \"…\"}")
+    at_ns = state.head.at_ns if state.head else 0
+    published = state.registry.publish(
+        agent, values, version=str(wish.parameters.get("version", "")), at_ns=at_ns, by=wish.by
+    ).versions(agent)[-1]
+    known = {each.version for each in state.registry.versions(agent)}
+    if published.version in known:
+        return ()
+    body: dict[str, Any] = {
+        "agent": agent,
+        "version": published.version,
+        "values": values,
+        "note": _text(wish, "note"),
+        "good": bool(wish.parameters.get("good", False)),
+    }
+    drafts = [Draft(kind="registry.published", by=wish.by, body=body)]
+    if not known:
+        drafts.append(_configure(state, agent, published.version, wish))
+    return tuple(drafts)
+
+
+def _activate_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    agent = _needed(wish.agent, "agent")
+    version = state.registry.get(agent, _needed(_text(wish, "version"), "version"))
+    body = {"agent": agent, "version": version.version, "reason": _text(wish, "reason")}
+    return (Draft(kind="registry.activated", by=wish.by, body=body), _configure(state, agent, version.version, wish))
+
+
+def _mark_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    agent = _needed(wish.agent, "agent")
+    version = state.registry.get(agent, _needed(_text(wish, "version"), "version"))
+    body = {"agent": agent, "version": version.version, "good": bool(wish.parameters.get("good", True))}
+    return (Draft(kind="registry.marked", by=wish.by, body=body),)
+
+
+def _configure(state: State, agent: str, version: str, wish: PersonAsked) -> Draft:
+    number = len(state.steps.get("", {})) + 1
+    return intent_draft(
+        state,
+        "",
+        f"configure/{number}/{agent}",
+        EffectKind.CONFIGURE,
+        agent,
+        deadline_ms=CONFIGURE_MS,
+        reversal="activate the version before",
+        parameters={"version": version},
+        by=wish.by,
+        key=wish.key,
+    )
+
+
+def _open(state: State) -> list[Incident]:
+    return [incident for incident in state.incidents.values() if incident.is_open]
+
+
+def _agent(incident: Incident, wish: PersonAsked) -> str:
+    """The agent that a wish is about: named, or the only one there is."""
+    if wish.agent:
+        if wish.agent not in incident.agents:
+            raise CallerError(f"{wish.agent!r} is not part of {incident.id}", remedy=f"its agents: {', '.join(incident.agents)}")
+        return wish.agent
+    if len(incident.agents) != 1:
+        raise CallerError("several agents are involved", place="agent", remedy=f"name one of: {', '.join(incident.agents)}")
+    return incident.agents[0]
+
+
+def _count(state: State, incident: Incident) -> int:
+    return sum(step.startswith("by-person/") and "/verify" not in step for step in state.steps.get(incident.id, {})) + 1
+
+
+def _text(wish: PersonAsked, field: str) -> str:
+    text = str(wish.parameters.get(field) or "").strip()
+    if len(text) > MAX_TEXT:
+        raise CallerError(f"longer than {MAX_TEXT} characters", place=field)
+    return text
+
+
+def _needed(text: str, field: str) -> str:
+    if not text:
+        raise CallerError(f"{field} is missing", place=field)
+    return text
+
+
+def _moved(incident: Incident, to: IncidentState, why: str, by: str) -> Draft:
+    body = {"from": incident.state, "to": to, "why": why}
+    return Draft(kind="incident.moved", incident=incident.id, by=by, body=body)
+
+
+COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Draft, ...]]] = {
+    "declare": _declare,
+    "contain": _contain,
+    "release": _release,
+    "approve_recovery": _approve_recovery,
+    "dispose": _dispose,
+    "note": _note,
+    "apply_proposal": _apply_proposal,
+    "activate_policy": _activate_policy,
+    "answer_review": _answer_review,
+    "publish_version": _publish_version,
+    "activate_version": _activate_version,
+    "mark_version": _mark_version,
+}

@@ -1,0 +1,53 @@
+"""What an incident cost so far and whom it may have reached, with what the figures rest on (INC-4, INC-5)."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from andoncord.detect.finding import Finding
+from andoncord.kernel.money import usd_text
+
+
+class Impact(msgspec.Struct, frozen=True, kw_only=True):
+    """A lower bound from the record; what was not recorded is listed in `assumptions`, not guessed."""
+
+    text: str
+    cost_micro_usd: int
+    at_risk_micro_usd: int
+    runs: tuple[str, ...]
+    agents: tuple[str, ...]
+    tools: tuple[str, ...]
+    assumptions: tuple[str, ...]
+
+
+def estimate(findings: Sequence[Finding]) -> Impact:
+    """Add up what the findings carry. Runs and agents are counted once, money once a run (the largest figure seen)."""
+    cost_by_run: dict[str, int] = {}
+    risk_by_run: dict[str, int] = {}
+    for finding in findings:
+        run = finding.run_id or finding.trace_id or finding.id
+        cost_by_run[run] = max(cost_by_run.get(run, 0), int(finding.facts.get("cost_micro_usd", 0)))
+        risk_by_run[run] = max(risk_by_run.get(run, 0), int(finding.facts.get("at_risk_micro_usd", 0)))
+    runs = tuple(sorted({finding.run_id for finding in findings if finding.run_id}))
+    agents = tuple(sorted({finding.agent for finding in findings if finding.agent}))
+    tools = tuple(sorted({str(finding.facts["tool"]) for finding in findings if finding.facts.get("tool")}))
+    cost = sum(cost_by_run.values())
+    refused = sum(finding.enforced for finding in findings)
+    parts = [f"{len(runs)} run{'s' if len(runs) != 1 else ''} of {', '.join(agents) or 'an unknown agent'}"]
+    if cost:
+        parts.append(f"{usd_text(cost)} spent in them")
+    if refused:
+        parts.append(f"{refused} offending call{'s' if refused != 1 else ''} refused before execution")
+    return Impact(
+        text="; ".join(parts),
+        cost_micro_usd=cost,
+        at_risk_micro_usd=sum(risk_by_run.values()),
+        runs=runs,
+        agents=agents,
+        tools=tools,
+        assumptions=(
+            "Counts only runs that a finding names: a lower bound.",
+            "Cost is what the agents reported; calls without a reported cost count as nothing.",
+            "Customers and regulatory effects are not in the telemetry and are not estimated.",
+        ),
+    )

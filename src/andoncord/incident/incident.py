@@ -1,0 +1,91 @@
+"""The incident record. It is rebuilt from the journal, never stored by itself."""
+
+from typing import Any
+
+import msgspec
+
+from andoncord.detect.finding import Finding
+from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel, Verdict
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person wrote down."""
+
+    at_ns: int
+    by: str
+    text: str
+
+
+class VerdictGiven(msgspec.Struct, frozen=True, kw_only=True):
+    """A judgement of a containment: `missing` says what stands between it and VERIFIED."""
+
+    at_ns: int
+    verdict: Verdict
+    agent: str
+    intent: str
+    """The verification it came from."""
+    missing: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything known about one incident. Times in nanoseconds UTC, 0 where it has not happened."""
+
+    id: str
+    title: str
+    state: IncidentState
+    severity: Severity
+    sev: SevLevel
+    category: Category
+    pattern: Pattern
+    agents: tuple[str, ...]
+    environment: str
+    opened_ns: int
+    onset_ns: int
+    detected_ns: int
+    contained_ns: int = 0
+    resolved_ns: int = 0
+    reviewed_ns: int = 0
+    round: int = 1
+    """Counts up when a recovery fails and containment starts again."""
+    may_act: bool = False
+    """A trusted finding in mode act, or a person, allows the playbook to run by itself."""
+    playbook: str = ""
+    steps: tuple[dict[str, Any], ...] = ()
+    """The playbook's steps, frozen when it was chosen."""
+    recovery_by: str = "person"
+    """Who may start the recovery: `person` or `automatic`."""
+    findings: tuple[Finding, ...] = ()
+    reasons: tuple[str, ...] = ()
+    impact: dict[str, Any] = {}
+    verdicts: tuple[VerdictGiven, ...] = ()
+    investigation: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
+    recovery_approved_by: str = ""
+    recovery_failed: str = ""
+    review: dict[str, Any] | None = None
+    answers: dict[str, str] = {}
+    proposal_applied: str = ""
+    """The policy id that was activated from the review's proposal."""
+    disposition: Disposition = Disposition.REAL
+    notes: tuple[Note, ...] = ()
+    declared_by: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Not yet resolved."""
+        return self.state.rank < IncidentState.RESOLVED.rank
+
+    @property
+    def containment(self) -> Verdict | None:
+        """The worst of the latest verdicts of its agents; None before the first."""
+        latest = {given.agent: given.verdict for given in self.verdicts}
+        for verdict in (Verdict.FAILED, Verdict.UNVERIFIED, Verdict.VERIFIED):
+            if verdict in latest.values():
+                return verdict
+        return None
+
+    def is_contained(self, also: str = "") -> bool:
+        """Whether every agent's latest verdict is VERIFIED, counting `also` as verified."""
+        latest = {given.agent: given.verdict for given in self.verdicts}
+        return all(agent == also or latest.get(agent) is Verdict.VERIFIED for agent in self.agents)

@@ -1,0 +1,110 @@
+"""Whether an agent has stopped, judged from evidence, never from the call having returned.
+
+VERIFIED needs all of: at least one enforcement point was asked; every one acknowledged the epoch, or its process tree was seen empty;
+nothing was in flight at the end; and quiescence was *observed*: after the fence, heartbeats kept coming and counted no further step.
+Silence is not quiescence, unless the process tree is empty. A step that began after its instance acknowledged makes it FAILED.
+"""
+
+import msgspec
+
+from andoncord.kernel.vocabulary import Verdict
+
+MIN_HEARTBEATS = 2
+"""Heartbeats after the fence that make quiescence observed: two, so that a count can be seen not to move."""
+
+
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """One heartbeat of one instance, as the telemetry recorded it."""
+
+    at_ns: int
+    rung: str
+    in_flight: int
+    steps_started: int
+
+
+class InstanceEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about one enforcement point and its process after the order went out."""
+
+    instance: str
+    acknowledged_ns: int = 0
+    """When it acknowledged this epoch; 0 when it did not."""
+    steps_at_ack: int = 0
+    in_flight_at_ack: tuple[str, ...] = ()
+    pulses: tuple[Pulse, ...] = ()
+    """Heartbeats after the acknowledgement, earliest first."""
+    steps_after_ack: int = 0
+    """Steps in the telemetry that started after the acknowledgement."""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the verdict rests on."""
+
+    agent: str
+    rung: str
+    instances: tuple[InstanceEvidence, ...]
+    """Every guard that should have acknowledged."""
+    tree_empty: bool | None = None
+    """From the supervisor: True when no process of the agent is left; None when there is no such report."""
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict, what is missing for VERIFIED, and what was seen."""
+
+    verdict: Verdict
+    missing: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+
+def judge_containment(observation: Observation) -> Judged:
+    """Judge a fence (pause or kill) or a lesser rung.
+
+    For `monitor` and `restrict` the agent is meant to go on, so acknowledgements are all that can be asked.
+    """
+    if observation.tree_empty:
+        return Judged(
+            verdict=Verdict.VERIFIED, missing=(), evidence=("the supervisor saw the agent's process tree empty",)
+        )
+    if not observation.instances:
+        return Judged(
+            verdict=Verdict.UNVERIFIED,
+            missing=(f"no enforcement point is connected for {observation.agent}",),
+            evidence=(),
+        )
+    missing: list[str] = []
+    evidence: list[str] = []
+    failed = False
+    for instance in observation.instances:
+        if not instance.acknowledged_ns:
+            missing.append(f"acknowledgement from {instance.instance}")
+            continue
+        evidence.append(f"{instance.instance} acknowledged {observation.rung}")
+        if observation.rung in ("pause", "kill"):
+            failed |= _judge_quiescence(instance, missing, evidence)
+    if observation.tree_empty is False:
+        missing.append("the supervisor still sees processes of the agent")
+    verdict = Verdict.FAILED if failed else Verdict.UNVERIFIED if missing else Verdict.VERIFIED
+    return Judged(verdict=verdict, missing=tuple(missing), evidence=tuple(evidence))
+
+
+def is_settled(observation: Observation) -> bool:
+    """Whether watching longer cannot change the verdict for the better: it is VERIFIED or FAILED already."""
+    return judge_containment(observation).verdict is not Verdict.UNVERIFIED
+
+
+def _judge_quiescence(instance: InstanceEvidence, missing: list[str], evidence: list[str]) -> bool:
+    """Add to `missing` and `evidence`; True when a step began after the acknowledgement."""
+    moved = max((pulse.steps_started for pulse in instance.pulses), default=instance.steps_at_ack) - instance.steps_at_ack
+    begun = max(moved, instance.steps_after_ack)
+    if begun > 0:
+        missing.append(f"{instance.instance} began {begun} more step{'s' if begun != 1 else ''} after acknowledging")
+        return True
+    if len(instance.pulses) < MIN_HEARTBEATS:
+        missing.append(
+            f"observed quiescence of {instance.instance}: {len(instance.pulses)} of {MIN_HEARTBEATS} heartbeats since the fence"
+        )
+    elif instance.pulses[-1].in_flight:
+        named = ", ".join(instance.in_flight_at_ack) or f"{instance.pulses[-1].in_flight} step(s)"
+        missing.append(f"the end of what was in flight in {instance.instance}: {named}")
+    else:
+        evidence.append(f"{instance.instance} sent {len(instance.pulses)} heartbeats since the fence and began no step")
+    return False
