@@ -7,6 +7,7 @@ import pytest
 from typer.main import get_command
 
 from andoncord.cli.main import app
+from andoncord.kernel.vocabulary import Category, CauseType, Pattern, SevLevel, Verdict
 from benchmarks.runner import names as benchmark_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,3 +73,17 @@ def test_benchmarks_exist() -> None:
     """Every benchmark that a page cites can be run."""
     cited = {(page.name, name) for page in PAGES for name in re.findall(r"just bench ([a-z][a-z-]*)", page.read_text())}
     assert sorted((page, name) for page, name in cited if name not in benchmark_names()) == []
+
+
+def test_the_vocabulary_is_documented() -> None:
+    """Every word of the closed vocabularies stands in docs/vocabulary.md, and no other word does."""
+    page = (ROOT / "docs/vocabulary.md").read_text()
+    for heading, words in (
+        ("Category of an incident", Category),
+        ("Severity", SevLevel),
+        ("Pattern of a failure", Pattern),
+        ("Type of a root cause", CauseType),
+        ("Verdict of a containment", Verdict),
+    ):
+        section = page.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+        assert re.findall(r"(?m)^\| `(.+?)` \|", section) == [word.value for word in words], heading
