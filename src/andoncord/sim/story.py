@@ -1,0 +1,170 @@
+"""The story of the demo: which four things go wrong, and how a telling of it is scored."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from andoncord.sim.failing import BREEZY_PROMPT, CRAFTED_LINE, INBOX, PAYMENTS_V2, POISON, UPLOADS
+
+OPERATOR = "demo-operator"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that goes wrong, and how the director brings it about."""
+
+    letter: str
+    agent: str
+    after_s: float
+    """How long after the quiet opening."""
+    injected: str
+    """What the director did, for the telling."""
+    publishes: dict[str, Any] = {}
+    """Settings published as a new version in the registry."""
+    note: str = ""
+    lays: tuple[str, str] | None = None
+    """A shelf, and the line laid on it."""
+    cleared: str = ""
+    """What the operator does about the surroundings before approving the recovery."""
+
+
+FAILURES = (
+    Failure(
+        letter="a",
+        agent="refunds",
+        after_s=0.0,
+        injected="the payments interface moves to v2, which answers “accepted” and never “settled”",
+        publishes=PAYMENTS_V2,
+        note="payments interface v2",
+    ),
+    Failure(
+        letter="c",
+        agent="support",
+        after_s=2.0,
+        injected="a friendlier prompt is rolled out, which no longer asks for the policy paragraph",
+        publishes=BREEZY_PROMPT,
+        note="friendlier tone",
+    ),
+    Failure(
+        letter="d",
+        agent="reports",
+        after_s=6.0,
+        injected="a line arrives in the inbox on which the report parser never comes back",
+        lays=(INBOX, CRAFTED_LINE),
+        cleared="moved the line out of the inbox",
+    ),
+    Failure(
+        letter="b",
+        agent="research",
+        after_s=10.0,
+        injected="a partner uploads a document that carries instructions",
+        lays=(UPLOADS, POISON),
+        cleared="took the document out of the uploads",
+    ),
+)
+PROVEN = "b"
+"""The failure whose review is carried through: its proposal is applied, and the cause is let in again."""
+
+
+class Onset(msgspec.Struct, frozen=True, kw_only=True):
+    """When a failure first took effect, by the agent's own record."""
+
+    failure: str
+    agent: str
+    at_ns: int
+
+
+class IncidentScore(msgspec.Struct, frozen=True, kw_only=True):
+    """One incident as `andon demo --json` prints it."""
+
+    id: str
+    failure: str | None
+    category: str
+    pattern: str
+    severity: str
+    sev: str
+    detected_in_s: float | None
+    """From the onset by the agent's own record to the moment the incident's first finding was complete."""
+    contained_in_s: float | None
+    containment: str | None
+    verdicts: list[dict[str, Any]]
+    responsible: dict[str, str] | None
+    root_causes: list[dict[str, Any]]
+    recovered: bool
+    review: str | None
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """The one document of `andon demo --headless --json`."""
+
+    seed: int
+    wall_s: float
+    incidents: list[IncidentScore]
+    false_incidents: int
+    false_stops: int
+    missed: list[str]
+    """Letters of failures that were not detected, contained with proof, recovered and reviewed."""
+    proposal_refused_again: bool
+    """Whether the applied proposal of failure b's review refused the same document when it came again."""
+    kpi: dict[str, Any]
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing was missed and nothing healthy was stopped."""
+        return not self.missed and self.false_stops == 0
+
+
+def score_incident(view: Mapping[str, Any], *, failure: str | None, onset: Onset | None) -> IncidentScore:
+    """Read one incident's JSON view."""
+    review = view.get("review") or {}
+    path = review.get("path") or None
+    responsible: Sequence[Mapping[str, Any]] = view.get("responsible") or ()
+    detected_ns = instant_ns(view.get("detected_at"))
+    return IncidentScore(
+        id=view["id"],
+        failure=failure,
+        category=view["category"],
+        pattern=view["pattern"],
+        severity=view["severity"],
+        sev=view["sev"],
+        detected_in_s=round((detected_ns - onset.at_ns) / 1e9, 3) if onset and detected_ns else None,
+        contained_in_s=view.get("contained_in_s"),
+        containment=view.get("containment"),
+        verdicts=[{"at_s": given["at_s"], "verdict": given["verdict"]} for given in view.get("verdicts") or ()],
+        responsible={"agent": responsible[0]["agent"], "span_id": responsible[0]["span_id"]} if responsible else None,
+        root_causes=[
+            {
+                "type": cause["type"],
+                "score": cause["score"],
+                "claim": cause.get("claim", ""),
+                "summary": cause.get("summary", ""),
+            }
+            for cause in view.get("root_causes") or ()
+        ],
+        recovered=view.get("resolved_at") is not None,
+        review=path,
+    )
+
+
+def missed(scores: Iterable[IncidentScore]) -> list[str]:
+    """The failures that did not end well, by letter."""
+    ended_well = {
+        score.failure
+        for score in scores
+        if score.containment == "VERIFIED" and score.recovered and score.review and Path(score.review).is_file()
+    }
+    return sorted(failure.letter for failure in FAILURES if failure.letter not in ended_well)
+
+
+def instant_ns(text: str | None) -> int:
+    """An RFC 3339 time in nanoseconds UTC; 0 for None.
+
+    >>> instant_ns("2026-01-01T00:00:00.123Z")
+    1767225600123000000
+    """
+    if not text:
+        return 0
+    moment = datetime.fromisoformat(text)
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
