@@ -97,7 +97,11 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
             Draft(
                 kind="incident.moved",
                 incident=home,
-                body={"from": IncidentState.RECOVERING, "to": IncidentState.TRIAGED, "why": "it went wrong again after the release"},
+                body={
+                    "from": IncidentState.RECOVERING,
+                    "to": IncidentState.TRIAGED,
+                    "why": "it went wrong again after the release",
+                },
             )
         )
     return tuple(drafts)

@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 
 from andoncord.engine.state import State
+from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import Effect, EffectKind
 from andoncord.kernel.journal import Draft
+from andoncord.kernel.vocabulary import IncidentState
 from andoncord.respond.ladder import RUNGS, height
 
 
@@ -21,14 +23,12 @@ def intent_draft(
     reversal: str,
     parameters: dict[str, Any] | None = None,
     by: str = "andoncord",
-    key: str = "",
     offset: int = 0,
 ) -> Draft:
     """An `intent.issued` draft.
 
     Args:
         step: unique within the incident; issuing the same step twice is a bug.
-        key: the idempotency key of the wish it came from, if a person asked.
         offset: how many intents of the same incident were drafted before it in the same batch.
     """
     assert state.step(incident, step) is None, f"step {step} of {incident} was issued before"
@@ -43,9 +43,7 @@ def intent_draft(
         reversal=reversal,
         parameters=parameters or {},
     )
-    body: dict[str, Any] = {"intent": intent, "step": step, "effect": msgspec.to_builtins(effect)}
-    if key:
-        body["key"] = key
+    body = {"intent": intent, "step": step, "effect": msgspec.to_builtins(effect)}
     return Draft(kind="intent.issued", incident=incident, by=by, body=body)
 
 
@@ -59,7 +57,6 @@ def order_draft(
     reason: str,
     deadline_ms: int,
     by: str = "andoncord",
-    key: str = "",
     may_lower: bool = False,
     offset: int = 0,
 ) -> Draft:
@@ -83,7 +80,6 @@ def order_draft(
             "before": in_force,
         },
         by=by,
-        key=key,
         offset=offset,
     )
 
@@ -102,3 +98,8 @@ def held_by_others(state: State, incident: str, agent: str) -> str:
         if orders:
             wanted = max(wanted, str(orders[-1].effect.parameters["rung"]), key=RUNGS.index)
     return wanted
+
+
+def moved(incident: Incident, to: IncidentState, why: str, *, by: str = "andoncord") -> Draft:
+    """An `incident.moved` draft."""
+    return Draft(kind="incident.moved", incident=incident.id, by=by, body={"from": incident.state, "to": to, "why": why})

@@ -8,7 +8,7 @@ from andoncord.engine.state import Control, Intent, State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.time import rfc3339, seconds_between
-from andoncord.kernel.vocabulary import IncidentState, Severity, Verdict
+from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import RUNGS, height
 
 RUNG_TITLES = {
@@ -134,40 +134,54 @@ def awaiting(state: State, incident: Incident) -> str | None:
 
 def next_action(state: State, incident: Incident) -> dict[str, Any] | None:
     """The one thing to do now, or None when there is nothing for a person to do."""
-    agent = incident.agents[0] if incident.agents else ""
     if incident.state is IncidentState.REVIEWED:
         return None
     if incident.state is IncidentState.RESOLVED:
-        if incident.review is None:
-            return None
-        if not incident.proposal_applied and (incident.review.get("review") or {}).get("proposal"):
-            return _action("apply_proposal", "Apply the proposed policy", "a review closes only with a structural change", agent)
-        return _action("complete_review", "Answer the open questions of the review", "the record cannot answer them", agent)
+        return _next_in_review(incident)
     held = [each for each in incident.agents if state.rung_of(each) != "none"]
-    busy = any(intent.receipt is None for intent in state.intents_of(incident.id))
     if not incident.verdicts and not incident.may_act and not held:
-        rung = "kill" if incident.severity is Severity.CRITICAL else "pause"
-        why = (
-            "declared by a person: nothing has been stopped yet"
-            if incident.declared_by
-            else "the signals came without a token bound to this agent, so nothing is stopped without you"
-        )
-        return _contain_action(state, incident, "pause" if rung == "kill" else rung, agent, why)
-    if busy:
+        return _next_without_trust(state, incident)
+    if any(intent.receipt is None for intent in state.intents_of(incident.id)):
         return None
     if incident.containment in (Verdict.UNVERIFIED, Verdict.FAILED):
         missing = "; ".join(incident.verdicts[-1].missing) or "no evidence"
-        return _contain_action(state, incident, "kill", agent, f"not confirmed as stopped. Missing: {missing}")
+        why = f"not confirmed as stopped. Missing: {missing}"
+        return _contain_action(state, incident, "kill", incident.agents[0], why)
+    return _next_in_recovery(incident, held)
+
+
+def _next_in_review(incident: Incident) -> dict[str, Any] | None:
+    """Apply the structural change, then answer what the record cannot."""
+    if incident.review is None:
+        return None
+    agent = incident.agents[0]
+    if not incident.proposal_applied and (incident.review.get("review") or {}).get("proposal"):
+        return _action("apply_proposal", "Apply the proposed policy", "a review closes only with a structural change", agent)
+    return _action("complete_review", "Answer the open questions of the review", "the record cannot answer them", agent)
+
+
+def _next_without_trust(state: State, incident: Incident) -> dict[str, Any]:
+    """Nothing may act by itself: propose the pause."""
+    why = (
+        "declared by a person: nothing has been stopped yet"
+        if incident.declared_by
+        else "the signals came without a token bound to this agent, so nothing is stopped without you"
+    )
+    return _contain_action(state, incident, "pause", incident.agents[0], why)
+
+
+def _next_in_recovery(incident: Incident, held: list[str]) -> dict[str, Any] | None:
+    agent = incident.agents[0]
     if incident.recovery_failed:
         return _action("approve_recovery", "Try the recovery again", incident.recovery_failed, agent)
-    if incident.plan is not None and incident.plan["automatic"] and not incident.recovery_approved_by:
-        if incident.recovery_by == "person":
-            strategy = incident.plan["strategy"].replace("_", " ")
-            return _action("approve_recovery", f"Approve the recovery by {strategy}", incident.plan["why"], agent)
+    if incident.plan is None or incident.recovery_approved_by:
         return None
-    if held and incident.plan is not None and not incident.plan["automatic"]:
+    if not incident.plan["automatic"]:
         why = incident.plan.get("person") or incident.plan["why"]
-        return _action("release", f"Release {held[0]} when its cause is removed", why, held[0])
+        return _action("release", f"Release {held[0]} when its cause is removed", why, held[0]) if held else None
+    if incident.recovery_by == "person":
+        strategy = incident.plan["strategy"].replace("_", " ")
+        return _action("approve_recovery", f"Approve the recovery by {strategy}", incident.plan["why"], agent)
     return None
 
 

@@ -127,12 +127,14 @@ def apply(state: State, entry: Entry) -> None:
     assert entry.seq == state.seq + 1, f"entry {entry.seq} does not follow {state.seq}"
     state.seq = entry.seq
     state.head = entry
+    if entry.body.get("wish"):
+        state.wishes[entry.body["wish"]] = entry.incident
     reduce = _REDUCERS.get(entry.kind)
     if reduce:
         reduce(state, entry)
 
 
-def _update(state: State, incident_id: str, **changes: Any) -> None:
+def _update(state: State, incident_id: str, /, **changes: Any) -> None:
     state.incidents[incident_id] = msgspec.structs.replace(state.incidents[incident_id], **changes)
 
 
@@ -172,8 +174,6 @@ def _incident_opened(state: State, entry: Entry) -> None:
         detected_ns=entry.at_ns,
         declared_by=body.get("declared_by", ""),
     )
-    if body.get("key"):
-        state.wishes[body["key"]] = entry.incident
 
 
 def _incident_judged(state: State, entry: Entry) -> None:
@@ -220,8 +220,6 @@ def _intent_issued(state: State, entry: Entry) -> None:
     state.intents[intent.id] = intent
     state.steps.setdefault(entry.incident, {})[intent.step] = intent.id
     state.outstanding[intent.id] = None
-    if entry.body.get("key"):
-        state.wishes[entry.body["key"]] = entry.incident
     if effect.kind is EffectKind.ORDER:
         counter = effect.parameters["epoch"][1]
         assert counter > state.epoch, "an epoch only rises"
@@ -269,8 +267,6 @@ def _recovery_approved(state: State, entry: Entry) -> None:
     incident = state.incidents[entry.incident]
     attempt = incident.round + 1 if incident.recovery_failed else incident.round
     _update(state, entry.incident, recovery_approved_by=entry.by, recovery_failed="", round=attempt)
-    if entry.body.get("key"):
-        state.wishes[entry.body["key"]] = entry.incident
 
 
 def _recovery_failed(state: State, entry: Entry) -> None:

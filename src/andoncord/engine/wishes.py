@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine.drafts import held_by_others, intent_draft, order_draft
+from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.facts import PersonAsked
 from andoncord.engine.state import State
 from andoncord.incident.incident import Incident
@@ -37,7 +37,11 @@ def grant(state: State, wish: PersonAsked, *, playbooks: Sequence[Playbook]) -> 
         command = COMMANDS[wish.command]
     except KeyError:
         raise CallerError(f"unknown command {wish.command!r}", remedy=f"use one of: {', '.join(COMMANDS)}") from None
-    return command(state, wish, playbooks)
+    drafts = command(state, wish, playbooks)
+    if not wish.key or not drafts:
+        return drafts
+    first = msgspec.structs.replace(drafts[0], body={**drafts[0].body, "wish": wish.key})
+    return (first, *drafts[1:])
 
 
 def _declare(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
@@ -61,7 +65,6 @@ def _declare(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
                 "agents": [agent],
                 "environment": str(wish.parameters.get("environment", "")),
                 "declared_by": wish.by,
-                "key": wish.key,
             },
         ),
         Draft(
@@ -70,7 +73,11 @@ def _declare(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
             by=wish.by,
             body={
                 "severity": severity,
-                "sev": SevLevel.SEV1 if severity is Severity.CRITICAL else SevLevel.SEV2 if severity is Severity.HIGH else SevLevel.SEV3,
+                "sev": SevLevel.SEV1
+                if severity is Severity.CRITICAL
+                else SevLevel.SEV2
+                if severity is Severity.HIGH
+                else SevLevel.SEV3,
                 "category": Category.DECISION_FAILURE,
                 "pattern": Pattern.POLICY_VIOLATION,
                 "title": title,
@@ -117,7 +124,6 @@ def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
             reason=_text(wish, "reason") or f"{rung} by hand",
             deadline_ms=ORDER_MS,
             by=wish.by,
-            key=wish.key,
         ),
     )
 
@@ -142,7 +148,6 @@ def _release(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
             reason=reason,
             deadline_ms=ORDER_MS,
             by=wish.by,
-            key=wish.key,
             may_lower=True,
         ),
     )
@@ -162,7 +167,7 @@ def _approve_recovery(state: State, wish: PersonAsked, playbooks: Sequence[Playb
         raise ConflictError(f"the recovery was approved by {incident.recovery_approved_by}")
     if not incident.is_open:
         raise ConflictError("the incident is resolved")
-    body = {"reason": _text(wish, "reason"), "key": wish.key}
+    body = {"reason": _text(wish, "reason")}
     return (Draft(kind="recovery.approved", incident=incident.id, by=wish.by, body=body),)
 
 
@@ -186,7 +191,7 @@ def _dispose(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
         held = [agent for agent in incident.agents if state.rung_of(agent) != "none"]
         if held:
             raise ConflictError(f"{', '.join(held)} is still held", remedy="release it first, so that nobody forgets it")
-        drafts.append(_moved(incident, IncidentState.RESOLVED, f"{disposition.value.replace('_', ' ')}", wish.by))
+        drafts.append(moved(incident, IncidentState.RESOLVED, f"{disposition.value.replace('_', ' ')}", by=wish.by))
     return tuple(drafts)
 
 
@@ -240,7 +245,6 @@ def _activation(state: State, wish: PersonAsked, yaml: str, incident: str) -> tu
             reversal="activate the policy without this rule",
             parameters={},
             by=wish.by,
-            key=wish.key,
         )
     )
     return tuple(drafts)
@@ -270,7 +274,9 @@ def _answer_review(state: State, wish: PersonAsked, playbooks: Sequence[Playbook
         if answer["needs_person"] and question not in given and question not in incident.answers
     ]
     if not open_questions and incident.proposal_applied and incident.state is IncidentState.RESOLVED:
-        drafts.append(_moved(incident, IncidentState.REVIEWED, "every question answered and a structural change applied", wish.by))
+        drafts.append(
+            moved(incident, IncidentState.REVIEWED, "every question answered and a structural change applied", by=wish.by)
+        )
     return tuple(drafts)
 
 
@@ -279,7 +285,7 @@ def _publish_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbo
     agent = _needed(wish.agent, "agent")
     values = wish.parameters.get("values")
     if not isinstance(values, dict) or not values:
-        raise CallerError("values is missing", place="values", remedy="give an object, for example {\"prompt\": \"…\"}")
+        raise CallerError("values is missing", place="values", remedy='give an object, for example {"prompt": "…"}')
     at_ns = state.head.at_ns if state.head else 0
     published = state.registry.publish(
         agent, values, version=str(wish.parameters.get("version", "")), at_ns=at_ns, by=wish.by
@@ -326,7 +332,6 @@ def _configure(state: State, agent: str, version: str, wish: PersonAsked) -> Dra
         reversal="activate the version before",
         parameters={"version": version},
         by=wish.by,
-        key=wish.key,
     )
 
 
@@ -338,7 +343,9 @@ def _agent(incident: Incident, wish: PersonAsked) -> str:
     """The agent that a wish is about: named, or the only one there is."""
     if wish.agent:
         if wish.agent not in incident.agents:
-            raise CallerError(f"{wish.agent!r} is not part of {incident.id}", remedy=f"its agents: {', '.join(incident.agents)}")
+            raise CallerError(
+                f"{wish.agent!r} is not part of {incident.id}", remedy=f"its agents: {', '.join(incident.agents)}"
+            )
         return wish.agent
     if len(incident.agents) != 1:
         raise CallerError("several agents are involved", place="agent", remedy=f"name one of: {', '.join(incident.agents)}")
@@ -360,11 +367,6 @@ def _needed(text: str, field: str) -> str:
     if not text:
         raise CallerError(f"{field} is missing", place=field)
     return text
-
-
-def _moved(incident: Incident, to: IncidentState, why: str, by: str) -> Draft:
-    body = {"from": incident.state, "to": to, "why": why}
-    return Draft(kind="incident.moved", incident=incident.id, by=by, body=body)
 
 
 COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Draft, ...]]] = {

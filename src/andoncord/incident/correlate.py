@@ -8,14 +8,14 @@ from andoncord.kernel.time import MINUTE_NS
 from andoncord.kernel.vocabulary import IncidentState
 
 JOIN_WINDOW_NS = 30 * MINUTE_NS
-"""A finding this long after the last one opens an incident of its own. Chosen: longer than any containment, shorter than a shift."""
+"""A finding this long after the last one opens an incident of its own. Chosen: longer than a containment."""
 
 
 def home_of(finding: Finding, incidents: Iterable[Incident]) -> str | None:
     """The open incident that `finding` joins, or None when it opens a new one.
 
-    It joins when they share a trace, or the agent within `JOIN_WINDOW_NS` of the incident's last finding. Resolved incidents take no
-    more findings: what comes after a verified recovery is news. Of several the most recent wins.
+    It joins when they share a trace, or the agent within `JOIN_WINDOW_NS` of the incident's last finding. Resolved incidents
+    take no more findings: what comes after a verified recovery is news. Of several the most recent wins.
     """
     best: Incident | None = None
     for incident in incidents:

@@ -1,6 +1,6 @@
 """How bad an incident is, on both scales of INC-3, from its findings alone.
 
-The score is the *maximum* over anchored dimensions, each on 0–10: a mean would let one catastrophe hide behind four calm readings.
+The score is the *maximum* over anchored dimensions, each on 0–10: a mean would hide one catastrophe behind calm readings.
 
 | points | rule | money at risk or spent | agents reached | effect |
 |---|---|---|---|---|
@@ -9,13 +9,13 @@ The score is the *maximum* over anchored dimensions, each on 0–10: a mean woul
 | 7 | high | over $100 | 3 or more | |
 | 9 | critical | over $1 000 | | data exposed or corrupted |
 
-From 9 points an incident is critical, from 7 high, from 4 medium, below that low. The anchors were chosen, not fitted: no confirmed
-severities exist to calibrate against yet.
+From 9 points an incident is critical, from 7 high, from 4 medium, below that low. The anchors were chosen, not fitted: no
+confirmed severities exist to calibrate against yet.
 
-SEV levels: *SEV-1* when it is critical outside a test environment, or data were exposed or corrupted (example: an agent acts on
-instructions that it read in a document); *SEV-2* when it is high and something passed the checks of the moment (example: answers that
-were wrong and had already been given); *SEV-3* when the guard refused the offending step, or little is at stake (example: a loop that
-was cut at its fourth call).
+SEV levels: *SEV-1* when it is critical outside a test environment, or data were exposed or corrupted (example: an agent acts
+on instructions that it read in a document); *SEV-2* when it is high and something passed the checks of the moment (example:
+answers that were wrong and had already been given); *SEV-3* when the guard refused the offending step, or little is at stake
+(example: a loop that was cut at its fourth call).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.kernel.money import micro_usd
-from andoncord.kernel.vocabulary import Category, Pattern, SevLevel, Severity
+from andoncord.kernel.vocabulary import Category, Pattern, Severity, SevLevel
 
 RULE_POINTS = {Severity.LOW: 2, Severity.MEDIUM: 4, Severity.HIGH: 7, Severity.CRITICAL: 9}
 MONEY_POINTS = ((micro_usd(1_000), 9), (micro_usd(100), 7), (micro_usd(10), 4))

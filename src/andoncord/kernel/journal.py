@@ -82,10 +82,8 @@ def check(entries: Iterable[Entry]) -> Break | None:
 
     A tail that was cut off cannot be seen from the chain alone: compare the head with one kept elsewhere.
     """
-    seq = 0
     previous = GENESIS
-    for entry in entries:
-        seq += 1
+    for seq, entry in enumerate(entries, start=1):
         if entry.seq != seq:
             return Break(seq=seq, reason=f"entry {seq} is missing: found {entry.seq} in its place")
         if entry.previous != previous:

@@ -17,8 +17,8 @@ class Clock(Protocol):
 class JournalStore(Protocol):
     """Durable, append-only storage of journal entries.
 
-    `append` returns only when the entries would survive a crash of the process, and refuses entries that do not continue the chain
-    (`ConflictError`).
+    `append` returns only when the entries would survive a crash of the process, and refuses entries that do not continue the
+    chain (`ConflictError`).
     """
 
     def append(self, entries: Sequence[Entry]) -> None: ...

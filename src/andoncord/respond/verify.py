@@ -1,7 +1,8 @@
 """Whether an agent has stopped, judged from evidence, never from the call having returned.
 
-VERIFIED needs all of: at least one enforcement point was asked; every one acknowledged the epoch, or its process tree was seen empty;
-nothing was in flight at the end; and quiescence was *observed*: after the fence, heartbeats kept coming and counted no further step.
+VERIFIED needs all of: at least one enforcement point was asked; every one acknowledged the epoch, or its process tree was seen
+empty; nothing was in flight at the end; and quiescence was *observed*: after the fence, heartbeats kept coming and counted no
+further step.
 Silence is not quiescence, unless the process tree is empty. A step that began after its instance acknowledged makes it FAILED.
 """
 
@@ -61,9 +62,7 @@ def judge_containment(observation: Observation) -> Judged:
     For `monitor` and `restrict` the agent is meant to go on, so acknowledgements are all that can be asked.
     """
     if observation.tree_empty:
-        return Judged(
-            verdict=Verdict.VERIFIED, missing=(), evidence=("the supervisor saw the agent's process tree empty",)
-        )
+        return Judged(verdict=Verdict.VERIFIED, missing=(), evidence=("the supervisor saw the agent's process tree empty",))
     if not observation.instances:
         return Judged(
             verdict=Verdict.UNVERIFIED,

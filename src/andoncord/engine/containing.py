@@ -1,0 +1,235 @@
+"""Containment: fence, capture, terminate, verify, in the order of the playbook (RSP-14)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from andoncord.engine.drafts import intent_draft, order_draft
+from andoncord.engine.recovering import recovery_begun
+from andoncord.engine.state import Intent, State
+from andoncord.incident.incident import Incident
+from andoncord.kernel.effect import EffectKind, Outcome
+from andoncord.kernel.journal import Draft
+from andoncord.kernel.vocabulary import IncidentState, Verdict
+from andoncord.respond.ladder import FENCING
+
+VERIFY_MS = 4_000
+"""How long an order of a person is watched before its verdict; a playbook names its own."""
+TERMINATE_MS = 5_000
+
+
+def contain(state: State, incident: Incident) -> Iterator[Draft]:
+    """Run the playbook's steps in order, each for every affected agent; wait where a receipt is missing."""
+    if not incident.may_act or recovery_begun(state, incident):
+        return
+    rung = ""
+    for step in incident.steps:
+        if step["do"] in ("fence", "contain"):
+            rung = step["rung"]
+            drafts, waiting = _for_each_agent(state, incident, f"{step['do']}:{rung}", step)
+        elif step["do"] == "capture":
+            drafts, waiting = _for_each_agent(state, incident, "capture", step)
+        elif step["do"] == "verify":
+            drafts, waiting = _verify_agents(state, incident, f"verify:{rung}", int(step["at_most_ms"]))
+        else:
+            continue
+        yield from drafts
+        if drafts or waiting:
+            return
+
+
+def _for_each_agent(state: State, incident: Incident, name: str, step: dict[str, Any]) -> tuple[list[Draft], bool]:
+    """Drafts for the agents whose step was not issued yet, and whether a receipt is still missing."""
+    drafts: list[Draft] = []
+    waiting = False
+    for agent in incident.agents:
+        key = f"{incident.round}/{name}/{agent}"
+        intent = state.step(incident.id, key)
+        if intent is None:
+            if step["do"] == "capture":
+                drafts.append(
+                    intent_draft(
+                        state,
+                        incident.id,
+                        key,
+                        EffectKind.CAPTURE,
+                        agent,
+                        deadline_ms=int(step["at_most_ms"]),
+                        reversal=step["undo"],
+                        offset=len(drafts),
+                        parameters={"acknowledgements": _acknowledgements(state, incident, agent)},
+                    )
+                )
+            else:
+                drafts.append(
+                    order_draft(
+                        state,
+                        incident.id,
+                        key,
+                        agent,
+                        rung=step["rung"],
+                        reason=f"{incident.pattern.value.replace('_', ' ')}: {incident.title}",
+                        deadline_ms=int(step["at_most_ms"]),
+                        offset=len(drafts),
+                    )
+                )
+        elif intent.receipt is None:
+            waiting = True
+    return drafts, waiting
+
+
+def _verify_agents(state: State, incident: Incident, name: str, at_most_ms: int) -> tuple[list[Draft], bool]:
+    """Verify every agent; where an agent under a fence cannot be verified, have its supervisor end it and verify again."""
+    for agent in incident.agents:
+        order = _last_order(state, incident, agent)
+        if order is None or order.receipt is None:
+            continue
+        drafts, done = _verify_one(state, incident, name, order, at_most_ms=at_most_ms)
+        if drafts or not done:
+            return drafts, not done
+    return [], False
+
+
+def _verify_one(state: State, incident: Incident, name: str, order: Intent, *, at_most_ms: int) -> tuple[list[Draft], bool]:
+    """The next drafts on the way to a verdict about one agent, and whether the verdict is final."""
+    agent = order.effect.target
+    key = f"{incident.round}/{name}/{agent}"
+    drafts, done = _verdict_on(state, incident, key, order, None, at_most_ms=at_most_ms)
+    first = state.step(incident.id, key)
+    may_end = order.effect.parameters["rung"] in FENCING
+    if not done or first is None or not may_end or verdict_of(first) is not Verdict.UNVERIFIED:
+        return drafts, done
+
+    terminate_key = f"{incident.round}/terminate/{agent}"
+    terminate = state.step(incident.id, terminate_key)
+    if terminate is None:
+        return [_terminate_draft(state, incident, terminate_key, agent)], False
+    if terminate.receipt is None:
+        return [], False
+    if terminate.receipt.outcome is Outcome.FAILED and not terminate.receipt.detail.get("signalled"):
+        return [], True  # Nobody could end it: the verdict stays UNVERIFIED.
+    return _verdict_on(state, incident, f"{key}/after-termination", order, terminate, at_most_ms=at_most_ms)
+
+
+def _verdict_on(
+    state: State, incident: Incident, key: str, order: Intent, terminate: Intent | None, *, at_most_ms: int
+) -> tuple[list[Draft], bool]:
+    """Verify, wait, record the verdict: the drafts of whichever comes next, and whether the verdict is recorded."""
+    verification = state.step(incident.id, key)
+    if verification is None:
+        return [_verify_draft(state, incident, key, order, terminate, at_most_ms=at_most_ms)], False
+    if verification.receipt is None:
+        return [], False
+    if not _has_verdict(incident, verification):
+        return _verdict_drafts(incident, verification), False
+    return [], True
+
+
+def _terminate_draft(state: State, incident: Incident, key: str, agent: str) -> Draft:
+    return intent_draft(
+        state,
+        incident.id,
+        key,
+        EffectKind.TERMINATE,
+        agent,
+        deadline_ms=TERMINATE_MS,
+        reversal="restart",
+        parameters={"reason": "the order to stop was not confirmed"},
+    )
+
+
+def _verify_draft(
+    state: State, incident: Incident, key: str, order: Intent, terminate: Intent | None, *, at_most_ms: int
+) -> Draft:
+    receipt = order.receipt
+    assert receipt is not None
+    parameters = {
+        "rung": order.effect.parameters["rung"],
+        "epoch": order.effect.parameters["epoch"],
+        "order": order.id,
+        "order_outcome": receipt.outcome,
+        "acknowledgements": receipt.detail.get("acks", []),
+        "unconfirmed": receipt.detail.get("unconfirmed", []),
+        "termination": terminate.receipt.detail if terminate and terminate.receipt else None,
+        "fenced_ns": (terminate.receipt.at_ns if terminate and terminate.receipt else receipt.at_ns),
+    }
+    return intent_draft(
+        state,
+        incident.id,
+        key,
+        EffectKind.VERIFY,
+        order.effect.target,
+        deadline_ms=at_most_ms,
+        reversal="nothing to undo",
+        parameters=parameters,
+    )
+
+
+def _verdict_drafts(incident: Incident, intent: Intent) -> list[Draft]:
+    """Record a verdict, and the step of the lifecycle that follows from it."""
+    assert intent.receipt is not None
+    detail = intent.receipt.detail
+    verdict = verdict_of(intent)
+    drafts = [
+        Draft(
+            kind="verdict.given",
+            incident=incident.id,
+            body={
+                "intent": intent.id,
+                "agent": intent.effect.target,
+                "verdict": verdict,
+                "missing": list(detail.get("missing", [])),
+                "evidence": list(detail.get("evidence", [])),
+            },
+        )
+    ]
+    all_verified = verdict is Verdict.VERIFIED and incident.is_contained(also=intent.effect.target)
+    if all_verified and incident.state.rank < IncidentState.CONTAINED.rank:
+        drafts.append(
+            Draft(
+                kind="incident.moved",
+                incident=incident.id,
+                body={
+                    "from": incident.state,
+                    "to": IncidentState.CONTAINED,
+                    "why": "containment was verified",
+                    "contained_ns": intent.effect.parameters.get("fenced_ns", 0),
+                },
+            )
+        )
+    return drafts
+
+
+def verdict_of(intent: Intent) -> Verdict:
+    """A verification that broke proves nothing: it is UNVERIFIED."""
+    assert intent.receipt is not None
+    return Verdict(intent.receipt.detail.get("verdict", Verdict.UNVERIFIED))
+
+
+def _has_verdict(incident: Incident, intent: Intent) -> bool:
+    return any(given.intent == intent.id for given in incident.verdicts)
+
+
+def contain_by_person(state: State, incident: Incident) -> Iterator[Draft]:
+    """Verify what a person ordered, the same way as what a playbook ordered."""
+    for intent in tuple(state.intents_of(incident.id)):
+        ordered = intent.step.startswith("by-person/") and intent.effect.kind is EffectKind.ORDER
+        if not ordered or intent.receipt is None or intent.effect.parameters["rung"] == "none":
+            continue
+        drafts, done = _verdict_on(state, incident, f"{intent.step}/verify", intent, None, at_most_ms=VERIFY_MS)
+        yield from drafts
+        if not done:
+            return
+
+
+def _last_order(state: State, incident: Incident, agent: str) -> Intent | None:
+    orders = [
+        intent
+        for intent in state.intents_of(incident.id)
+        if intent.effect.kind is EffectKind.ORDER and intent.effect.target == agent
+    ]
+    return orders[-1] if orders else None
+
+
+def _acknowledgements(state: State, incident: Incident, agent: str) -> list[dict[str, Any]]:
+    order = _last_order(state, incident, agent)
+    return list(order.receipt.detail.get("acks", [])) if order and order.receipt else []

@@ -1,0 +1,124 @@
+"""Recovery: run the plan step by step, verify before the release, stop at the first doubt (RCV-4, RCV-6)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
+from andoncord.engine.state import Intent, State
+from andoncord.incident.incident import Incident
+from andoncord.kernel.effect import EffectKind, Outcome
+from andoncord.kernel.journal import Draft
+from andoncord.kernel.vocabulary import IncidentState, Verdict
+from andoncord.recover.gate import QualityGate
+
+ORDER_MS = 1_000
+CONFIGURE_MS = 2_000
+RESTART_MS = 10_000
+PROBE_MS = 30_000
+
+
+def may_recover(incident: Incident) -> bool:
+    """Whether the recovery may start now: contained and proven, a plan that can run, and nobody left to ask."""
+    if incident.plan is None or incident.recovery_failed or not incident.plan["automatic"]:
+        return False
+    if incident.containment is not Verdict.VERIFIED and not incident.recovery_approved_by:
+        return False
+    return bool(incident.recovery_approved_by) or incident.recovery_by == "automatic"
+
+
+def recovery_begun(state: State, incident: Incident) -> bool:
+    """Whether a step of the present round's recovery was issued."""
+    prefix = f"{incident.round}/recover/"
+    return any(step.startswith(prefix) for step in state.steps.get(incident.id, {}))
+
+
+def recover(state: State, incident: Incident) -> Iterator[Draft]:
+    """Run the plan's steps in order; stop at the first that does not succeed."""
+    if not may_recover(incident):
+        return
+    assert incident.plan is not None
+    if incident.state.rank < IncidentState.RECOVERING.rank:
+        why = f"recovery by {incident.plan['strategy'].replace('_', ' ')}"
+        yield moved(incident, IncidentState.RECOVERING, why)
+        return
+    for index, step in enumerate(incident.plan["steps"]):
+        if step["kind"] is None:
+            continue  # A person's step; approving the recovery is what a person does here.
+        for agent in incident.agents:
+            key = f"{incident.round}/recover/{index}:{step['name']}/{agent}"
+            intent = state.step(incident.id, key)
+            if intent is None:
+                yield from _recovery_step(state, incident, key, step, agent)
+                return
+            if intent.receipt is None:
+                return
+            problem = _recovery_problem(step["name"], intent)
+            if problem:
+                yield Draft(kind="recovery.failed", incident=incident.id, body={"why": problem, "intent": intent.id})
+                yield moved(incident, IncidentState.INVESTIGATING, f"recovery stopped: {problem}")
+                return
+    yield moved(incident, IncidentState.RESOLVED, "recovered and verified before the agent was released")
+
+
+def _recovery_step(state: State, incident: Incident, key: str, step: dict[str, Any], agent: str) -> Iterator[Draft]:
+    kind = EffectKind(step["kind"])
+    parameters = dict(step["parameters"])
+    if kind is EffectKind.ORDER:
+        releases = parameters["rung"] == "none"
+        yield order_draft(
+            state,
+            incident.id,
+            key,
+            agent,
+            rung=held_by_others(state, incident.id, agent) if releases else parameters["rung"],
+            reason=step["text"],
+            deadline_ms=ORDER_MS,
+            may_lower=releases,
+        )
+        return
+    if kind is EffectKind.CONFIGURE:
+        yield Draft(
+            kind="registry.activated",
+            incident=incident.id,
+            body={"agent": agent, "version": parameters["version"], "reason": step["text"]},
+        )
+    deadlines = {EffectKind.CONFIGURE: CONFIGURE_MS, EffectKind.RESTART: RESTART_MS, EffectKind.PROBE: PROBE_MS}
+    reversals = {EffectKind.CONFIGURE: "activate the version before", EffectKind.RESTART: "terminate"}
+    yield intent_draft(
+        state,
+        incident.id,
+        key,
+        kind,
+        agent,
+        deadline_ms=deadlines.get(kind, ORDER_MS),
+        reversal=reversals.get(kind, "nothing to undo"),
+        parameters=parameters,
+    )
+
+
+def _recovery_problem(name: str, intent: Intent) -> str:
+    """Why a recovery step did not succeed; empty when it did."""
+    receipt = intent.receipt
+    assert receipt is not None
+    if intent.effect.kind is EffectKind.PROBE:
+        judged = QualityGate().judge([bool(passed) for passed in receipt.detail.get("passed", [])])
+        return "" if judged.accepted else f"quality was not shown to be above 0.8: {judged.why}"
+    if receipt.outcome is Outcome.DONE:
+        return ""
+    missing = receipt.detail.get("missing") or ", ".join(receipt.detail.get("unconfirmed", [])) or receipt.outcome.value
+    return f"{name.replace('_', ' ')} was not confirmed: {missing}"
+
+
+def resolve_released(state: State, incident: Incident) -> Iterator[Draft]:
+    """A person who releases every agent resolves the incident; the record says that nothing verified it."""
+    released = [
+        intent
+        for intent in state.intents_of(incident.id)
+        if intent.step.startswith("by-person/") and intent.effect.kind is EffectKind.ORDER and intent.receipt
+    ]
+    if not released or released[-1].effect.parameters["rung"] != "none":
+        return
+    if released[-1].receipt is None or released[-1].receipt.outcome is not Outcome.DONE:
+        return
+    if all(state.rung_of(agent) == "none" for agent in incident.agents):
+        yield moved(incident, IncidentState.RESOLVED, f"released by {released[-1].by} without a verified recovery")

@@ -1,0 +1,82 @@
+"""Verdicts from evidence."""
+
+import pytest
+
+from andoncord.kernel.vocabulary import Verdict
+from andoncord.respond.verify import InstanceEvidence, Observation, Pulse, judge_containment
+
+
+def instance(**changes: object) -> InstanceEvidence:
+    """An instance that acknowledged and then sent two quiet heartbeats."""
+    fields: dict[str, object] = {
+        "instance": "i1",
+        "acknowledged_ns": 10,
+        "steps_at_ack": 5,
+        "pulses": (
+            Pulse(at_ns=11, rung="pause", in_flight=0, steps_started=5),
+            Pulse(at_ns=12, rung="pause", in_flight=0, steps_started=5),
+        ),
+    }
+    return InstanceEvidence(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def judged(*instances: InstanceEvidence, tree_empty: bool | None = None, rung: str = "pause") -> tuple[Verdict, str]:
+    """The verdict and what is missing."""
+    result = judge_containment(Observation(agent="a", rung=rung, instances=instances, tree_empty=tree_empty))
+    return result.verdict, "; ".join(result.missing)
+
+
+def test_acknowledged_and_observed_quiet_is_verified() -> None:
+    """All acknowledged, nothing in flight, two heartbeats without a further step."""
+    assert judged(instance()) == (Verdict.VERIFIED, "")
+
+
+def test_no_acknowledgement_is_unverified() -> None:
+    """The missing acknowledgement is named."""
+    assert judged(instance(), instance(instance="i2", acknowledged_ns=0)) == (Verdict.UNVERIFIED, "acknowledgement from i2")
+
+
+def test_silence_is_not_quiescence() -> None:
+    """An acknowledgement without later heartbeats proves nothing."""
+    verdict, missing = judged(instance(pulses=()))
+    assert verdict is Verdict.UNVERIFIED
+    assert "0 of 2 heartbeats" in missing
+
+
+def test_a_step_still_in_flight_is_missing() -> None:
+    """What was started before the fence has to end."""
+    busy = (
+        Pulse(at_ns=11, rung="pause", in_flight=1, steps_started=5),
+        Pulse(at_ns=12, rung="pause", in_flight=1, steps_started=5),
+    )
+    verdict, missing = judged(instance(pulses=busy, in_flight_at_ack=("export_report",)))
+    assert verdict is Verdict.UNVERIFIED
+    assert "export_report" in missing
+
+
+def test_a_step_after_the_acknowledgement_is_failed() -> None:
+    """It said it stopped and went on."""
+    moved = (Pulse(at_ns=11, rung="pause", in_flight=0, steps_started=7),)
+    assert judged(instance(pulses=moved))[0] is Verdict.FAILED
+    assert judged(instance(steps_after_ack=1))[0] is Verdict.FAILED
+
+
+def test_an_empty_process_tree_is_proof_without_acknowledgement() -> None:
+    """Nothing that runs can act."""
+    assert judged(instance(acknowledged_ns=0), tree_empty=True) == (Verdict.VERIFIED, "")
+
+
+def test_processes_left_over_are_missing() -> None:
+    """The supervisor tried and something is still there."""
+    assert judged(instance(), tree_empty=False)[0] is Verdict.UNVERIFIED
+
+
+def test_no_enforcement_point_is_unverified() -> None:
+    """Nobody was there to be asked."""
+    assert judged()[0] is Verdict.UNVERIFIED
+
+
+@pytest.mark.parametrize("rung", ["monitor", "restrict"])
+def test_lesser_rungs_need_only_the_acknowledgement(rung: str) -> None:
+    """Under them the agent is meant to go on."""
+    assert judged(instance(pulses=()), rung=rung) == (Verdict.VERIFIED, "")
