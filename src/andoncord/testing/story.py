@@ -8,7 +8,7 @@ from andoncord.detect.finding import Finding
 from andoncord.engine.facts import Fact, FindingArrived, PersonAsked, ReceiptArrived
 from andoncord.engine.run import take
 from andoncord.engine.state import Intent, State, replay
-from andoncord.kernel.effect import EffectKind, Outcome, Receipt
+from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import SECOND_NS
 from andoncord.kernel.vocabulary import Category, Mode, Pattern, Severity
@@ -109,10 +109,14 @@ class Story:
             return False
         intent = self.state.intents[next(iter(self.state.outstanding))]
         self.performed.append(intent.step)
-        outcome, detail = self.answers.get(intent.effect.kind, _plain)(intent)
+        outcome, detail = self._answer(intent)
         receipt = Receipt(intent=intent.id, outcome=outcome, at_ns=self.now, detail=detail)
         self.submit(ReceiptArrived(receipt=receipt))
         return True
+
+    def _answer(self, intent: Intent) -> tuple[Outcome, dict[str, Any]]:
+        scripted = self.answers.get(intent.effect.kind)
+        return scripted(intent) if scripted else answer_plainly(intent.effect)
 
     def run(self) -> None:
         """Answer until nothing is outstanding."""
@@ -127,9 +131,9 @@ class Story:
         return [entry.kind for entry in self.entries]
 
 
-def _plain(intent: Intent) -> tuple[Outcome, dict[str, Any]]:
+def answer_plainly(effect: Effect) -> tuple[Outcome, dict[str, Any]]:
     """A world in which everything works."""
-    match intent.effect.kind:
+    match effect.kind:
         case EffectKind.ORDER:
             return Outcome.DONE, {"asked": 1, "confirmed": 1, "unconfirmed": [], "acks": [{"instance": "i1"}], "fence_ms": 12.0}
         case EffectKind.VERIFY:
