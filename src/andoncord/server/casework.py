@@ -1,0 +1,121 @@
+"""Performers that work on the record: sealing evidence, investigating, drafting the review."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from andoncord.detect.finding import Finding
+from andoncord.engine.state import State
+from andoncord.investigate.investigation import investigate
+from andoncord.kernel.effect import Effect, Outcome, Receipt
+from andoncord.kernel.time import DAY_NS
+from andoncord.respond.evidence import MAX_EVENTS, Bundle, seal
+from andoncord.server.ports import ServerClock, TelemetryReader
+from andoncord.telemetry.event import Event, EventKind
+
+MANIFEST = "manifest.json"
+INVESTIGATED_EVENTS = 20_000
+COMPARED_AGENTS = 50
+COMPARED_EVENTS = 500
+"""Outcomes of each agent that is not part of the incident; what did not change there is the comparison."""
+OUTCOME_KINDS = (EventKind.QUALITY_SCORED, EventKind.RUN_ENDED, EventKind.CHANGE_MADE)
+
+
+class CapturePerformer:
+    """Seals what is known about a fenced agent into a folder of its own (RSP-4).
+
+    Args:
+        folder: where evidence goes: `<folder>/<incident>/<intent>/`.
+    """
+
+    def __init__(self, *, folder: Path, telemetry: TelemetryReader, clock: ServerClock, state: Callable[[], State]) -> None:
+        self._folder = folder
+        self._telemetry = telemetry
+        self._clock = clock
+        self._state = state
+
+    async def perform(self, intent: str, effect: Effect) -> Receipt:
+        now = self._clock.now()
+        active = self._state().registry.active(effect.target)
+
+        def build() -> tuple[Bundle, Path]:
+            bundle = seal(
+                incident=effect.incident,
+                agent=effect.target,
+                now=now,
+                acknowledgements=effect.parameters.get("acknowledgements", ()),
+                liveness=[msgspec.to_builtins(beat) for beat in self._telemetry.beats() if beat.agent == effect.target],
+                # One more than fits, so that a bundle that was cut says so.
+                events=self._telemetry.of_agents([effect.target], since_ns=now - DAY_NS, until_ns=now, limit=MAX_EVENTS + 1),
+                configuration=msgspec.to_builtins(active) if active else None,
+            )
+            directory = self._folder / effect.incident / intent
+            write_bundle(directory, bundle)
+            return bundle, directory
+
+        bundle, directory = await asyncio.to_thread(build)
+        detail = {
+            "path": str(directory),
+            "sha256": bundle.sha256,
+            "files": [{"name": file.name, "sha256": file.sha256, "bytes": len(file.content)} for file in bundle.files],
+            "cut": list(bundle.cut),
+        }
+        return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
+
+
+class InvestigatePerformer:
+    """Reads the record of an incident's agents and ranks agents, steps and causes."""
+
+    def __init__(self, *, telemetry: TelemetryReader, clock: ServerClock) -> None:
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def perform(self, intent: str, effect: Effect) -> Receipt:
+        now = self._clock.now()
+        findings = msgspec.convert(effect.parameters["findings"], tuple[Finding, ...], strict=False)
+
+        def look() -> Any:
+            return msgspec.to_builtins(investigate(findings, self._events(effect, now), now_ns=now))
+
+        detail = await asyncio.to_thread(look)
+        return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
+
+    def _events(self, effect: Effect, now: int) -> list[Event]:
+        """What the agents did in the last 24 h, their traces whole, and how the other agents fared; each event once."""
+        agents = set(effect.parameters["agents"])
+        events = list(self._telemetry.of_agents(agents, since_ns=now - DAY_NS, until_ns=now, limit=INVESTIGATED_EVENTS))
+        for trace_id in effect.parameters["traces"]:
+            events.extend(event for event in self._telemetry.trace(trace_id) if event.agent not in agents)
+        others = sorted({beat.agent for beat in self._telemetry.beats()} - agents)
+        traces = set(effect.parameters["traces"])
+        for agent in others[:COMPARED_AGENTS]:
+            outcomes = self._telemetry.of_kind_since(agent, kinds=OUTCOME_KINDS, after_ns=now - DAY_NS, limit=COMPARED_EVENTS)
+            events.extend(event for event in outcomes if event.trace_id not in traces)
+        return events
+
+
+def write_bundle(directory: Path, bundle: Bundle) -> None:
+    """Write a bundle so that its manifest is there only when all it names is on disk. Writing it again replaces it."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for file in bundle.files:
+        write_durably(directory / file.name, file.content)
+    write_durably(directory / MANIFEST, bundle.manifest)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file that is either as it was or whole, and on disk when this returns."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

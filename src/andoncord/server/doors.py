@@ -1,0 +1,85 @@
+"""The doors every request passes first: is it asked for us by name, and not sent by a stranger's web page?
+
+A page on the internet can make a browser send requests to loopback. Such requests carry its `Origin` or, after the page's name
+was made to point to us, its `Host`. Both are checked before anything else is looked at.
+"""
+
+from typing import Literal
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MISDIRECTED = 421
+FORBIDDEN = 403
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    # Not no-referrer: with that, browsers send `Origin: null` on our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Doors:
+    """Refuses a request for another host (421) or from another origin (403), and puts the security headers on every answer.
+
+    Args:
+        app: what is behind the doors.
+        hosts: names by which we may be asked, without port.
+        origins: `same` lets our own pages in; `none` refuses whatever comes from a browser's page.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], origins: Literal["same", "none"]) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        if len(hosts) != 1 or host_name(hosts[0]) not in self._hosts:
+            await _refuse(send, MISDIRECTED, "this server was asked for under a name it does not answer to")
+            return
+        if origins and (self._origins == "none" or origins != [f"{scope.get('scheme', 'http')}://{hosts[0]}"]):
+            await _refuse(send, FORBIDDEN, "requests from pages of another origin are refused")
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in PAGE_HEADERS.items():
+                    answer.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def host_name(host: str) -> str:
+    """The name in a `Host` header, without port.
+
+    >>> host_name("LocalHost:8420"), host_name("[::1]:8420"), host_name("evil.example"), host_name("127.0.0.1:80.evil.example")
+    ('localhost', '::1', 'evil.example', '127.0.0.1:80.evil.example')
+    """
+    if host.startswith("["):
+        name, _, rest = host[1:].partition("]")
+        return name.lower() if not rest or (rest.startswith(":") and rest[1:].isdigit()) else host
+    name, colon, port = host.partition(":")
+    return name.lower() if not colon or port.isdigit() else host
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{reason}\n".encode()})

@@ -1,0 +1,319 @@
+"""The guard hub: who can stop an agent, how orders reach them, and what they answered."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import msgspec
+
+from andoncord.kernel.errors import CallerError, NotFoundError
+from andoncord.server.ports import Entropy, ServerClock
+
+PING_S = 0.5
+GONE_AFTER_NS = 10_000_000_000
+"""How long a guard whose connection broke is still expected to answer. Its agent may go on running: unknown is not healthy."""
+MAX_GUARDS = 10_000
+MAX_QUEUED = 256
+"""Events waiting for one guard; a guard this far behind is disconnected and starts over."""
+MAX_ORDERS_REMEMBERED = 2_000
+
+Kind = Literal["guard", "supervisor"]
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guard or supervisor says about itself when it connects."""
+
+    agent: str
+    instance: str
+    kind: Kind = "guard"
+    pid: int = 0
+    host: str = ""
+    sdk_version: str = ""
+    capabilities: tuple[str, ...] = ()
+    epoch: tuple[int, int] | None = None
+    tools: dict[str, str] | None = None
+    environment: str = ""
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guard made of one order."""
+
+    order_id: str
+    epoch: tuple[int, int] | None = None
+    outcome: Literal["enforced", "refused", "failed"]
+    at_ns: int = 0
+    state: dict[str, Any] = {}
+    detail: dict[str, Any] = {}
+
+
+class Force(msgspec.Struct, frozen=True, kw_only=True):
+    """The order in force for an agent, as the journal says."""
+
+    rung: str
+    epoch: tuple[int, int]
+    reason: str = ""
+    by: str = ""
+    incident: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Guard:
+    """One registered enforcement point."""
+
+    id: str
+    token_id: str
+    registration: Registration
+    seen_ns: int
+    queue: asyncio.Queue[tuple[str, dict[str, Any]] | None] | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    """What it last reported about itself."""
+
+    @property
+    def agent(self) -> str:
+        return self.registration.agent
+
+    @property
+    def instance(self) -> str:
+        return self.registration.instance
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether its order stream is open."""
+        return self.queue is not None
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What came in for one order."""
+
+    acks: dict[str, Ack] = field(default_factory=dict)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def order_id(agent: str, epoch: tuple[int, int]) -> str:
+    """Orders are told apart by agent and epoch, so an order that is sent again after a crash is the same order.
+
+    >>> order_id("refund", (1, 7))
+    'refund@1.7'
+    """
+    return f"{agent}@{epoch[0]}.{epoch[1]}"
+
+
+class GuardHub:
+    """Guards in memory: nothing here has to survive, because guards come back and the journal knows what is in force.
+
+    Args:
+        force: the order in force for an agent.
+    """
+
+    def __init__(self, *, clock: ServerClock, entropy: Entropy, force: Callable[[str], Force]) -> None:
+        self._clock = clock
+        self._entropy = entropy
+        self._force = force
+        self._guards: dict[str, Guard] = {}
+        self._answers: OrderedDict[str, _Answers] = OrderedDict()
+        self._came = asyncio.Event()
+        self._closed = False
+
+    # Guards come and go.
+
+    def register(self, registration: Registration, *, token_id: str) -> Guard:
+        """Take in a guard; one of the same agent, instance and kind is replaced.
+
+        Raises:
+            CallerError: there are too many.
+        """
+        for known in [guard for guard in self._guards.values() if _same_point(guard.registration, registration)]:
+            self._drop(known)
+        if len(self._guards) >= MAX_GUARDS:
+            self._forget_gone()
+            if len(self._guards) >= MAX_GUARDS:
+                raise CallerError(f"more than {MAX_GUARDS} guards are connected")
+        guard = Guard(
+            id=self._entropy.identifier("grd"), token_id=token_id, registration=registration, seen_ns=self._clock.now()
+        )
+        self._guards[guard.id] = guard
+        return guard
+
+    def guard(self, guard_id: str, *, token_id: str) -> Guard:
+        """A guard that this token registered.
+
+        Raises:
+            NotFoundError: there is none; it has to register again.
+        """
+        guard = self._guards.get(guard_id)
+        if guard is None or guard.token_id != token_id:
+            raise NotFoundError("this guard is not registered", remedy="register again")
+        return guard
+
+    def depart(self, guard: Guard) -> None:
+        """A guard that says goodbye is not expected to answer any more."""
+        self._drop(guard)
+
+    def forget_agent_processes(self, agent: str, *, host: str) -> None:
+        """The agent's process tree on `host` was seen empty: its guards there are gone for good."""
+        for guard in self.points(agent):
+            if guard.registration.host == host:
+                self._drop(guard)
+
+    def revoke(self, token_id: str) -> None:
+        """Close everything that a token opened."""
+        for guard in [guard for guard in self._guards.values() if guard.token_id == token_id]:
+            self._drop(guard)
+
+    def close(self) -> None:
+        """End every stream, so that nothing keeps the server from stopping."""
+        self._closed = True
+        for guard in self._guards.values():
+            _end_stream(guard)
+
+    # Who is there.
+
+    def points(self, agent: str, *, kind: Kind = "guard") -> list[Guard]:
+        """Enforcement points that should answer for an agent (a glob is allowed): connected, or lost a moment ago."""
+        self._forget_gone()
+        return [
+            guard
+            for guard in self._guards.values()
+            if guard.registration.kind == kind and (agent == guard.agent or fnmatchcase(guard.agent, agent))
+        ]
+
+    def all(self) -> list[Guard]:
+        """Every guard and supervisor that is not gone."""
+        self._forget_gone()
+        return list(self._guards.values())
+
+    async def wait_for(self, is_there: Callable[[Guard], bool], *, timeout_s: float) -> Guard | None:
+        """The first connected guard for which `is_there` holds; None when none came in time."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            for guard in self._guards.values():
+                if guard.is_connected and is_there(guard):
+                    return guard
+            rest = deadline - asyncio.get_running_loop().time()
+            if rest <= 0:
+                return None
+            self._came.clear()
+            try:
+                await asyncio.wait_for(self._came.wait(), rest)
+            except TimeoutError:
+                pass
+
+    # Orders out.
+
+    def send(self, guards: Iterable[Guard], event: str, body: dict[str, Any]) -> None:
+        """Put an event on the streams of these guards. Those not connected get what is in force when they come back."""
+        for guard in guards:
+            if guard.queue is None:
+                continue
+            try:
+                guard.queue.put_nowait((event, body))
+            except asyncio.QueueFull:
+                _end_stream(guard)
+
+    def order_body(self, agent: str, force: Force) -> dict[str, Any]:
+        """An order as guards read it."""
+        return {
+            "order_id": order_id(agent, force.epoch),
+            "agent": agent,
+            "rung": force.rung,
+            "epoch": list(force.epoch),
+            "reason": force.reason,
+            "by": force.by,
+            "incident": force.incident,
+        }
+
+    async def stream(self, guard: Guard) -> AsyncIterator[bytes]:
+        """The guard's server-sent events: first what is in force, then whatever comes, and a ping when nothing does."""
+        queue: asyncio.Queue[tuple[str, dict[str, Any]] | None] = asyncio.Queue(MAX_QUEUED)
+        _end_stream(guard)
+        guard.queue = queue
+        self._came.set()
+        number = 0
+        try:
+            pending: tuple[str, dict[str, Any]] | None = ("order", self.order_body(guard.agent, self._force(guard.agent)))
+            while pending is not None and not self._closed:
+                number += 1
+                guard.seen_ns = self._clock.now()
+                yield server_event(pending[0], number, pending[1])
+                try:
+                    pending = await asyncio.wait_for(queue.get(), PING_S)
+                except TimeoutError:
+                    pending = ("ping", {})
+        finally:
+            if guard.queue is queue:
+                guard.queue = None
+                guard.seen_ns = self._clock.now()
+
+    # Answers in.
+
+    def acknowledge(self, guard: Guard, ack: Ack) -> None:
+        """Keep what a guard answered. Each instance's last answer to an order counts."""
+        guard.seen_ns = self._clock.now()
+        if ack.state:
+            guard.state = ack.state
+        answers = self._answers_to(ack.order_id)
+        answers.acks[guard.instance] = ack
+        answers.arrived.set()
+
+    def acks(self, order: str) -> dict[str, Ack]:
+        """What came in for an order so far, by instance."""
+        answers = self._answers.get(order)
+        return dict(answers.acks) if answers else {}
+
+    async def collect(self, order: str, instances: Iterable[str], *, timeout_s: float) -> dict[str, Ack]:
+        """The answers to an order, as soon as all of `instances` answered or when the time is up."""
+        wanted = set(instances)
+        answers = self._answers_to(order)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while wanted - answers.acks.keys():
+            rest = deadline - asyncio.get_running_loop().time()
+            if rest <= 0:
+                break
+            answers.arrived.clear()
+            try:
+                await asyncio.wait_for(answers.arrived.wait(), rest)
+            except TimeoutError:
+                break
+        return dict(answers.acks)
+
+    def _answers_to(self, order: str) -> _Answers:
+        answers = self._answers.setdefault(order, _Answers())
+        self._answers.move_to_end(order)
+        while len(self._answers) > MAX_ORDERS_REMEMBERED:
+            self._answers.popitem(last=False)
+        return answers
+
+    def _drop(self, guard: Guard) -> None:
+        _end_stream(guard)
+        self._guards.pop(guard.id, None)
+
+    def _forget_gone(self) -> None:
+        horizon = self._clock.now() - GONE_AFTER_NS
+        for guard in [each for each in self._guards.values() if not each.is_connected and each.seen_ns < horizon]:
+            self._drop(guard)
+
+
+def server_event(name: str, number: int, body: dict[str, Any]) -> bytes:
+    r"""One server-sent event.
+
+    >>> server_event("ping", 3, {})
+    b'id: 3\nevent: ping\ndata: {}\n\n'
+    """
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), msgspec.json.encode(body))
+
+
+def _end_stream(guard: Guard) -> None:
+    queue, guard.queue = guard.queue, None
+    if queue is None:
+        return
+    while queue.full():
+        queue.get_nowait()
+    queue.put_nowait(None)
+
+
+def _same_point(known: Registration, new: Registration) -> bool:
+    return (known.agent, known.instance, known.kind) == (new.agent, new.instance, new.kind)

@@ -1,0 +1,213 @@
+"""Performers that speak with guards and supervisors: orders, termination, configuration, restart, probes, policies.
+
+Each is idempotent: an order carries its epoch and every other message the intent's id, so what is sent again after a crash is
+recognised as the same. What did not answer is named in the receipt and never rounded up.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from andoncord.engine.state import State
+from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
+from andoncord.kernel.ports import Performer
+from andoncord.server.hub import Ack, Force, Guard, GuardHub, order_id
+from andoncord.server.ports import ServerClock
+
+ANSWERED = "enforced"
+GUARD_WAIT_S = 5.0
+"""How long a probe or a restart waits for a guard to connect."""
+
+
+class GuardPerformers:
+    """Performers over one hub.
+
+    Args:
+        state: the engine's state, read anew each time.
+    """
+
+    def __init__(self, *, hub: GuardHub, clock: ServerClock, state: Callable[[], State]) -> None:
+        self._hub = hub
+        self._clock = clock
+        self._state = state
+
+    def table(self) -> dict[EffectKind, Performer]:
+        """Which kind of effect each performs."""
+        return {
+            EffectKind.ORDER: _Performing(self.order),
+            EffectKind.TERMINATE: _Performing(self.terminate),
+            EffectKind.CONFIGURE: _Performing(self.configure),
+            EffectKind.RESTART: _Performing(self.restart),
+            EffectKind.PROBE: _Performing(self.probe),
+            EffectKind.POLICIES: _Performing(self.policies),
+        }
+
+    async def order(self, intent: str, effect: Effect) -> Receipt:
+        """Send a rung to every guard of the agent and wait for all of them."""
+        generation, counter = effect.parameters["epoch"]
+        force = Force(
+            rung=effect.parameters["rung"],
+            epoch=(generation, counter),
+            reason=effect.parameters["reason"],
+            by=effect.parameters["by"],
+            incident=effect.incident,
+        )
+        guards = self._hub.points(effect.target)
+        body = self._hub.order_body(effect.target, force)
+        return await self._ask_guards(intent, effect, guards, "order", body, order=order_id(effect.target, force.epoch))
+
+    async def configure(self, intent: str, effect: Effect) -> Receipt:
+        """Have every guard of the agent take a version of the registry."""
+        version = effect.parameters["version"]
+        values = effect.parameters.get("values") or self._state().registry.get(effect.target, version).values
+        body = {"order_id": intent, "version": version, "values": values}
+        return await self._ask_guards(intent, effect, self._hub.points(effect.target), "config", body, order=intent)
+
+    async def policies(self, intent: str, effect: Effect) -> Receipt:
+        """Have every guard load the policies in force."""
+        compiled = compiled_policies(self._state())
+        body = {"order_id": intent, "policies": compiled}
+        return await self._ask_guards(intent, effect, self._hub.points(effect.target), "policies", body, order=intent)
+
+    async def terminate(self, intent: str, effect: Effect) -> Receipt:
+        """Have the agent's supervisors end its process tree."""
+        supervisors = self._hub.points(effect.target, kind="supervisor")
+        if not supervisors:
+            return self._failed(intent, f"no supervisor is connected for {effect.target}")
+        body = {"order_id": intent, "agent": effect.target, "reason": effect.parameters.get("reason", "")}
+        acks = await self._ask(effect, supervisors, "terminate", body, order=intent)
+        silent = [guard.instance for guard in supervisors if guard.instance not in acks]
+        reports = [acks[guard.instance].detail for guard in supervisors if guard.instance in acks]
+        if not reports:
+            return self._failed(intent, f"no answer from the supervisor {', '.join(silent)}")
+        empty = not silent and all(report.get("process_tree_empty") is True for report in reports)
+        for guard in supervisors:
+            if guard.instance in acks and acks[guard.instance].detail.get("process_tree_empty") is True:
+                self._hub.forget_agent_processes(effect.target, host=guard.registration.host)
+        detail = {
+            "process_tree_empty": empty,
+            "signalled": [pid for report in reports for pid in report.get("signalled", ())],
+            "remaining": [pid for report in reports for pid in report.get("remaining", ())],
+            "took_ms": max(report.get("took_ms", 0) for report in reports),
+            "state_before": [each for report in reports for each in report.get("state_before", ())],
+            "unconfirmed": silent,
+        }
+        return self._receipt(intent, Outcome.DONE if empty else Outcome.PARTIAL, detail)
+
+    async def restart(self, intent: str, effect: Effect) -> Receipt:
+        """Have the agent's supervisors start it again, and wait until its guard is back."""
+        supervisors = self._hub.points(effect.target, kind="supervisor")
+        if not supervisors:
+            return self._failed(intent, f"no supervisor is connected for {effect.target}")
+        body = {"order_id": intent, "agent": effect.target, "reason": effect.parameters.get("reason", "recovery")}
+        acks = await self._ask(effect, supervisors, "restart", body, order=intent)
+        done = [guard.instance for guard in supervisors if _confirms(acks.get(guard.instance))]
+        if not done:
+            return self._failed(intent, f"no supervisor of {effect.target} confirmed the restart")
+        guard = await self._hub.wait_for(lambda each: _is_guard_of(each, effect.target), timeout_s=GUARD_WAIT_S)
+        detail = {
+            "asked": len(supervisors),
+            "confirmed": len(done),
+            "unconfirmed": [each.instance for each in supervisors if each.instance not in done],
+            "pids": [acks[instance].detail.get("pid") for instance in done],
+            "instance": guard.instance if guard else None,
+        }
+        if guard is None:
+            detail["missing"] = f"the guard of {effect.target} did not connect again"
+        complete = guard is not None and len(done) == len(supervisors)
+        return self._receipt(intent, Outcome.DONE if complete else Outcome.PARTIAL, detail)
+
+    async def probe(self, intent: str, effect: Effect) -> Receipt:
+        """Have one guard of the agent work on tasks with known answers."""
+        guard = await self._hub.wait_for(lambda each: _can_probe(each, effect.target), timeout_s=GUARD_WAIT_S)
+        if guard is None:
+            return self._failed(intent, f"no connected guard of {effect.target} can be probed")
+        samples = int(effect.parameters["samples"])
+        body = {"order_id": intent, "samples": samples}
+        acks = await self._ask(effect, [guard], "probe", body, order=intent)
+        ack = acks.get(guard.instance)
+        passed = [bool(each) for each in ack.detail.get("passed", ())] if ack else []
+        detail: dict[str, Any] = {"instance": guard.instance, "asked": samples, "passed": passed}
+        if ack is None:
+            detail["missing"] = f"no answer from {guard.instance}"
+        elif errors := ack.detail.get("errors"):
+            detail["errors"] = errors
+        complete = _confirms(ack) and len(passed) >= samples
+        return self._receipt(intent, Outcome.DONE if complete else Outcome.PARTIAL if passed else Outcome.FAILED, detail)
+
+    async def _ask(
+        self, effect: Effect, guards: Sequence[Guard], event: str, body: dict[str, Any], *, order: str
+    ) -> dict[str, Ack]:
+        """Send one event and collect the answers until the effect's deadline."""
+        self._hub.send(guards, event, body)
+        timeout_s = effect.deadline_ms / 1_000
+        return await self._hub.collect(order, [guard.instance for guard in guards], timeout_s=timeout_s)
+
+    async def _ask_guards(
+        self, intent: str, effect: Effect, guards: Sequence[Guard], event: str, body: dict[str, Any], *, order: str
+    ) -> Receipt:
+        """Ask guards and count who confirmed."""
+        started_ns = self._clock.monotonic_ns()
+        acks = await self._ask(effect, guards, event, body, order=order)
+        took_ms = (self._clock.monotonic_ns() - started_ns) / 1_000_000
+        confirmed = [guard.instance for guard in guards if _confirms(acks.get(guard.instance))]
+        unconfirmed = [guard.instance for guard in guards if guard.instance not in confirmed]
+        detail: dict[str, Any] = {
+            "asked": len(guards),
+            "confirmed": len(confirmed),
+            "unconfirmed": unconfirmed,
+            "fence_ms": round(took_ms, 3) if confirmed and not unconfirmed else None,
+            "acks": [_report(guard, acks[guard.instance]) for guard in guards if guard.instance in acks],
+        }
+        if not guards:
+            detail["missing"] = f"no enforcement point is connected for {effect.target}"
+            return self._receipt(intent, Outcome.PARTIAL, detail)
+        refused = [f"{instance} answered {acks[instance].outcome}" for instance in unconfirmed if instance in acks]
+        if refused:
+            detail["missing"] = refused
+        outcome = Outcome.DONE if not unconfirmed else Outcome.PARTIAL if confirmed else Outcome.FAILED
+        return self._receipt(intent, outcome, detail)
+
+    def _receipt(self, intent: str, outcome: Outcome, detail: Mapping[str, Any]) -> Receipt:
+        return Receipt(intent=intent, outcome=outcome, at_ns=self._clock.now(), detail=dict(detail))
+
+    def _failed(self, intent: str, why: str) -> Receipt:
+        return self._receipt(intent, Outcome.FAILED, {"missing": why})
+
+
+class _Performing:
+    """A method as a `Performer`."""
+
+    def __init__(self, method: Callable[[str, Effect], Any]) -> None:
+        self._method = method
+
+    async def perform(self, intent: str, effect: Effect) -> Receipt:
+        receipt: Receipt = await self._method(intent, effect)
+        return receipt
+
+
+def compiled_policies(state: State) -> list[dict[str, Any]]:
+    """Every policy in force in the form that guards load."""
+    return [compiled for policy in state.policies.values() for compiled in policy.compiled]
+
+
+def _confirms(ack: Ack | None) -> bool:
+    return ack is not None and ack.outcome == ANSWERED
+
+
+def _report(guard: Guard, ack: Ack) -> dict[str, Any]:
+    return {
+        "instance": guard.instance,
+        "kind": guard.registration.kind,
+        "outcome": ack.outcome,
+        "at_ns": ack.at_ns,
+        "state": ack.state,
+        "detail": ack.detail,
+    }
+
+
+def _is_guard_of(guard: Guard, agent: str) -> bool:
+    return guard.registration.kind == "guard" and guard.agent == agent
+
+
+def _can_probe(guard: Guard, agent: str) -> bool:
+    return _is_guard_of(guard, agent) and "probe" in guard.registration.capabilities

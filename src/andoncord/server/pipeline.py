@@ -1,0 +1,225 @@
+"""From the ingest log to events and findings: in order, each batch exactly once in effect."""
+
+import gzip
+import logging
+from collections.abc import Callable, Sequence
+from threading import Condition, Thread
+
+import msgspec
+
+from andoncord.detect.bank import Bank
+from andoncord.detect.finding import Finding
+from andoncord.kernel.time import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from andoncord.server.ports import ServerClock, TelemetryWriter
+from andoncord.server.settings import ServerSettings
+from andoncord.telemetry.batch import Batch, Beat, Encoding, LedgerLine, Signal, beat_of, event_key
+from andoncord.telemetry.event import Event
+from andoncord.telemetry.otlp import (
+    Decoded,
+    decode_logs_json,
+    decode_logs_protobuf,
+    decode_traces_json,
+    decode_traces_protobuf,
+)
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.25
+GRACE_NS = 5 * SECOND_NS
+"""After a start the absence rules wait this long: whoever was sending while we were away gets time to be heard again."""
+BATCHES_PER_READ = 16
+MAX_HANDED_OVER = 64
+"""Decoded batches kept in memory between the acknowledgement and the reading-out; beyond that the log is decoded again."""
+REBUILD_NS = HOUR_NS
+REBUILD_EVENTS = 100_000
+TRIM_EVERY_NS = 10 * MINUTE_NS
+
+_DECODERS = {
+    (Signal.TRACES, Encoding.JSON): decode_traces_json,
+    (Signal.TRACES, Encoding.PROTOBUF): decode_traces_protobuf,
+    (Signal.LOGS, Encoding.JSON): decode_logs_json,
+    (Signal.LOGS, Encoding.PROTOBUF): decode_logs_protobuf,
+}
+
+
+def decode(batch: Batch, body: bytes) -> Decoded:
+    """What a batch says. The same batch always says the same, whenever it is decoded."""
+    decoder = _DECODERS[batch.signal, batch.encoding]
+    return decoder(body, received_ns=batch.received_ns, trusted_agents=batch.trusted_agents)
+
+
+class Pipeline:
+    """Reads the log in order on a thread of its own, runs the detectors, and records what came of it.
+
+    One batch is one transaction: its events, the findings they led to, and the place in the log. A crash in between repeats the
+    batch, and keys keep anything from counting twice.
+
+    Args:
+        on_findings: called from the thread after new findings were recorded.
+        on_failure: called once, from the thread, when it cannot go on.
+    """
+
+    def __init__(
+        self,
+        *,
+        writer: TelemetryWriter,
+        bank: Bank,
+        clock: ServerClock,
+        settings: ServerSettings,
+        on_findings: Callable[[], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._writer = writer
+        self._bank = bank
+        self._clock = clock
+        self._settings = settings
+        self._on_findings = on_findings
+        self._on_failure = on_failure
+        self._changed = Condition()
+        self._handed_over: dict[int, Decoded] = {}
+        self._appended = writer.appended()
+        self._read_out = writer.read_out()
+        self._stopping = False
+        self._beats: dict[tuple[str, str, bool], Beat] = {}
+        self._started_ns = clock.now()
+        self._trimmed_ns = 0
+        self._thread = Thread(target=self._run, name="pipeline", daemon=True)
+
+    @property
+    def backlog(self) -> int:
+        """Batches appended but not yet read out."""
+        return self._appended - self._read_out
+
+    def start(self) -> None:
+        """Bring the detectors to where they were, and begin to read."""
+        self._thread.start()
+
+    def offer(self, seq: int, decoded: Decoded) -> None:
+        """Say that the batch at `seq` is in the log, and hand over what was already decoded of it."""
+        with self._changed:
+            self._appended = max(self._appended, seq)
+            if len(self._handed_over) < MAX_HANDED_OVER:
+                self._handed_over[seq] = decoded
+            self._changed.notify()
+
+    def stop(self, *, deadline_s: float) -> None:
+        """Finish the batch at hand and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(deadline_s)
+
+    def _run(self) -> None:
+        try:
+            self._rebuild()
+            while not self._stopping:
+                if not self._read_some():
+                    self._tick()
+                    with self._changed:
+                        if not self._stopping and self.backlog == 0:
+                            self._changed.wait(TICK_S)
+        except Exception:
+            logger.exception("reading out the ingest log failed")
+            self._on_failure()
+
+    def _rebuild(self) -> None:
+        """Show the detectors the events of the last hour again. What they found then is recorded already."""
+        self._beats = {(beat.agent, beat.instance, beat.trusted): beat for beat in self._writer.beats()}
+        for event in self._writer.recent_events(after_ns=self._started_ns - REBUILD_NS, limit=REBUILD_EVENTS):
+            self._bank.observe(event)
+
+    def _read_some(self) -> bool:
+        """Read out a few batches; False when there was none."""
+        if self.backlog == 0:
+            return False
+        batches = self._writer.unread(limit=BATCHES_PER_READ)
+        for batch in batches:
+            if self._stopping:
+                break
+            self._read(batch)
+        if not batches:
+            # Places that were given to batches which did not become durable.
+            self._read_out = self._appended
+        return bool(batches)
+
+    def _read(self, batch: Batch) -> None:
+        with self._changed:
+            decoded = self._handed_over.pop(batch.seq, None)
+        if decoded is None:
+            decoded = decode(batch, gzip.decompress(batch.body_gz))
+        fresh = self._writer.unknown([(event_key(event), event) for event in decoded.events])
+        fresh.sort(key=lambda pair: pair[1].at_ns)
+        findings: list[Finding] = []
+        for _, event in fresh:
+            findings.extend(self._bank.observe(event))
+        self._record(
+            seq=batch.seq,
+            events=fresh,
+            findings=findings,
+            beats=self._freshen([event for _, event in fresh]),
+            ledger=_ledger(batch.signal, decoded, stored=len(fresh)),
+        )
+        self._read_out = batch.seq
+
+    def _tick(self) -> None:
+        now = self._clock.now()
+        if now - self._started_ns < GRACE_NS:
+            return
+        findings = self._bank.tick(now)
+        if findings:
+            self._record(seq=None, events=(), findings=findings, beats=(), ledger=())
+        if now - self._trimmed_ns >= TRIM_EVERY_NS:
+            self._trimmed_ns = now
+            self._writer.trim(
+                log_before_ns=now - int(self._settings.keep_log_hours * HOUR_NS),
+                events_before_ns=now - int(self._settings.keep_events_days * DAY_NS),
+            )
+
+    def _record(
+        self,
+        *,
+        seq: int | None,
+        events: Sequence[tuple[bytes, Event]],
+        findings: Sequence[Finding],
+        beats: Sequence[Beat],
+        ledger: Sequence[LedgerLine],
+    ) -> None:
+        new = self._writer.record(
+            seq=seq, events=events, findings=findings, beats=beats, ledger=ledger, now_ns=self._clock.now()
+        )
+        if new:
+            self._on_findings()
+
+    def _freshen(self, events: Sequence[Event]) -> list[Beat]:
+        """The signs of life that these events changed."""
+        changed: dict[tuple[str, str, bool], Beat] = {}
+        for event in events:
+            beat = beat_of(event)
+            if beat is None:
+                continue
+            key = (beat.agent, beat.instance, beat.trusted)
+            self._beats[key] = changed[key] = _later(self._beats.get(key), beat)
+        return list(changed.values())
+
+
+def _later(known: Beat | None, heard: Beat) -> Beat:
+    """What is known of a process after hearing from it once more; the state it reported stays that of its last heartbeat."""
+    if known is None:
+        return heard
+    last_seen_ns = max(known.last_seen_ns, heard.last_seen_ns)
+    reported = heard if heard.heartbeat_ns > known.heartbeat_ns else known
+    return msgspec.structs.replace(reported, last_seen_ns=last_seen_ns)
+
+
+def _ledger(signal: Signal, decoded: Decoded, *, stored: int) -> list[LedgerLine]:
+    """The ledger's lines for one batch; they add up by construction."""
+    lines = [
+        LedgerLine(signal=signal, outcome="accepted", count=decoded.seen),
+        LedgerLine(signal=signal, outcome="stored", count=stored),
+        LedgerLine(signal=signal, outcome="duplicate", count=len(decoded.events) - stored),
+        *(
+            LedgerLine(signal=signal, outcome="rejected", reason=rejection.reason, count=rejection.count)
+            for rejection in decoded.rejected
+        ),
+    ]
+    return [line for line in lines if line.count]

@@ -1,0 +1,110 @@
+"""What the server needs from outside itself; the adapters provide it, `app.py` connects them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from andoncord.detect.finding import Finding
+from andoncord.kernel.access import Session, Token
+from andoncord.kernel.journal import Entry
+from andoncord.kernel.time import Instant
+from andoncord.telemetry.batch import Batch, Beat, LedgerLine
+from andoncord.telemetry.event import Event
+
+
+class ServerClock(Protocol):
+    """The time, and a clock for measuring that never goes back."""
+
+    def now(self) -> Instant: ...
+
+    def monotonic_ns(self) -> int: ...
+
+
+class Entropy(Protocol):
+    """Where secrets and ids come from."""
+
+    def secret(self) -> str: ...
+
+    def identifier(self, prefix: str) -> str: ...
+
+
+class TelemetryWriter(Protocol):
+    """The ingest worker's side of the telemetry store."""
+
+    def append(self, batches: Sequence[Batch]) -> tuple[int, ...]: ...
+
+    def unread(self, *, limit: int) -> tuple[Batch, ...]: ...
+
+    def appended(self) -> int: ...
+
+    def read_out(self) -> int: ...
+
+    def unknown(self, keyed: Sequence[tuple[bytes, Event]]) -> list[tuple[bytes, Event]]: ...
+
+    def record(
+        self,
+        *,
+        seq: int | None,
+        events: Sequence[tuple[bytes, Event]],
+        findings: Sequence[Finding],
+        beats: Sequence[Beat],
+        ledger: Sequence[LedgerLine],
+        now_ns: int,
+    ) -> int: ...
+
+    def beats(self) -> tuple[Beat, ...]: ...
+
+    def recent_events(self, *, after_ns: int, limit: int) -> Iterator[Event]: ...
+
+    def trim(self, *, log_before_ns: int, events_before_ns: int) -> None: ...
+
+
+class TelemetryReader(Protocol):
+    """The control process's side of the telemetry store."""
+
+    def trace(self, trace_id: str) -> tuple[Event, ...]: ...
+
+    def of_agents(self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int) -> tuple[Event, ...]: ...
+
+    def of_kind_since(self, agent: str, *, kinds: Sequence[str], after_ns: int, limit: int) -> tuple[Event, ...]: ...
+
+    def findings(self, *, after: int, limit: int) -> tuple[tuple[int, Finding], ...]: ...
+
+    def beats(self) -> tuple[Beat, ...]: ...
+
+    def ledger(self) -> tuple[LedgerLine, ...]: ...
+
+    def batch_digests(self, *, after: int, limit: int) -> tuple[tuple[int, str], ...]: ...
+
+    def lag(self) -> int: ...
+
+
+class AccessStore(Protocol):
+    """Tokens, sessions, remembered answers and readers' places."""
+
+    def add_token(self, token: Token) -> None: ...
+
+    def token(self, secret_digest: str) -> Token | None: ...
+
+    def tokens(self) -> tuple[Token, ...]: ...
+
+    def revoke_token(self, token_id: str, *, now_ns: int) -> bool: ...
+
+    def add_session(self, session: Session) -> None: ...
+
+    def session(self, secret_digest: str, *, now_ns: int) -> Session | None: ...
+
+    def end_session(self, secret_digest: str) -> None: ...
+
+    def remembered_answer(self, key: str) -> tuple[str, int, bytes] | None: ...
+
+    def remember_answer(self, key: str, request_digest: str, status: int, body: bytes) -> None: ...
+
+    def position(self, name: str) -> int: ...
+
+    def set_position(self, name: str, position: int) -> None: ...
+
+
+class JournalReader(Protocol):
+    """Reading the journal back."""
+
+    def read(self, after: int = 0) -> Iterable[Entry]: ...

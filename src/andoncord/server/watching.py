@@ -1,0 +1,88 @@
+"""The performer of VERIFY: watches acknowledgements and telemetry until the verdict cannot get better, or time is up."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from andoncord.kernel.effect import Effect, Outcome, Receipt
+from andoncord.respond.verify import InstanceEvidence, Judged, Observation, Pulse, is_settled, judge_containment
+from andoncord.server.hub import GuardHub, order_id
+from andoncord.server.ports import ServerClock, TelemetryReader
+from andoncord.telemetry.event import Event, EventKind
+
+LOOK_EVERY_S = 0.1
+MAX_EVENTS = 2_000
+STEP_KINDS = (EventKind.STEP_STARTED, EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED)
+WATCHED_KINDS = (EventKind.HEARTBEAT, *STEP_KINDS)
+
+
+class VerifyPerformer:
+    """Collects what `respond.verify` judges. Signals without a token bound to the agent do not count."""
+
+    def __init__(self, *, hub: GuardHub, telemetry: TelemetryReader, clock: ServerClock) -> None:
+        self._hub = hub
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def perform(self, intent: str, effect: Effect) -> Receipt:
+        deadline_ns = self._clock.monotonic_ns() + effect.deadline_ms * 1_000_000
+        observation = self._observe(effect)
+        while not is_settled(observation) and self._clock.monotonic_ns() < deadline_ns:
+            await asyncio.sleep(LOOK_EVERY_S)
+            observation = self._observe(effect)
+        judged = judge_containment(observation)
+        return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=_detail(judged))
+
+    def _observe(self, effect: Effect) -> Observation:
+        parameters = effect.parameters
+        generation, counter = parameters["epoch"]
+        acks: dict[str, tuple[int, Mapping[str, Any]]] = {
+            ack["instance"]: (ack["at_ns"], ack["state"])
+            for ack in parameters.get("acknowledgements", ())
+            if ack.get("outcome", "enforced") == "enforced"
+        }
+        # An answer that came after the order's own deadline is an answer all the same.
+        for instance, ack in self._hub.acks(order_id(effect.target, (generation, counter))).items():
+            if ack.outcome == "enforced":
+                acks.setdefault(instance, (ack.at_ns, ack.state))
+        termination = parameters.get("termination") or {}
+        tree_empty = termination.get("process_tree_empty")
+        expected = set(acks) | set(parameters.get("unconfirmed", ()))
+        if tree_empty is not True:
+            expected |= {guard.instance for guard in self._hub.points(effect.target)}
+        since_ns = min((at_ns for at_ns, _ in acks.values()), default=parameters.get("fenced_ns", 0))
+        events = self._telemetry.of_kind_since(effect.target, kinds=WATCHED_KINDS, after_ns=since_ns, limit=MAX_EVENTS)
+        return Observation(
+            agent=effect.target,
+            rung=parameters["rung"],
+            instances=tuple(_evidence(instance, acks.get(instance), events) for instance in sorted(expected)),
+            tree_empty=tree_empty,
+        )
+
+
+def _evidence(instance: str, ack: tuple[int, Mapping[str, Any]] | None, events: tuple[Event, ...]) -> InstanceEvidence:
+    if ack is None:
+        return InstanceEvidence(instance=instance)
+    at_ns, state = ack
+    later = [event for event in events if event.trusted and event.instance == instance and event.start_ns > at_ns]
+    return InstanceEvidence(
+        instance=instance,
+        acknowledged_ns=at_ns,
+        steps_at_ack=int(state.get("steps_started", 0)),
+        in_flight_at_ack=tuple(str(call.get("tool", "")) for call in state.get("in_flight", ())),
+        pulses=tuple(_pulse(event) for event in later if event.kind is EventKind.HEARTBEAT),
+        steps_after_ack=len({event.span_id for event in later if event.kind in STEP_KINDS}),
+    )
+
+
+def _pulse(event: Event) -> Pulse:
+    return Pulse(
+        at_ns=event.at_ns,
+        rung=str(event.attributes.get("rung", "")),
+        in_flight=int(event.attributes.get("in_flight", 0)),
+        steps_started=int(event.attributes.get("steps_started", 0)),
+    )
+
+
+def _detail(judged: Judged) -> dict[str, Any]:
+    return {"verdict": judged.verdict, "missing": list(judged.missing), "evidence": list(judged.evidence)}
