@@ -1,0 +1,350 @@
+"""From a span or log record of any telemetry family to the one event record, by the alias table."""
+
+import math
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from andoncord.kernel.money import MICRO_PER_USD, micro_usd
+from andoncord.telemetry.aliases import AliasTable, SpanKind
+from andoncord.telemetry.event import Event, EventKind, Scalar
+from andoncord.telemetry.messages import as_text, input_texts, said_text
+from andoncord.telemetry.raw import Attributes, RawLog, RawSpan
+
+MAX_TEXT = 32_768
+"""Characters kept of each text of an event. What was cut is said in `attributes['cut']`."""
+MAX_NAME = 256
+"""Characters kept of names and ids."""
+MAX_TASK = 1_024
+"""Characters kept of a task."""
+MAX_EXTRA = 48
+"""Attributes kept beside the fields of an event."""
+MAX_COUNT = 2**53
+"""Counts above this are not counts."""
+MAX_MICRO_USD = 10**9 * MICRO_PER_USD
+"""A step that costs more than this is a broken emitter, not a cost."""
+
+FAILED = 2
+"""OTLP's status code for an error."""
+
+_PREFIXES = tuple(
+    f"{operation} "
+    for operation in (
+        "execute_tool",
+        "invoke_agent",
+        "invoke_workflow",
+        "chat",
+        "embeddings",
+        "generate_content",
+        "text_completion",
+    )
+)
+_SPAN_KINDS = {
+    ("model", True): EventKind.MODEL_COMPLETED,
+    ("model", False): EventKind.MODEL_FAILED,
+    ("tool", True): EventKind.TOOL_COMPLETED,
+    ("tool", False): EventKind.TOOL_FAILED,
+    ("agent", True): EventKind.AGENT_INVOKED,
+    ("agent", False): EventKind.AGENT_INVOKED,
+    ("other", True): EventKind.OTHER,
+    ("other", False): EventKind.OTHER,
+}
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What the resource says about all of its records, and who vouches for them."""
+
+    agent: str
+    fields: Attributes
+    short: dict[str, Scalar]
+
+
+class Trust:
+    """Which agents a sender may speak for (SIG-2)."""
+
+    def __init__(self, globs: tuple[str, ...]) -> None:
+        self._globs = globs
+        self._known: dict[str, bool] = {}
+
+    def covers(self, agent: str) -> bool:
+        known = self._known.get(agent)
+        if known is None:
+            known = self._known[agent] = bool(agent) and any(fnmatchcase(agent, glob) for glob in self._globs)
+        return known
+
+
+class Canon:
+    """Applies one alias table. Holds no state of its own beyond the compiled table."""
+
+    def __init__(self, table: AliasTable) -> None:
+        self._index = table.field_index()
+        self._short = table.short
+        self._kinds = [(row.attribute, dict(row.values)) for row in table.kinds]
+        self._presence = [(row.attribute, row.kind) for row in table.kind_by_presence]
+        self._kind_names = frozenset(name for name, _ in self._kinds) | frozenset(name for name, _ in self._presence)
+        self._numbered = table.numbered_messages
+        self._numbered_prefixes = tuple(row.prefix for row in table.numbered_messages)
+        self._events = table.events
+        self._passed, self._failed = table.passed_labels, table.failed_labels
+
+    def source(self, attributes: Attributes) -> Source:
+        """Read a resource once for all of its records."""
+        fields, short = self._read(attributes)
+        return Source(agent=_name(fields.pop("agent", "")), fields=fields, short=short)
+
+    def span(self, raw: RawSpan, source: Source, received_ns: int) -> dict[str, Any]:
+        """The fields of the event that a span stands for. `agent` is empty where the span itself does not say."""
+        attributes = raw.attributes
+        fields, extra = self._read(attributes)
+        kind = self._kind(attributes)
+        event = self._base(fields, extra, source, received_ns)
+        error_type = fields.get("error_type", "")
+        ok = raw.status_code != FAILED and not error_type
+        if not ok:
+            event["ok"] = False
+            event["error_type"] = _name(error_type or raw.exception_type or "_OTHER")
+            if raw.status_message:
+                extra["status_message"] = raw.status_message[: MAX_NAME * 2]
+        event["kind"] = _SPAN_KINDS[kind, ok]
+        event["trace_id"], event["span_id"], event["parent_span_id"] = raw.trace_id, raw.span_id, raw.parent_span_id
+        event["start_ns"], event["end_ns"] = raw.start_ns, raw.end_ns
+        if kind == "agent" and not event["agent"]:
+            event["agent"] = _name(fields.get("entity", ""))
+        event["name"] = _name(self._span_name(kind, fields, event["agent"], raw.name))
+        self._texts(event, fields, kind, extra)
+        _usage(event, fields, kind, extra)
+        return event
+
+    def log(self, raw: RawLog, source: Source, received_ns: int) -> dict[str, Any]:
+        """The fields of the event that a log record stands for."""
+        attributes = raw.attributes
+        fields, extra = self._read(attributes)
+        name = raw.event_name or as_text(fields.get("event_name", ""))
+        kind = self._events.get(name, EventKind.OTHER)
+        event = self._base(fields, extra, source, received_ns)
+        event["kind"] = kind
+        event["trace_id"], event["span_id"] = raw.trace_id, raw.span_id
+        event["start_ns"] = event["end_ns"] = raw.at_ns
+        event["name"] = _name(self._log_name(kind, fields, name))
+        if kind is EventKind.RUN_ENDED:
+            event["ok"] = extra.pop("run_ok", True) is not False
+        elif kind is EventKind.GUARD_DENIED:
+            event["ok"] = False
+        elif kind is EventKind.QUALITY_SCORED:
+            self._score(event, fields, extra)
+        elif kind is EventKind.OTHER and raw.body is not None:
+            fields.setdefault("output", raw.body)
+        self._texts(event, fields, "tool" if "arguments" in fields else "other", extra)
+        _usage(event, fields, "other", extra)
+        return event
+
+    def _read(self, attributes: Attributes) -> tuple[Attributes, dict[str, Scalar]]:
+        """Split attributes into fields (best alias wins) and what is kept beside them."""
+        index, short = self._index, self._short
+        fields: Attributes = {}
+        ranks: dict[str, int] = {}
+        extra: dict[str, Scalar] = {}
+        numbered: list[tuple[str, Any]] = []
+        for key, value in attributes.items():
+            slot = index.get(key)
+            if slot is not None:
+                field, rank = slot
+                if value != "" and value is not None and rank < ranks.get(field, 1_000):
+                    fields[field] = value
+                    ranks[field] = rank
+                continue
+            name = short.get(key)
+            if name is not None:
+                if name not in extra and value is not None:
+                    extra[name] = _scalar(value)
+            elif key.startswith(self._numbered_prefixes):
+                numbered.append((key, value))
+            elif key not in self._kind_names and len(extra) < MAX_EXTRA and value is not None:
+                extra[key[:MAX_NAME]] = _scalar(value)
+        if numbered:
+            self._join_numbered(numbered, fields)
+        return fields, extra
+
+    def _join_numbered(self, numbered: list[tuple[str, Any]], fields: Attributes) -> None:
+        for row in self._numbered:
+            if row.field in fields:
+                continue
+            messages: dict[int, dict[str, Any]] = {}
+            for key, value in numbered:
+                number, _, rest = key.removeprefix(row.prefix).partition(".")
+                if key.startswith(row.prefix) and number.isascii() and number.isdigit() and len(number) < 6:
+                    message = messages.setdefault(int(number), {})
+                    if rest == row.role:
+                        message["role"] = value
+                    elif rest == row.content:
+                        message["content"] = value
+            said = [message for _, message in sorted(messages.items()) if "content" in message]
+            if said:
+                fields[row.field] = said
+
+    def _kind(self, attributes: Attributes) -> SpanKind:
+        for attribute, values in self._kinds:
+            value = attributes.get(attribute)
+            if isinstance(value, str) and value in values:
+                return values[value]
+        for attribute, kind in self._presence:
+            if attribute in attributes:
+                return kind
+        return "other"
+
+    def _base(self, fields: Attributes, extra: dict[str, Scalar], source: Source, received_ns: int) -> dict[str, Any]:
+        """What spans and log records share."""
+        common = source.fields
+        event: dict[str, Any] = {"agent": _name(fields.get("agent", "")), "received_ns": received_ns, "attributes": extra}
+        for name in ("run_id", "session_id", "instance", "system", "environment"):
+            value = fields.get(name) or common.get(name)
+            if value:
+                event[name] = _name(value)
+        task = fields.get("task")
+        if task:
+            event["task"] = as_text(task)[:MAX_TASK]
+        for short, value in source.short.items():
+            extra.setdefault(short, value)
+        return event
+
+    @staticmethod
+    def _span_name(kind: SpanKind, fields: Attributes, agent: str, span_name: str) -> Any:
+        if kind == "tool":
+            named = fields.get("tool") or fields.get("entity")
+        elif kind == "model":
+            named = fields.get("model")
+        else:
+            named = agent if kind == "agent" else None
+        if named:
+            return named
+        for prefix in _PREFIXES:
+            if span_name.startswith(prefix):
+                return span_name[len(prefix) :]
+        return span_name
+
+    @staticmethod
+    def _log_name(kind: EventKind, fields: Attributes, event_name: str) -> Any:
+        if kind is EventKind.QUALITY_SCORED:
+            return fields.get("evaluator", "")
+        if kind is EventKind.CHANGE_MADE:
+            return fields.get("change_kind", "")
+        return fields.get("tool", "") if kind is not EventKind.OTHER else event_name
+
+    @staticmethod
+    def _texts(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dict[str, Scalar]) -> None:
+        cut: list[str] = []
+
+        def put(name: str, text: str) -> None:
+            if len(text) > MAX_TEXT:
+                cut.append(f"{name}: {len(text)} → {MAX_TEXT} characters")
+                text = text[:MAX_TEXT]
+            event[name] = text
+
+        given, said = fields.get("input"), fields.get("output")
+        if kind == "tool":
+            arguments, result = fields.get("arguments", given), fields.get("result", said)
+            if arguments is not None:
+                put("arguments", as_text(arguments))
+            if result is not None:
+                put("result", as_text(result))
+        else:
+            orders = ""
+            if given is not None:
+                text, orders = input_texts(given)
+                put("input_text", text)
+            if said is not None:
+                put("output_text", said_text(said))
+            instructions = fields.get("instructions")
+            if instructions is not None:
+                put("instructions", said_text(instructions))
+            elif orders:
+                put("instructions", orders)
+        if cut:
+            extra["cut"] = "; ".join(cut)
+
+    def _score(self, event: dict[str, Any], fields: Attributes, extra: dict[str, Scalar]) -> None:
+        score = fields.get("score")
+        if score is not None:
+            number = _number(score)
+            if number is None:
+                _malformed(extra, "score")
+            else:
+                event["score"] = number
+        label = as_text(fields.get("label", "")).lower()
+        if label in self._passed:
+            event["passed"] = True
+        elif label in self._failed:
+            event["passed"] = False
+        elif label:
+            extra["label"] = label[:MAX_NAME]
+
+
+def finish(drafts: list[dict[str, Any]], trust: Trust) -> tuple[Event, ...]:
+    """Make events of drafts whose agent and run are settled."""
+    for draft in drafts:
+        draft["trusted"] = trust.covers(draft["agent"])
+    return tuple(Event(**draft) for draft in drafts)
+
+
+def _usage(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dict[str, Scalar]) -> None:
+    """Tokens and cost; on anything but a model call they are a sum over its children and count as an attribute only."""
+    own = kind == "model"
+    for name in ("input_tokens", "output_tokens"):
+        value = fields.get(name)
+        if value is not None:
+            count = _count(value)
+            if count is None:
+                _malformed(extra, name)
+            elif own:
+                event[name] = count
+            else:
+                extra[f"total_{name}"] = count
+    cost = fields.get("cost_usd")
+    if cost is not None:
+        amount = _micro_usd(cost)
+        if amount is None:
+            _malformed(extra, "cost_usd")
+        elif own:
+            event["cost_micro_usd"] = amount
+        else:
+            extra["total_cost_micro_usd"] = amount
+
+
+def _malformed(extra: dict[str, Scalar], field: str) -> None:
+    known = extra.get("malformed")
+    extra["malformed"] = f"{known}, {field}" if known else field
+
+
+def _name(value: Any) -> str:
+    return value[:MAX_NAME] if isinstance(value, str) else as_text(value)[:MAX_NAME]
+
+
+def _scalar(value: Any) -> Scalar:
+    if isinstance(value, str):
+        return value if len(value) <= MAX_NAME else value[: MAX_NAME - 1] + "…"
+    return value if isinstance(value, bool | int | float) else as_text(value)[:MAX_NAME]
+
+
+def _count(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and 0 <= number <= MAX_COUNT else None
+
+
+def _micro_usd(value: Any) -> int | None:
+    number = _number(value)
+    if number is None or not 0 <= number <= MAX_MICRO_USD / MICRO_PER_USD:
+        return None
+    return micro_usd(number)
+
+
+def _number(value: Any) -> float | int | None:
+    """A finite number, also when it came as text; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if len(value) <= 32 else None
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,113 @@
+"""What was said, out of the many shapes in which emitters write prompts and completions."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+_decode = msgspec.json.Decoder().decode
+
+SYSTEM_ROLES = frozenset({"system", "developer"})
+HISTORY_ROLES = frozenset({"assistant", "model", "ai", "tool", "function"})
+"""In an input these repeat earlier steps, which stand in their own spans."""
+MAX_MESSAGES = 2_048
+"""Messages read of one prompt; the newest are kept."""
+
+
+def compact_json(value: Any) -> str:
+    """A decoded value as JSON text without spaces.
+
+    >>> compact_json({"order": 7})
+    '{"order":7}'
+    """
+    return msgspec.json.encode(value).decode()
+
+
+def message_list(value: Any) -> list[Any] | None:
+    """The messages in an attribute's value, or None when it is not a list of messages.
+
+    >>> message_list('[{"role": "user", "content": "hello"}]')
+    [{'role': 'user', 'content': 'hello'}]
+    >>> message_list("just text") is None
+    True
+    """
+    if isinstance(value, str):
+        if not value.startswith(("[", "{")):
+            return None
+        try:
+            value = _decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+    if isinstance(value, dict):
+        value = value.get("messages", [value])
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(isinstance(item, dict) and ("parts" in item or "content" in item or "type" in item) for item in value):
+        return None
+    return value[-MAX_MESSAGES:]
+
+
+def input_texts(value: Any) -> tuple[str, str]:
+    """What an agent was given, and the instructions among it.
+
+    >>> input_texts([{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}])
+    ('Hi', 'Be brief.')
+    """
+    messages = message_list(value)
+    if messages is None:
+        return as_text(value), ""
+    given = [said(message) for message in messages if message.get("role") not in SYSTEM_ROLES | HISTORY_ROLES]
+    orders = [said(message) for message in messages if message.get("role") in SYSTEM_ROLES]
+    return _lines(given), _lines(orders)
+
+
+def said_text(value: Any) -> str:
+    """The text of all messages in `value`, tool calls as `name(arguments)`.
+
+    >>> said_text('[{"role":"assistant","parts":[{"type":"tool_call","name":"refund","arguments":{"order":7}}]}]')
+    'refund({"order":7})'
+    """
+    messages = message_list(value)
+    return as_text(value) if messages is None else _lines(said(message) for message in messages)
+
+
+def said(message: dict[str, Any]) -> str:
+    """The text of one message, whether it has OpenTelemetry `parts` or OpenAI-style `content` and `tool_calls`."""
+    parts = message.get("parts", message.get("content"))
+    if "type" in message and "role" not in message:
+        parts = [message]
+    if not isinstance(parts, list):
+        parts = [parts]
+    calls = message.get("tool_calls")
+    return _lines([*map(_part, parts), *(map(_call, calls) if isinstance(calls, list) else ())])
+
+
+def as_text(value: Any) -> str:
+    """Any attribute value as text: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else compact_json(value)
+
+
+def _part(part: Any) -> str:
+    if not isinstance(part, dict):
+        return "" if part is None else as_text(part)
+    kind = part.get("type")
+    if kind in ("tool_call", "function_call", "tool_use"):
+        return _call(part)
+    if kind == "tool_call_response":
+        return ""
+    content = part.get("content", part.get("text"))
+    return "" if content is None else as_text(content)
+
+
+def _call(call: Any) -> str:
+    if not isinstance(call, dict):
+        return ""
+    function = call.get("function")
+    if isinstance(function, dict):
+        call = function
+    arguments = call.get("arguments", call.get("input", ""))
+    return f"{as_text(call.get('name', ''))}({as_text(arguments)})"
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "\n".join(text for text in texts if text)

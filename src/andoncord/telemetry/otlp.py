@@ -1,0 +1,129 @@
+"""OTLP in: bodies of trace and log exports, JSON or protobuf, as events.
+
+Never raises: what cannot be read is rejected with its place. An exporter retries on errors, so one bad span must not reject its
+batch: each record is judged alone, and `Decoded.seen` balances against events plus rejections (SIG-7).
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from andoncord.kernel.time import DAY_NS
+from andoncord.telemetry import otlp_json, otlp_protobuf
+from andoncord.telemetry.aliases import default_table
+from andoncord.telemetry.canonical import Canon, Source, Trust, finish
+from andoncord.telemetry.event import Event
+from andoncord.telemetry.raw import BAD_TIMESTAMP, MALFORMED, TOO_MANY, Bad, Batches, RawLog, RawSpan, Unreadable
+from andoncord.telemetry.stitch import settle
+
+MAX_RECORDS = 100_000
+"""Spans or log records read of one body; the rest is rejected as `too_many`."""
+MAX_FUTURE_NS = DAY_NS
+"""How far ahead of the time of receipt a record may claim to be. Further ahead it would drag every time window with it."""
+MAX_DETAIL = 300
+"""Characters of a rejection's detail."""
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """Records that were not taken, for one reason."""
+
+    reason: str
+    """malformed, no_ids, bad_timestamp, wrong_type or too_many."""
+    detail: str
+    """The place and complaint of the first of them."""
+    count: int
+
+
+class Decoded(msgspec.Struct, frozen=True, kw_only=True):
+    """What was in a body: `seen` records, each an event or counted in a rejection."""
+
+    events: tuple[Event, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    seen: int = 0
+
+
+def decode_traces_json(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
+    """Decode an `ExportTraceServiceRequest` in OTLP/JSON, decompressed.
+
+    Args:
+        body: camelCase (the standard) or snake_case names; 64-bit integers as decimal strings or numbers; ids in hexadecimal.
+        received_ns: when it came, for the check of the emitter's clock; 0 for a file, which skips the check.
+        trusted_agents: globs of agent names the sender's token covers; events of other agents are not trusted.
+
+    >>> body = b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "x"}]}]}]}'
+    >>> decode_traces_json(body, received_ns=0).rejected[0].detail
+    '$.resourceSpans[0].scopeSpans[0].spans[0].traceId: expected 32 hexadecimal digits, not all zero'
+    """
+    return _decode(otlp_json.traces(body), _canon().span, received_ns, trusted_agents)
+
+
+def decode_traces_protobuf(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
+    """Like `decode_traces_json`, for the protobuf encoding."""
+    return _decode(otlp_protobuf.traces(body), _canon().span, received_ns, trusted_agents)
+
+
+def decode_logs_json(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
+    """Decode an `ExportLogsServiceRequest` in OTLP/JSON; arguments as in `decode_traces_json`."""
+    return _decode(otlp_json.logs(body, received_ns), _canon().log, received_ns, trusted_agents)
+
+
+def decode_logs_protobuf(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
+    """Like `decode_logs_json`, for the protobuf encoding."""
+    return _decode(otlp_protobuf.logs(body, received_ns), _canon().log, received_ns, trusted_agents)
+
+
+@cache
+def _canon() -> Canon:
+    return Canon(default_table())
+
+
+class _Ledger:
+    """Counts what was seen and why records were not taken."""
+
+    def __init__(self, received_ns: int) -> None:
+        self.seen = 0
+        self._latest_ns = received_ns + MAX_FUTURE_NS if received_ns else 0
+        self._rejected: dict[str, tuple[str, int]] = {}
+
+    def takes(self, record: RawSpan | RawLog | Bad) -> bool:
+        """Count a record; whether it may go on."""
+        if isinstance(record, Bad):
+            self.seen += record.count
+            self._reject(record)
+            return False
+        self.seen += 1
+        if self.seen > MAX_RECORDS:
+            self._reject(Bad(TOO_MANY, f"more than {MAX_RECORDS} records in one body: send smaller batches"))
+        elif self._latest_ns and record.at_ns > self._latest_ns:
+            self._reject(Bad(BAD_TIMESTAMP, f"{record.at_ns} is more than a day ahead of us: check the emitter's clock"))
+        else:
+            return True
+        return False
+
+    def _reject(self, bad: Bad) -> None:
+        detail, count = self._rejected.get(bad.reason, (bad.detail[:MAX_DETAIL], 0))
+        self._rejected[bad.reason] = detail, count + bad.count
+
+    def rejections(self) -> tuple[Rejection, ...]:
+        return tuple(Rejection(reason=reason, detail=detail, count=count) for reason, (detail, count) in self._rejected.items())
+
+
+def _decode(
+    batches: Batches, draft: Callable[[Any, Source, int], dict[str, Any]], received_ns: int, globs: tuple[str, ...]
+) -> Decoded:
+    canon, ledger = _canon(), _Ledger(received_ns)
+    drafts: list[dict[str, Any]] = []
+    fallbacks: list[str] = []
+    try:
+        for resource, records in batches:
+            source = canon.source(resource)
+            for record in records:
+                if ledger.takes(record):
+                    drafts.append(draft(record, source, received_ns))
+                    fallbacks.append(source.agent)
+    except Unreadable as unreadable:
+        ledger.takes(Bad(MALFORMED, str(unreadable)))
+    settle(drafts, fallbacks)
+    return Decoded(events=finish(drafts, Trust(globs)), rejected=ledger.rejections(), seen=ledger.seen)

@@ -1,0 +1,109 @@
+"""Who did it: agent, run and task of a step that does not say so itself come from the nearest ancestor that does.
+
+Most emitters name the agent on `invoke_agent` spans alone, and parents end, hence arrive, after their children.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from andoncord.telemetry.event import Event, EventKind
+
+MAX_CLIMB = 256
+"""Ancestors looked at; a chain of parents that is longer, or a circle, ends the search."""
+
+INFERRED = "agent_inferred"
+"""Attribute of an event whose agent is the name of its service, for want of anything better so far."""
+
+_LOGGED = frozenset(
+    {
+        EventKind.RUN_STARTED,
+        EventKind.RUN_ENDED,
+        EventKind.STEP_STARTED,
+        EventKind.GUARD_DENIED,
+        EventKind.HEARTBEAT,
+        EventKind.QUALITY_SCORED,
+        EventKind.CHANGE_MADE,
+    }
+)
+"""Kinds that come as log records: they carry the id of a span without being one."""
+
+_HANDED_DOWN = ("agent", "run_id", "task", "session_id", "environment")
+
+
+def settle(drafts: list[dict[str, Any]], fallbacks: list[str]) -> None:
+    """Fill in, in place, what drafts of one batch leave open.
+
+    Args:
+        drafts: fields of events; `agent` is present, empty where the span does not name one.
+        fallbacks: for each draft the agent that its resource names, or ''.
+    """
+    by_span: dict[tuple[str, str], dict[str, Any]] | None = None
+    for draft in drafts:
+        if draft["agent"] and draft.get("run_id") and draft.get("task"):
+            continue
+        if by_span is None:
+            by_span = {(other["trace_id"], other["span_id"]): other for other in drafts if "parent_span_id" in other}
+        _inherit(draft, by_span)
+    for draft, fallback in zip(drafts, fallbacks, strict=True):
+        if not draft["agent"]:
+            draft["agent"] = fallback or draft.get("system", "")
+            if not fallback:
+                draft["attributes"][INFERRED] = True
+        if not draft.get("run_id"):
+            draft["run_id"] = draft["trace_id"]
+
+
+def _inherit(draft: dict[str, Any], by_span: dict[tuple[str, str], dict[str, Any]]) -> None:
+    missing = [name for name in _HANDED_DOWN if not draft.get(name)]
+    trace_id = draft["trace_id"]
+    # A log record hangs on the span it was written in; a span hangs on its parent.
+    above = draft.get("parent_span_id", draft["span_id"])
+    for _ in range(MAX_CLIMB):
+        ancestor = by_span.get((trace_id, above))
+        if ancestor is None or ancestor is draft or not missing:
+            return
+        for name in missing[:]:
+            if ancestor.get(name):
+                draft[name] = ancestor[name]
+                missing.remove(name)
+        above = ancestor.get("parent_span_id", "")
+
+
+def stitch(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Attribute again the events that had to guess their agent, now that more of their traces is known.
+
+    An event that moves to another agent stays trusted only if the ancestor that named the agent is trusted too.
+
+    >>> from andoncord.telemetry.event import EventKind
+    >>> child = Event(
+    ...     kind=EventKind.TOOL_COMPLETED,
+    ...     trace_id="t",
+    ...     span_id="b",
+    ...     parent_span_id="a",
+    ...     agent="shop",
+    ...     attributes={"agent_inferred": True},
+    ... )
+    >>> parent = Event(kind=EventKind.AGENT_INVOKED, trace_id="t", span_id="a", agent="refunds")
+    >>> [event.agent for event in stitch([child, parent])]
+    ['refunds', 'refunds']
+    """
+    listed = list(events)
+    by_span = {(event.trace_id, event.span_id): event for event in listed if event.span_id and event.kind not in _LOGGED}
+    return tuple(_again(event, by_span) if INFERRED in event.attributes else event for event in listed)
+
+
+def _again(event: Event, by_span: dict[tuple[str, str], Event]) -> Event:
+    above = event.span_id if event.kind in _LOGGED else event.parent_span_id
+    for _ in range(MAX_CLIMB):
+        ancestor = by_span.get((event.trace_id, above))
+        if ancestor is None:
+            return event
+        if ancestor.agent and INFERRED not in ancestor.attributes:
+            attributes = {name: value for name, value in event.attributes.items() if name != INFERRED}
+            trusted = event.trusted and ancestor.trusted
+            task = event.task or ancestor.task
+            return msgspec.structs.replace(event, agent=ancestor.agent, task=task, trusted=trusted, attributes=attributes)
+        above = ancestor.parent_span_id
+    return event
