@@ -7,7 +7,7 @@ import msgspec
 from andoncord.kernel.vocabulary import CauseType, Pattern
 
 Claim = Literal["cause", "consistent with"]
-"""`cause` only where versions overlapped in time or a rollback showed it; otherwise timing alone speaks (decision 6)."""
+"""`cause` only where versions overlapped in time or a rollback showed it; otherwise timing alone speaks."""
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):

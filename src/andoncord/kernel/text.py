@@ -10,8 +10,8 @@ def _inert(character: str) -> str:
         return chr(_PICTURES + code)
     if code == 0x7F:
         return "\u2421"
-    # Not printable: C1 controls (a terminal may take U+009B for an escape), bidi and zero-width characters, lone surrogates (which
-    # cannot be written out), private use, unassigned, and line breaks that only some readers see.
+    # Not printable: C1 controls (a terminal may take U+009B for an escape), bidi and zero-width characters, lone surrogates
+    # (they cannot be written out), private use, unassigned, and line breaks that only some readers see.
     return character if character.isprintable() else f"<U+{code:04X}>"
 
 

@@ -8,7 +8,8 @@ from andoncord.kernel.errors import CallerError
 
 BOLDNESS = 0.8
 """Share of the stake that a failure costs; below 1, so that one failure costs a factor of 5 and not everything. Chosen: at
-target 0.8 an agent of true quality 0.95 is accepted within 60 samples in about 90 % of cases, one of quality 0.9 in about 44 %."""
+target 0.8 an agent of true quality 0.95 is accepted within 60 samples in about 90 % of cases, one of quality 0.9 in about
+44 %."""
 
 
 class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
