@@ -1,0 +1,45 @@
+"""What a guard raises into the agent. Nothing else ever comes out of it."""
+
+from typing import Literal
+
+Code = Literal["scope", "policy", "loop", "budget", "order", "guard_error"]
+"""Which check refused the call."""
+
+
+class GuardError(Exception):
+    """A guarded call was refused and not executed.
+
+    Attributes:
+        code: which check refused it.
+        policy: id of the policy that refused it, or "".
+        message: one sentence for a person or a model.
+        tool: the tool or model that was to be called.
+    """
+
+    def __init__(self, code: Code, message: str, *, tool: str = "", policy: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.tool = tool
+        self.policy = policy
+
+    @property
+    def action(self) -> Literal["deny", "stop_run"]:
+        """Whether only the call is refused, or the run is over as well."""
+        return "stop_run" if isinstance(self, RunStopped) else "deny"
+
+
+class CallDenied(GuardError):
+    """This call is refused; the run may go on. Tell the model `str(error)`."""
+
+
+class RunStopped(GuardError):
+    """This call is refused and the run is over: every further guarded call in it raises. Let it leave the run."""
+
+    def again(self, tool: str) -> "RunStopped":
+        """The same refusal for a further call."""
+        return type(self)(self.code, self.message, tool=tool, policy=self.policy)
+
+
+class AgentStopped(RunStopped):
+    """A kill order is in force for the whole agent."""

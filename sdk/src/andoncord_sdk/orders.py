@@ -1,0 +1,206 @@
+"""The order in force: fenced by its epoch, waited on by held calls.
+
+The gate and the count of calls in flight share one lock. So when an order is applied, every guarded call has either
+been counted as in flight or will meet the order: the acknowledgement cannot miss one.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from andoncord_sdk import _platform
+
+Epoch = tuple[int, int]
+"""(generation, counter). Only a greater one changes anything."""
+
+
+class Rung(IntEnum):
+    """The containment ladder, mildest first."""
+
+    NONE = 0
+    MONITOR = 1
+    RESTRICT = 2
+    """Only tools declared "read"."""
+    PAUSE = 3
+    """Every guarded call is held before it starts."""
+    KILL = 4
+    """Every guarded call raises."""
+
+    @classmethod
+    def parse(cls, word: object) -> "Rung":
+        """The rung a word names.
+
+        >>> Rung.parse("pause") is Rung.PAUSE
+        True
+        """
+        if isinstance(word, str) and word.upper() in cls.__members__:
+            return cls[word.upper()]
+        raise ValueError(f"unknown rung {word!r}, expected one of {', '.join(rung.word for rung in cls)}")
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+def parse_epoch(value: object) -> Epoch:
+    """An epoch as it comes over the wire.
+
+    >>> parse_epoch([2, 7])
+    (2, 7)
+    """
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(part) is int for part in value):
+        return (value[0], value[1])
+    raise ValueError(f"epoch must be [generation, counter], got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the control plane, or nobody, asks of this agent."""
+
+    rung: Rung = Rung.NONE
+    epoch: Epoch | None = None
+    reason: str = ""
+    by: str = ""
+    incident: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """A guarded call that was let through and has not ended."""
+
+    tool: str
+    run_id: str
+    span_id: str
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The gate at one instant."""
+
+    order: Order
+    in_flight: tuple[InFlight, ...]
+    steps_started: int
+    steps_ended: int
+
+
+@dataclass(slots=True)
+class Gate:
+    """Lets guarded calls through, holds them, or names the order that forbids them. Thread-safe."""
+
+    order: Order = field(default_factory=Order)
+    _in_flight: dict[str, InFlight] = field(default_factory=dict)
+    _started: int = 0
+    _ended: int = 0
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _waiters: set[Callable[[], None]] = field(default_factory=set)
+
+    def apply(self, order: Order) -> tuple[bool, Snapshot]:
+        """Put `order` in force if its epoch is greater. Says whether it is in force now, and the gate at that instant.
+
+        An equal epoch has been applied already; a lower or missing one is refused.
+
+        >>> gate = Gate()
+        >>> gate.apply(Order(rung=Rung.KILL, epoch=(1, 2)))[0], gate.apply(Order(rung=Rung.NONE, epoch=(1, 1)))[0]
+        (True, False)
+        >>> gate.order.rung.word
+        'kill'
+        """
+        with self._changed:
+            current = self.order.epoch
+            is_newer = order.epoch is not None and (current is None or order.epoch > current)
+            if is_newer:
+                self.order = order
+                self._changed.notify_all()
+                waiters, self._waiters = self._waiters, set()
+            else:
+                waiters = set()
+            snapshot = self._snapshot()
+        for wake in waiters:
+            wake()
+        return is_newer or order.epoch == current, snapshot
+
+    def enter(self, call: InFlight, seen: Order) -> bool:
+        """Count `call` as in flight, unless the order in force is no longer the one it was checked against."""
+        with self._changed:
+            if self.order is not seen:
+                return False
+            self._started += 1
+            self._in_flight[call.span_id] = call
+            return True
+
+    def touch(self) -> None:
+        """Let every held call check again, under the same order."""
+        with self._changed:
+            self.order = replace(self.order)
+            self._changed.notify_all()
+            waiters, self._waiters = self._waiters, set()
+        for wake in waiters:
+            wake()
+
+    def leave(self, span_id: str) -> None:
+        """The call is over."""
+        with self._changed:
+            if self._in_flight.pop(span_id, None) is not None:
+                self._ended += 1
+
+    def snapshot(self) -> Snapshot:
+        with self._changed:
+            return self._snapshot()
+
+    def wait_change(self, seen: Order, timeout_s: float | None) -> bool:
+        """Block until the order in force is not `seen`. False if `timeout_s` passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.order is not seen, timeout_s)
+
+    async def wait_change_async(self, seen: Order, timeout_s: float | None) -> bool:
+        """Like `wait_change`, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        changed = loop.create_future()
+
+        def settle() -> None:
+            if not changed.done():
+                changed.set_result(True)
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                pass  # The loop has closed: nobody waits any more.
+
+        with self._changed:
+            if self.order is not seen:
+                return True
+            self._waiters.add(wake)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return bool(await changed)
+        except TimeoutError:
+            return False
+        finally:
+            with self._changed:
+                self._waiters.discard(wake)
+
+    def wait_below(self, rung: Rung, timeout_s: float | None) -> bool:
+        """Block until the order in force is milder than `rung`. False if `timeout_s` passed first."""
+        deadline_s = None if timeout_s is None else _platform.monotonic_s() + timeout_s
+        while (order := self.order).rung >= rung:
+            left_s = None if deadline_s is None else deadline_s - _platform.monotonic_s()
+            if left_s is not None and left_s <= 0:
+                return False
+            self.wait_change(order, left_s)
+        return True
+
+    def forget_other_threads(self) -> None:
+        """In a forked child only the forking thread exists: renew what the others may have held."""
+        self._changed = threading.Condition()
+        self._waiters = set()
+        self._in_flight = {}
+        self._started = self._ended = 0
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            order=self.order, in_flight=tuple(self._in_flight.values()), steps_started=self._started, steps_ended=self._ended
+        )
