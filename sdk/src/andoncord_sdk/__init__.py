@@ -1,0 +1,19 @@
+"""Andoncord inside an agent: the guard, its orders and its telemetry. Standard library only."""
+
+from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
+from andoncord_sdk.guard import Guard, GuardState
+from andoncord_sdk.run import Run, current_run
+from andoncord_sdk.step import ModelStep, Step
+
+__all__ = [
+    "AgentStopped",
+    "CallDenied",
+    "Guard",
+    "GuardError",
+    "GuardState",
+    "ModelStep",
+    "Run",
+    "RunStopped",
+    "Step",
+    "current_run",
+]

@@ -1,0 +1,183 @@
+"""The check every guarded call passes: order in force, policies, scope, budget, loop. In that order; the strictest wins."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from andoncord_sdk import _platform
+from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
+from andoncord_sdk.orders import Gate, InFlight, Order, Rung
+from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
+from andoncord_sdk.policy import PolicySet
+
+if TYPE_CHECKING:
+    from andoncord_sdk.run import Run
+    from andoncord_sdk.step import GuardedCall
+
+ToolKind = Literal["read", "write"]
+"""What a declared tool does to the world: nothing, or something."""
+OnLoop = Literal["stop", "pause"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """Decides whether a guarded call may start, and says why not. Shared by all runs of a guard; thread-safe.
+
+    A call that may not start yet is given the order to wait on; a call that may not start at all raises. A check that
+    itself breaks refuses the call: a broken guard holds, it does not release.
+    """
+
+    agent: str
+    gate: Gate
+    report: Callable[..., None]
+    """Takes a record, and `urgent`."""
+    environment: str = ""
+    tools: Mapping[str, ToolKind] | None = None
+    """The declared scope; None where nothing is declared and everything is allowed."""
+    policies: PolicySet | None = None
+    on_loop: OnLoop = "stop"
+    hold_max_s: float | None = None
+    on_nudge: Callable[[str], None] | None = None
+    config_version: str = ""
+
+    def admit(self, run: "Run", call: "GuardedCall") -> Order | None:
+        """Let `call` start, and count it as in flight; or name the order that holds it.
+
+        Raises:
+            CallDenied: the call is refused.
+            RunStopped: the call is refused and the run is over.
+        """
+        try:
+            return self._admit(run, call)
+        except GuardError as refusal:
+            self.refuse(run, call, refusal)
+            raise
+        except Exception as fault:
+            message = f"the guard could not check this call, so it was not made ({type(fault).__name__}: {fault})"
+            broken = CallDenied("guard_error", message, tool=call.name)
+            self.refuse(run, call, broken)
+            raise broken from fault
+
+    def held_too_long(self, run: "Run", call: "GuardedCall", order: Order) -> GuardError:
+        """The refusal of a call that was held as long as this guard may hold one."""
+        reason = order.reason or "no reason given"
+        message = f"{self.agent} is paused ({reason}); the call was held for {self.hold_max_s:g} s and not made"
+        refusal = CallDenied("order", message, tool=call.name)
+        self.refuse(run, call, refusal)
+        return refusal
+
+    def refuse(self, run: "Run", call: "GuardedCall", refusal: GuardError, *, action: str = "") -> None:
+        """Report a refusal, and end the run if that is what it means."""
+        if isinstance(refusal, RunStopped):
+            run.stop(refusal)
+        self.report(
+            LogRecord(
+                event_name="andoncord.guard.denied",
+                at_ns=_platform.now_ns(),
+                trace_id=run.trace_id,
+                span_id=call.span_id,
+                severity=SEVERITY_WARN,
+                attributes={
+                    **run.attributes,
+                    call.name_attribute: call.name,
+                    "gen_ai.tool.call.arguments": call.arguments_text,
+                    "andoncord.decision.code": refusal.code,
+                    "andoncord.decision.policy": refusal.policy,
+                    "andoncord.decision.message": refusal.message,
+                    "andoncord.decision.action": action or refusal.action,
+                },
+            ),
+            urgent=True,
+        )
+
+    def _admit(self, run: "Run", call: "GuardedCall") -> Order | None:
+        while True:
+            if run.stopped is not None:
+                raise run.stopped.again(call.name)
+            order = self.gate.order
+            if run.probe_order is not None:
+                self._check_probe(run, call, run.probe_order, order)
+            elif order.rung >= Rung.RESTRICT:
+                if order.rung is Rung.PAUSE:
+                    return order
+                self._check_order(call, order)
+            if call.is_tool:
+                self._check_rules(run, call)
+            reservation = run.budget.reserve(call.cost_max_micro_usd)
+            if reservation is None:
+                raise RunStopped("budget", _over_budget(run), tool=call.name)
+            try:
+                held = self._check_loop(run, call, order)
+                admitted = held is None and self.gate.enter(
+                    InFlight(tool=call.name, run_id=run.id, span_id=call.span_id, started_ns=_platform.now_ns()), order
+                )
+            except BaseException:
+                reservation.settle(0)
+                raise
+            if admitted:
+                call.reservation = reservation
+                return None
+            reservation.settle(0)
+            if held is not None:
+                return held
+
+    def _check_order(self, call: "GuardedCall", order: Order) -> None:
+        reason = order.reason or "no reason given"
+        if order.rung >= Rung.KILL:
+            raise AgentStopped("order", f"{self.agent} is stopped: {reason}", tool=call.name)
+        if call.is_tool and not self._is_read(call):
+            raise CallDenied("order", f"{self.agent} is restricted to tools that only read: {reason}", tool=call.name)
+
+    def _check_probe(self, run: "Run", call: "GuardedCall", began_under: Order, order: Order) -> None:
+        if order.epoch != began_under.epoch and order.rung >= Rung.PAUSE:
+            raise RunStopped("order", "a newer order ended this probe", tool=call.name)
+        if call.is_tool and not self._is_read(call):
+            raise CallDenied("order", "a probe may only use tools that only read", tool=call.name)
+
+    def _check_rules(self, run: "Run", call: "GuardedCall") -> None:
+        denied = None
+        if self.policies is not None:
+            decision = self.policies.decide(
+                {
+                    "agent": self.agent,
+                    "environment": self.environment,
+                    "tool": call.name,
+                    "args": call.arguments,
+                    "run": run.facts(),
+                }
+            )
+            if not decision.allow:
+                if decision.code == "scope":
+                    raise RunStopped("scope", decision.message, tool=call.name)
+                denied = CallDenied("policy", decision.message, tool=call.name, policy=decision.policy_id)
+        if self.tools is not None and call.name not in self.tools:
+            # Out of scope ends the run, so it outranks a policy that would only refuse the call.
+            message = f"{self.agent} may not use {call.name}: it is not among its declared tools"
+            raise RunStopped("scope", message, tool=call.name)
+        if denied is not None:
+            raise denied
+
+    def _check_loop(self, run: "Run", call: "GuardedCall", order: Order) -> Order | None:
+        if not call.is_tool or run.probe_order is not None:
+            return None
+        if run.is_held_for_loop(order):
+            return order
+        repeats = run.loop.repeats_before(call.name, call.arguments_text)
+        if repeats is None:
+            return None
+        message = f"{call.name} has repeated {repeats} times without progress, so it was not called again"
+        if self.on_loop == "stop":
+            raise RunStopped("loop", message, tool=call.name)
+        run.hold_for_loop(order)
+        self.refuse(run, call, CallDenied("loop", message, tool=call.name), action="pause_run")
+        return order
+
+    def _is_read(self, call: "GuardedCall") -> bool:
+        return self.tools is not None and self.tools.get(call.name) == "read"
+
+
+def _over_budget(run: "Run") -> str:
+    limit = run.budget.limit_micro_usd
+    assert limit is not None
+    spent, held = run.budget.spent_micro_usd, run.budget.held_micro_usd
+    return f"the run's budget of ${limit / 1e6:.4f} does not cover this call: ${spent / 1e6:.4f} spent, ${held / 1e6:.4f} held"

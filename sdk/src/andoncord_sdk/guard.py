@@ -1,0 +1,419 @@
+"""The guard: what an agent's code holds on to."""
+
+import atexit
+import functools
+import inspect
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from andoncord_sdk import _platform
+from andoncord_sdk.admission import Admission, OnLoop, ToolKind
+from andoncord_sdk.budget import micro_usd
+from andoncord_sdk.config import ChangeListener, Config
+from andoncord_sdk.errors import CallDenied
+from andoncord_sdk.exporter import Exporter
+from andoncord_sdk.follow import Follower, Probe
+from andoncord_sdk.heartbeat import Heartbeat
+from andoncord_sdk.link import Ack, ControlLink
+from andoncord_sdk.orders import Epoch, Gate, Order, Rung
+from andoncord_sdk.otlp import Attributes, LogRecord, Record
+from andoncord_sdk.policy import PolicySet
+from andoncord_sdk.run import Run, current_run
+from andoncord_sdk.wire import Endpoint
+
+SDK_VERSION = "0.1.0"
+FIRST_CONTACT_S = 1.0
+"""A new guard waits this long for the orders in force, so that a stopped agent does not act before it hears of it."""
+FLUSH_S = 2.0
+"""Closing waits this long for telemetry to get out."""
+MONITORED_HEARTBEATS = 4
+"""Under the rung "monitor", heartbeats come this many times as often."""
+
+CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "loop", "config", "probe")
+
+ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardState:
+    """A guard at one instant."""
+
+    rung: str
+    epoch: Epoch | None
+    reason: str
+    in_flight: int
+    runs_active: int
+    steps_started: int
+    steps_ended: int
+    is_connected: bool
+    """The order stream is open."""
+    records_dropped: int
+    """Telemetry lost since the start."""
+
+
+class Guard:
+    """Enforces, in this process, what the agent may do; follows orders; reports what happens.
+
+    Works without a server: scope, policies, budget and loop are checked locally. Thread-safe. Raises into the agent only to
+    deny, and waits only while the agent is paused.
+
+    Args:
+        agent: the agent's name.
+        server: the control plane, such as http://127.0.0.1:8420; None to follow no orders.
+        telemetry: the OTLP/HTTP receiver, such as http://127.0.0.1:4318; None to report nothing.
+        token: bound to this agent; without it, what it reports cannot trigger an action.
+        instance: names this process; made up if None.
+        tools: the declared scope, each tool "read" or "write". None declares nothing, and everything is allowed.
+        budget_usd: what one run may spend.
+        policies: compiled policies that hold whatever the server sends.
+        on_loop: what happens to a run that repeats itself without progress.
+        on_nudge: takes a sentence for the model at the third repetition.
+        environment: such as "prod".
+        system: the service the agent belongs to; the agent's name if "".
+        heartbeat_s: seconds between heartbeats.
+        hold_max_s: how long a call may be held while the agent is paused before it is refused instead; None for no limit.
+
+    >>> guard = Guard("refund-agent", tools={"orders.lookup": "read"}, budget_usd=0.50)
+    >>> @guard.tool("orders.lookup")
+    ... def lookup(order_id: str) -> str:
+    ...     return "paid"
+    >>> with guard.run("refund order 17") as run:
+    ...     lookup("17")
+    ...     run.call("shell", print, text="hello")
+    Traceback (most recent call last):
+        ...
+    andoncord_sdk.errors.RunStopped: refund-agent may not use shell: it is not among its declared tools
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        *,
+        server: str | None = None,
+        telemetry: str | None = None,
+        token: str | None = None,
+        instance: str | None = None,
+        tools: Mapping[str, ToolKind] | None = None,
+        budget_usd: float | None = None,
+        policies: Sequence[dict[str, Any]] = (),
+        on_loop: OnLoop = "stop",
+        on_nudge: Callable[[str], None] | None = None,
+        environment: str = "",
+        system: str = "",
+        heartbeat_s: float = 1.0,
+        hold_max_s: float | None = None,
+    ) -> None:
+        if not agent:
+            raise ValueError("a guard needs the agent's name")
+        if unknown := {kind for kind in (tools or {}).values() if kind not in ("read", "write")}:
+            raise ValueError(f'each tool is "read" or "write", got {", ".join(map(repr, sorted(unknown)))}')
+        if on_loop not in ("stop", "pause"):
+            raise ValueError(f'on_loop is "stop" or "pause", got {on_loop!r}')
+        if heartbeat_s <= 0:
+            raise ValueError(f"heartbeat_s must be greater than 0, got {heartbeat_s}")
+        self.agent = agent
+        self.instance = instance or _platform.instance_name()
+        self._budget_micro_usd = None if budget_usd is None else micro_usd(budget_usd)
+        self._environment = environment
+        self._system = system or agent
+        self._heartbeat_s = heartbeat_s
+        self._runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._config = Config()
+        self._admission = Admission(
+            agent=agent,
+            environment=environment,
+            gate=Gate(),
+            report=self._report,
+            tools=None if tools is None else dict(tools),
+            policies=PolicySet(list(policies)) if policies else None,
+            on_loop=on_loop,
+            hold_max_s=hold_max_s,
+            on_nudge=on_nudge,
+        )
+        self._follower = Follower(
+            admission=self._admission,
+            config=self._config,
+            own_policies=policies,
+            open_runs=self._open_runs,
+            open_probe=self._open_probe,
+            changed=self._config_changed,
+            acknowledge=self._acknowledge,
+        )
+        self._exporter: Exporter | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._link: ControlLink | None = None
+        if telemetry is not None:
+            self._exporter = Exporter(Endpoint(telemetry, token), self._resource())
+        if server is not None:
+            self._link = ControlLink(
+                Endpoint(server, token),
+                hello=self._hello,
+                welcomed=self._follower.welcomed,
+                received=self._follower.received,
+            )
+            self._link.wait_first_try(FIRST_CONTACT_S)
+        if self._exporter is not None:
+            self._heartbeat = Heartbeat(self._beat, self._beat_interval_s)
+        _guards.add(self)
+
+    # ------------------------------------------------------------------------------------------------- the agent's side
+
+    def run(self, task: str = "") -> Run:
+        """A run, to be used in a `with` or `async with`."""
+        return Run(self._admission, self, task=task, budget_micro_usd=self._budget_micro_usd)
+
+    def tool(self, name: str | None = None) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """Guard a function, sync or async: each call is a step of the run that is current where it is called.
+
+        Args:
+            name: the tool's name; the function's if None.
+        """
+
+        def decorate(fn: Callable[P, T]) -> Callable[P, T]:
+            tool = name or fn.__name__
+            named = _arguments_of(fn)
+
+            if inspect.iscoroutinefunction(fn):
+
+                @functools.wraps(fn)
+                async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                    async with self._current_run(tool).step(tool, named(args, kwargs)) as step:
+                        step.result = result = await fn(*args, **kwargs)
+                    return result
+
+                return call_async  # type: ignore[return-value]  # T is the coroutine here
+
+            @functools.wraps(fn)
+            def call(*args: P.args, **kwargs: P.kwargs) -> T:
+                with self._current_run(tool).step(tool, named(args, kwargs)) as step:
+                    step.result = result = fn(*args, **kwargs)
+                return result
+
+            return call
+
+        return decorate
+
+    def change(self, kind: ChangeKind, old: str, new: str) -> None:
+        """Report that something about the agent changed: its prompt, a tool, its model."""
+        self._report(
+            LogRecord(
+                event_name="andoncord.change",
+                at_ns=_platform.now_ns(),
+                attributes={
+                    "gen_ai.agent.name": self.agent,
+                    "andoncord.change.kind": kind,
+                    "andoncord.change.from": old,
+                    "andoncord.change.to": new,
+                },
+            )
+        )
+
+    def probe(self, fn: Probe) -> Probe:
+        """Register the check that decides whether the agent may come back. Also a decorator.
+
+        `fn(index)` does a task with a known answer and says whether the agent got it right. It runs on the server's order, in a
+        thread, while the agent is otherwise held; only tools declared "read" work in it.
+        """
+        self._follower.probe = fn
+        return fn
+
+    def on_config(self, listener: ChangeListener) -> None:
+        """Call `listener(version, values)` at every pushed version, and now if there is one already."""
+        self._config.listen(listener)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The registry values in force; empty before the first push."""
+        return self._config.values
+
+    @property
+    def config_version(self) -> str | None:
+        return self._config.version
+
+    @property
+    def state(self) -> GuardState:
+        now = self._admission.gate.snapshot()
+        return GuardState(
+            rung=now.order.rung.word,
+            epoch=now.order.epoch,
+            reason=now.order.reason,
+            in_flight=len(now.in_flight),
+            runs_active=len(self._runs),
+            steps_started=now.steps_started,
+            steps_ended=now.steps_ended,
+            is_connected=self._link is not None and self._link.is_connected,
+            records_dropped=0 if self._exporter is None else self._exporter.dropped,
+        )
+
+    def wait_released(self, timeout: float | None = None) -> bool:
+        """Wait until the agent is neither paused nor stopped. False if `timeout` seconds passed first."""
+        return self._admission.gate.wait_below(Rung.PAUSE, timeout)
+
+    def flush(self, timeout: float = FLUSH_S) -> bool:
+        """Wait until what was reported so far has been sent. False if `timeout` seconds passed first."""
+        return self._exporter is None or self._exporter.flush(timeout)
+
+    def close(self) -> None:
+        """Flush for a bounded time, and stop following orders. What is in force stays in force here."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        if self._heartbeat is not None:
+            self._heartbeat.close()
+        if self._link is not None:
+            self._link.close()
+        if self._exporter is not None:
+            self._exporter.close(FLUSH_S)
+
+    # ------------------------------------------------------------------------------------------------- inside
+
+    def opened(self, run: Run) -> None:
+        """A run says that it is open."""
+        with self._lock:
+            self._runs[run.id] = run
+
+    def closed(self, run: Run) -> None:
+        """A run says that it is over."""
+        with self._lock:
+            self._runs.pop(run.id, None)
+
+    def _open_runs(self) -> list[Run]:
+        with self._lock:
+            return list(self._runs.values())
+
+    def _open_probe(self, index: int, order: Order) -> Run:
+        budget = self._budget_micro_usd
+        return Run(self._admission, self, task=f"probe {index}", budget_micro_usd=budget, probe_order=order)
+
+    def _current_run(self, tool: str) -> Run:
+        run = current_run()
+        if run is None or run.admission is not self._admission:
+            remedy = "open one with guard.run(), or carry the context into the thread"
+            refusal = CallDenied("guard_error", f"{tool} was called outside a run of {self.agent}: {remedy}", tool=tool)
+            stray = self.run()
+            self._admission.refuse(stray, stray.step(tool), refusal)
+            raise refusal
+        return run
+
+    def _config_changed(self, kind: str, old: str, new: str) -> None:
+        self.change(kind, old, new)  # type: ignore[arg-type]  # one of the kinds, by construction
+
+    def _report(self, record: Record, *, urgent: bool = False) -> None:
+        if self._exporter is not None:
+            self._exporter.put(record, urgent=urgent)
+
+    def _acknowledge(self, ack: Ack) -> None:
+        assert self._link is not None
+        self._link.ack(ack)
+
+    def _hello(self) -> dict[str, Any]:
+        epoch = self._admission.gate.order.epoch
+        return {
+            "agent": self.agent,
+            "instance": self.instance,
+            "kind": "guard",
+            "pid": _platform.pid(),
+            "host": _platform.hostname(),
+            "sdk_version": SDK_VERSION,
+            "capabilities": list(CAPABILITIES),
+            "epoch": None if epoch is None else list(epoch),
+            "tools": dict(self._admission.tools or {}),
+            "environment": self._environment,
+        }
+
+    def _resource(self) -> Attributes:
+        return {
+            "service.name": self._system,
+            "service.instance.id": self.instance,
+            "gen_ai.agent.name": self.agent,
+            "deployment.environment.name": self._environment,
+            "telemetry.sdk.name": "andoncord",
+            "telemetry.sdk.language": "python",
+            "telemetry.sdk.version": SDK_VERSION,
+            "process.pid": _platform.pid(),
+        }
+
+    def _beat(self) -> None:
+        now = self.state
+        self._report(
+            LogRecord(
+                event_name="andoncord.heartbeat",
+                at_ns=_platform.now_ns(),
+                attributes={
+                    "gen_ai.agent.name": self.agent,
+                    "andoncord.guard.rung": now.rung,
+                    "andoncord.guard.epoch": "" if now.epoch is None else f"{now.epoch[0]}.{now.epoch[1]}",
+                    "andoncord.guard.in_flight": now.in_flight,
+                    "andoncord.guard.runs_active": now.runs_active,
+                    "andoncord.guard.steps_started": now.steps_started,
+                    "andoncord.guard.steps_ended": now.steps_ended,
+                    "andoncord.guard.records_dropped": now.records_dropped,
+                    "andoncord.config.version": self._config.version,
+                },
+            )
+        )
+
+    def _beat_interval_s(self) -> float:
+        is_monitored = self._admission.gate.order.rung is Rung.MONITOR
+        return self._heartbeat_s / MONITORED_HEARTBEATS if is_monitored else self._heartbeat_s
+
+    def _restart_after_fork(self) -> None:
+        """Go on in a forked child as an instance of its own: only the forking thread exists there."""
+        if self._is_closed:
+            return
+        self.instance = f"{self.instance.split('/')[0]}/{_platform.pid()}"
+        self._lock = threading.Lock()
+        self._config.forget_other_threads()
+        self._admission.gate.forget_other_threads()
+        for run in self._runs.values():
+            run.forget_other_threads()
+        if self._exporter is not None:
+            self._exporter.restart_after_fork(self._resource())
+        if self._heartbeat is not None:
+            self._heartbeat.start()
+        if self._link is not None:
+            self._link.start()
+
+
+def _arguments_of(fn: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:
+    """How to name the arguments of a call of `fn`, defaults included: a policy must see what the function will see."""
+    signature = inspect.signature(fn)
+    catch_all = next((name for name, given in signature.parameters.items() if given.kind is given.VAR_KEYWORD), None)
+
+    def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        if catch_all is not None:
+            arguments.update(arguments.pop(catch_all))
+        return arguments
+
+    return named
+
+
+_guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()
+
+
+def _restart_all_after_fork() -> None:
+    for guard in list(_guards):
+        guard._restart_after_fork()
+
+
+def _close_all() -> None:
+    for guard in list(_guards):
+        guard.close()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_all_after_fork)

@@ -1,0 +1,63 @@
+"""Loops in a live run: which call the guard must not let through any more."""
+
+import threading
+from collections import deque
+
+from andoncord_sdk.loop import MAX_PERIOD, STUCK_CALLS, LoopDetector, Repeat
+
+RUN_CALLS = STUCK_CALLS - 1
+"""So many identical calls without progress are made; the next is refused."""
+
+
+class LoopWatch:
+    """Counts one run's calls. Thread-safe.
+
+    One call that repeats is known before it is made; a longer cycle is known once it has been gone through often enough,
+    and then the call that would go on with it is refused.
+
+    >>> watch = LoopWatch()
+    >>> for _ in range(3):
+    ...     nudged = watch.observe("search", '{"q":"refund"}', "nothing found", False)
+    >>> nudged, watch.repeats_before("search", '{"q":"refund"}'), watch.repeats_before("search", '{"q":"order"}')
+    (3, 3, None)
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._detector = LoopDetector()
+        self._recent: deque[tuple[str, str]] = deque(maxlen=MAX_PERIOD)
+        self._cycle: Repeat | None = None
+
+    def repeats_before(self, tool: str, arguments: str) -> int | None:
+        """How often this call, or the cycle it would go on with, has repeated, if that is too often; otherwise None."""
+        with self._lock:
+            repeat = self._detector.would_repeat(tool, arguments)
+            if repeat is not None and repeat.repeats >= RUN_CALLS:
+                return repeat.repeats
+            cycle = self._cycle
+            if cycle is not None and self._recent[-cycle.period] == (tool, arguments):
+                return cycle.repeats
+            return None
+
+    def observe(self, tool: str, arguments: str, result: str, failed: bool) -> int | None:
+        """Count a call that has been made. The number of repetitions, at the moment when a word to the model is due."""
+        with self._lock:
+            self._recent.append((tool, arguments))
+            repeat = self._detector.observe(tool, arguments, result, failed)
+            known = self._cycle
+            self._cycle = repeat if repeat is not None and repeat.period > 1 else None
+            if self._cycle is not None:
+                return None if known is not None else self._cycle.repeats
+            again = self._detector.would_repeat(tool, arguments)
+            return RUN_CALLS if again is not None and again.repeats == RUN_CALLS else None
+
+    def reset(self) -> None:
+        """Begin afresh."""
+        with self._lock:
+            self._detector = LoopDetector()
+            self._recent.clear()
+            self._cycle = None
+
+    def forget_other_threads(self) -> None:
+        """In a forked child: the lock is renewed, whoever held it."""
+        self._lock = threading.Lock()

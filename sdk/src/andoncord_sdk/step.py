@@ -1,0 +1,247 @@
+"""Guarded calls: a tool call and a model call, from the check before them to the span after them."""
+
+import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from andoncord_sdk import _platform
+from andoncord_sdk.budget import Reservation, cost_of, micro_usd
+from andoncord_sdk.otlp import KIND_CLIENT, KIND_INTERNAL, Attributes, LogRecord, SpanRecord, text_of
+
+if TYPE_CHECKING:
+    from andoncord_sdk.run import Run
+
+_log = logging.getLogger("andoncord_sdk")
+
+_current_call: ContextVar["GuardedCall | None"] = ContextVar("andoncord_current_call", default=None)
+
+
+class GuardedCall:
+    """One guarded call. A context manager, plain or async; `begin` and `end` serve adapters that get two callbacks.
+
+    Entering waits while the agent is paused and raises when the call is refused. Leaving never raises.
+    """
+
+    operation: ClassVar[str]
+    name_attribute: ClassVar[str]
+    kind: ClassVar[int] = KIND_INTERNAL
+    is_tool: ClassVar[bool] = False
+
+    def __init__(self, run: "Run", name: str, arguments: Mapping[str, Any], cost_max_micro_usd: int | None) -> None:
+        self.run = run
+        self.name = name
+        self.arguments = arguments
+        self.arguments_text = text_of(arguments)
+        self.cost_max_micro_usd = cost_max_micro_usd
+        self.span_id = _platform.span_id()
+        self.error_type = ""
+        """Set it where the call failed without raising; an exception sets it by itself."""
+        self.reservation: Reservation | None = None
+        self.start_ns = 0
+        self.parent_span_id = run.span_id
+        self._outer: GuardedCall | None = None
+        self._is_open = False
+
+    def begin(self) -> Self:
+        """Check, and wait while held.
+
+        Raises:
+            CallDenied: the call must not be made.
+            RunStopped: the call must not be made, and the run is over.
+        """
+        admission, deadline_s = self.run.admission, None
+        while (order := admission.admit(self.run, self)) is not None:
+            deadline_s = deadline_s or self._deadline_s()
+            if not admission.gate.wait_change(order, _seconds_until(deadline_s)):
+                raise admission.held_too_long(self.run, self, order)
+        self._started()
+        return self
+
+    async def begin_async(self) -> Self:
+        """`begin`, without blocking the event loop while held."""
+        admission, deadline_s = self.run.admission, None
+        while (order := admission.admit(self.run, self)) is not None:
+            deadline_s = deadline_s or self._deadline_s()
+            if not await admission.gate.wait_change_async(order, _seconds_until(deadline_s)):
+                raise admission.held_too_long(self.run, self, order)
+        self._started()
+        return self
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The call is over. Only the first time counts."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self.run.admission.gate.leave(self.span_id)
+        if error is not None and not self.error_type:
+            self.error_type = type(error).__name__
+        try:
+            self._settle(error)
+            self._report_end(_platform.now_ns())
+        except Exception:  # The call has been made; that it cannot be told must not break the agent.
+            _log.exception("the end of %s could not be reported", self.name)
+
+    def __enter__(self) -> Self:
+        self.begin()
+        _current_call.set(self)
+        return self
+
+    async def __aenter__(self) -> Self:
+        await self.begin_async()
+        _current_call.set(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _current_call.set(self._outer)
+        self.end(error)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _settle(self, error: BaseException | None) -> None:
+        """Give the reservation back, or spend it."""
+        raise NotImplementedError
+
+    def _end_attributes(self) -> Attributes:
+        raise NotImplementedError
+
+    def _started(self) -> None:
+        self._is_open = True
+        self.start_ns = _platform.now_ns()
+        outer = _current_call.get()
+        if outer is not None and outer.run is self.run:
+            self._outer = outer
+            self.parent_span_id = outer.span_id
+        self.run.admission.report(
+            LogRecord(
+                event_name="andoncord.step.started",
+                at_ns=self.start_ns,
+                trace_id=self.run.trace_id,
+                span_id=self.span_id,
+                attributes={
+                    **self.run.attributes,
+                    "gen_ai.operation.name": self.operation,
+                    self.name_attribute: self.name,
+                    "gen_ai.tool.call.arguments": self.arguments_text,
+                },
+            )
+        )
+
+    def _report_end(self, end_ns: int) -> None:
+        span = SpanRecord(
+            name=f"{self.operation} {self.name}",
+            trace_id=self.run.trace_id,
+            span_id=self.span_id,
+            parent_span_id=self.parent_span_id,
+            kind=self.kind,
+            start_ns=self.start_ns,
+            end_ns=end_ns,
+            error_type=self.error_type,
+            attributes={
+                **self.run.attributes,
+                "andoncord.config.version": self.run.admission.config_version,
+                "gen_ai.operation.name": self.operation,
+                self.name_attribute: self.name,
+                **self._end_attributes(),
+            },
+        )
+        self.run.recent.append(span)
+        self.run.admission.report(span)
+
+    def _deadline_s(self) -> float | None:
+        limit_s = self.run.admission.hold_max_s
+        return None if limit_s is None else _platform.monotonic_s() + limit_s
+
+
+class Step(GuardedCall):
+    """One tool call. Set `result` before leaving: without it, a repetition cannot be told from progress.
+
+    >>> from andoncord_sdk import Guard
+    >>> with Guard("doc").run("say hello") as run:
+    ...     with run.step("greet", {"name": "Ada"}) as step:
+    ...         step.result = "Hello, Ada"
+    >>> step.nudge is None
+    True
+    """
+
+    operation = "execute_tool"
+    name_attribute = "gen_ai.tool.name"
+    is_tool = True
+
+    def __init__(self, run: "Run", tool: str, arguments: Mapping[str, Any]) -> None:
+        super().__init__(run, tool, arguments, 0)
+        self.result: Any = None
+        self.nudge: str | None = None
+        """After the end: a sentence for the model if this was the third repetition without progress."""
+
+    def _settle(self, error: BaseException | None) -> None:
+        assert self.reservation is not None
+        self.reservation.settle(0)
+
+    def _end_attributes(self) -> Attributes:
+        result = text_of(self.result)
+        # A failure is its own outcome: its type stands in for the result, so that two different failures are not one loop.
+        repeats = self.run.loop.observe(self.name, self.arguments_text, result or self.error_type, bool(self.error_type))
+        if repeats is not None:
+            self.nudge = f"{self.name} repeated {repeats} times without progress. Try something else, or stop and say why."
+            self.run.tell_nudge(self.nudge)
+        return {"gen_ai.tool.call.arguments": self.arguments_text, "gen_ai.tool.call.result": result}
+
+
+class ModelStep(GuardedCall):
+    """One model call: its highest cost is reserved before, its real cost settled after.
+
+    Set `cost_usd`, `input_tokens`, `output_tokens` and `output` before leaving. A call that never states its cost is settled
+    at its highest, because unknown must not count as free.
+    """
+
+    operation = "chat"
+    name_attribute = "gen_ai.request.model"
+    kind = KIND_CLIENT
+
+    def __init__(self, run: "Run", model: str, *, max_cost_usd: float | None, system: str, input: Any) -> None:  # noqa: A002
+        super().__init__(run, model, {}, None if max_cost_usd is None else micro_usd(max_cost_usd))
+        self.arguments_text = ""
+        self.system = system
+        self.input = input
+        self.output: Any = ""
+        self.cost_usd: float | None = None
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+
+    def record(self) -> None:
+        """Report a call that was made without asking, and count its cost."""
+        self.start_ns = _platform.now_ns()
+        self.run.budget.charge(cost_of(self.cost_usd, unknown_micro_usd=0))
+        self._report_end(self.start_ns)
+
+    def _settle(self, error: BaseException | None) -> None:
+        assert self.reservation is not None
+        self.reservation.settle(cost_of(self.cost_usd, unknown_micro_usd=self.reservation.amount_micro_usd))
+
+    def _end_attributes(self) -> Attributes:
+        return {
+            "gen_ai.usage.input_tokens": self.input_tokens,
+            "gen_ai.usage.output_tokens": self.output_tokens,
+            "gen_ai.usage.cost": None if self.cost_usd is None else float(self.cost_usd),
+            "gen_ai.system_instructions": text_of([{"type": "text", "content": self.system}]) if self.system else None,
+            "gen_ai.input.messages": _messages("user", self.input),
+            "gen_ai.output.messages": _messages("assistant", self.output),
+        }
+
+
+def _messages(role: str, value: Any) -> str | None:
+    """Text as one message in OpenTelemetry's form; a list is taken to have that form already."""
+    if not value:
+        return None
+    if isinstance(value, list):
+        return text_of(value)
+    return text_of([{"role": role, "parts": [{"type": "text", "content": text_of(value)}]}])
+
+
+def _seconds_until(deadline_s: float | None) -> float | None:
+    return None if deadline_s is None else max(0.0, deadline_s - _platform.monotonic_s())
