@@ -1,0 +1,57 @@
+"""What the console needs from the server it is mounted in. The console has no other way to read or to act."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from starlette.requests import Request
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is signed in, and the token that their forms must carry."""
+
+    name: str
+    csrf: str
+
+
+class ConsolePort(Protocol):
+    """Reads return the JSON views of the API; `act` is the one way to change anything."""
+
+    environment: str
+    """`demo` puts the banner of a simulated fleet on every page."""
+    cookie_name: str
+    """The session cookie that `session` reads; the console sets it at login and deletes it at logout."""
+
+    def now_ns(self) -> int: ...
+
+    def new_key(self) -> str:
+        """A fresh idempotency key for one rendered form."""
+        ...
+
+    def summaries(self, state: str) -> Sequence[Mapping[str, Any]]:
+        """Incidents that are `open`, in one state of the lifecycle, or `all`."""
+        ...
+
+    def view(self, incident_id: str) -> Mapping[str, Any] | None: ...
+
+    def fleet(self) -> Sequence[Mapping[str, Any]]: ...
+
+    def kpis(self) -> Mapping[str, Any]: ...
+
+    def session(self, request: Request) -> Session | None: ...
+
+    def exchange(self, code: str) -> str | None:
+        """The cookie value for a one-time login code, or None when the code is not valid (any more)."""
+        ...
+
+    def forget(self, request: Request) -> None:
+        """End the session of this request."""
+        ...
+
+    async def act(self, command: str, *, by: str, incident: str, agent: str, parameters: Mapping[str, Any], key: str) -> None:
+        """Do one command of `forms.COMMANDS` once for each key.
+
+        Raises:
+            CallerError: it cannot be done; says why and what to do instead.
+        """
+        ...

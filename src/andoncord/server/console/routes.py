@@ -1,0 +1,330 @@
+"""The console's pages and forms. Every action is a plain form post, so that containment works without scripts."""
+
+import re
+from collections.abc import Mapping
+from hmac import compare_digest
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
+from andoncord.kernel.vocabulary import Disposition, Severity, SevLevel
+from andoncord.server.console import views
+from andoncord.server.console.assets import load_assets
+from andoncord.server.console.filters import template_environment
+from andoncord.server.console.forms import CONTAIN, DECLARE, ROOM_FORMS, Form
+from andoncord.server.console.port import ConsolePort, Session
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    # Not `no-referrer`: with it a browser sends `Origin: null` on form posts, and the server rightly refuses those.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+BODY_LIMIT = 256 * 1024
+"""Bytes of one posted form. Chosen: every field of the largest form at its own limit."""
+FIELDS_LIMIT = 64
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "andoncord_theme"
+YEAR_S = 365 * 24 * 3_600
+LIST_LIMIT = 200
+"""Rows of the Incidents page; the filters narrow down what is beyond."""
+
+LOCAL_PATH = re.compile(r"/(?![/\\])[A-Za-z0-9_\-./?=&%+~:,]*")
+STALE_FORM = "This form belongs to an older session, so nothing was done. Check it and send it again."
+
+
+def local_path(path: str) -> str:
+    """`path` when it stays on this server, else the Now page: where to go on after a form.
+
+    >>> local_path("/incidents?state=open"), local_path("//elsewhere.example"), local_path("https://elsewhere.example")
+    ('/incidents?state=open', '/', '/')
+    """
+    return path if LOCAL_PATH.fullmatch(path) else "/"
+
+
+def status_of(error: CallerError) -> int:
+    """The HTTP status that says the same as `error`."""
+    return 404 if isinstance(error, NotFoundError) else 409 if isinstance(error, ConflictError) else 422
+
+
+def _is_theirs(fields: Mapping[str, str], session: Session) -> bool:
+    """Whether the form was rendered for this session."""
+    return compare_digest(fields.get("csrf", "").encode(), session.csrf.encode())
+
+
+def console_router(port: ConsolePort) -> APIRouter:
+    """Every page of the console, reading and acting through `port`."""
+    return _Console(port).router()
+
+
+class _Console:
+    def __init__(self, port: ConsolePort) -> None:
+        self._port = port
+        self._assets = load_assets()
+        self._templates = template_environment()
+        self._templates.globals.update(
+            asset={name: asset.address for name, asset in self._assets.items()}, views=views, new_key=port.new_key
+        )
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/static/{name}", self.static, methods=["GET"])
+        router.add_api_route("/login", self.login_page, methods=["GET"])
+        router.add_api_route("/login", self.login, methods=["POST"])
+        router.add_api_route("/logout", self.logout, methods=["POST"])
+        router.add_api_route("/theme", self.theme, methods=["POST"])
+        router.add_api_route("/", self.now_page, methods=["GET"])
+        router.add_api_route("/incidents", self.incidents_page, methods=["GET"])
+        router.add_api_route("/incidents", self.declare, methods=["POST"])
+        router.add_api_route("/incidents/{incident}", self.room_page, methods=["GET"])
+        router.add_api_route("/incidents/{incident}/{form}", self.room_form, methods=["POST"])
+        router.add_api_route("/agents/{agent}/contain", self.contain_agent, methods=["POST"])
+        return router
+
+    # Pages
+
+    async def static(self, name: str) -> Response:
+        asset = self._assets.get(name)
+        if asset is None:
+            return Response(status_code=404)
+        headers = {"Cache-Control": f"public, max-age={YEAR_S}, immutable", "X-Content-Type-Options": "nosniff"}
+        return Response(asset.content, media_type=asset.media_type, headers=headers)
+
+    async def login_page(self, request: Request) -> Response:
+        return self._login(request, after=request.query_params.get("next", "/"))
+
+    async def now_page(self, request: Request) -> Response:
+        session = self._port.session(request)
+        return self._now(request, session) if session else self._to_login(request)
+
+    async def incidents_page(self, request: Request) -> Response:
+        session = self._port.session(request)
+        return self._incidents(request, session) if session else self._to_login(request)
+
+    async def room_page(self, request: Request, incident: str) -> Response:
+        session = self._port.session(request)
+        return self._room(request, session, incident) if session else self._to_login(request)
+
+    # Forms
+
+    async def login(self, request: Request) -> Response:
+        fields = await self._fields(request)
+        after = local_path(fields.get("next", "/"))
+        code = fields.get("code", "").strip()
+        # People paste the whole link as often as the code alone.
+        code = code.rpartition("code=")[2]
+        cookie = self._port.exchange(code) if code else None
+        if cookie is None:
+            problem = "This code is not valid: codes work once, for five minutes. Take a new link from the terminal."
+            return self._login(request, after=after, problem=problem, status=403)
+        response = self._redirect(after)
+        response.set_cookie(
+            self._port.cookie_name, cookie, httponly=True, samesite="strict", path="/", secure=request.url.scheme == "https"
+        )
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        session = self._port.session(request)
+        fields = await self._fields(request)
+        if session and _is_theirs(fields, session):
+            self._port.forget(request)
+        response = self._redirect("/login")
+        response.delete_cookie(self._port.cookie_name, path="/")
+        return response
+
+    async def theme(self, request: Request) -> Response:
+        fields = await self._fields(request)
+        response = self._redirect(local_path(fields.get("back", "/")))
+        theme = fields.get("theme", "")
+        if theme in THEMES:
+            response.set_cookie(THEME_COOKIE, theme, max_age=YEAR_S, httponly=True, samesite="lax", path="/")
+        return response
+
+    async def declare(self, request: Request) -> Response:
+        session = self._port.session(request)
+        if session is None:
+            return self._to_login(request)
+        fields = await self._fields(request)
+        try:
+            await self._act(DECLARE, session, fields, incident="")
+        except CallerError as error:
+            return self._incidents(request, session, problem=str(error), typed=fields, status=status_of(error))
+        return self._redirect("/incidents?done=declare")
+
+    async def contain_agent(self, request: Request, agent: str) -> Response:
+        session = self._port.session(request)
+        if session is None:
+            return self._to_login(request, after="/")
+        fields = {**await self._fields(request), "agent": agent}
+        try:
+            await self._act(CONTAIN, session, fields, incident="")
+        except CallerError as error:
+            return self._now(request, session, problem=str(error), status=status_of(error))
+        return self._redirect("/?done=contain")
+
+    async def room_form(self, request: Request, incident: str, form: str) -> Response:
+        known = ROOM_FORMS.get(form)
+        room = f"/incidents/{quote(incident, safe='')}"
+        session = self._port.session(request)
+        if session is None:
+            return self._to_login(request, after=room)
+        if known is None:
+            return self._missing(request, session, "There is no such form.")
+        fields = await self._fields(request)
+        try:
+            await self._act(known, session, fields, incident=incident)
+        except CallerError as error:
+            typed = {"form": form, **fields}
+            return self._room(request, session, incident, problem=str(error), typed=typed, status=status_of(error))
+        return self._redirect(f"{room}?{urlencode({'done': form})}#{known.anchor}")
+
+    async def _act(self, form: Form, session: Session, fields: Mapping[str, str], *, incident: str) -> None:
+        if not _is_theirs(fields, session):
+            raise ConflictError(STALE_FORM)
+        command = form.read(fields)
+        key = fields.get("key", "")[:200] or self._port.new_key()
+        await self._port.act(
+            form.command,
+            by=f"person:{session.name}",
+            incident=incident,
+            agent=command.agent,
+            parameters=command.parameters,
+            key=key,
+        )
+
+    async def _fields(self, request: Request) -> dict[str, str]:
+        """The posted form as text fields; too large a body reads as an empty form, which no form accepts."""
+        declared = request.headers.get("content-length", "")
+        if not declared.isdigit() or int(declared) > BODY_LIMIT:
+            return {}
+        async with request.form(max_files=0, max_fields=FIELDS_LIMIT) as form:
+            return {name: value for name, value in form.multi_items() if isinstance(value, str)}
+
+    # Rendering
+
+    def _login(self, request: Request, *, after: str, problem: str = "", status: int = 200) -> Response:
+        return self._render(request, None, "login.html", status, after=local_path(after), problem=problem)
+
+    def _now(self, request: Request, session: Session, *, problem: str = "", status: int = 200) -> Response:
+        open_incidents = views.worst_first(self._port.summaries("open"))
+        recent = sorted(self._port.summaries("all"), key=lambda summary: summary.get("opened_at") or "", reverse=True)
+        details = [view for summary in recent[: views.DETAIL_LIMIT] if (view := self._port.view(summary["id"]))]
+        fleet = self._port.fleet()
+        return self._render(
+            request,
+            session,
+            "now.html",
+            status,
+            open_incidents=open_incidents,
+            recent=[summary for summary in recent if not views.is_open(summary)][:5],
+            waits=views.waits(details),
+            next_steps=views.next_steps(details),
+            held=views.in_force(fleet, details),
+            cells=views.fleet_cells(fleet),
+            proven_kill=views.last_verified_kill(details),
+            kpis=self._port.kpis(),
+            problem=problem,
+            done=CONTAIN.done if request.query_params.get("done") == "contain" else "",
+        )
+
+    def _incidents(
+        self,
+        request: Request,
+        session: Session,
+        *,
+        problem: str = "",
+        typed: Mapping[str, str] | None = None,
+        status: int = 200,
+    ) -> Response:
+        asked = request.query_params
+        state = asked.get("state", "open")
+        filters = {
+            "state": state if state in views.STATE_FILTERS else "open",
+            "sev": asked.get("sev", "") if asked.get("sev") in tuple(SevLevel) else "",
+            "agent": asked.get("agent", "")[:200],
+            "q": asked.get("q", "")[:200],
+        }
+        every = self._port.summaries("all")
+        rows = views.chosen(
+            self._port.summaries(filters["state"]), sev=filters["sev"], agent=filters["agent"], text=filters["q"]
+        )
+        rows = sorted(rows, key=lambda summary: summary.get("opened_at") or "", reverse=True)
+        return self._render(
+            request,
+            session,
+            "incidents.html",
+            status,
+            rows=rows[:LIST_LIMIT],
+            found=len(rows),
+            total=len(every),
+            filters=filters,
+            agents=sorted({agent for summary in every for agent in summary["agents"]}),
+            known_agents=sorted(agent["agent"] for agent in self._port.fleet()),
+            sevs=tuple(SevLevel),
+            severities=tuple(reversed(Severity)),
+            problem=problem,
+            typed=typed or {},
+            done=DECLARE.done if asked.get("done") == "declare" else "",
+        )
+
+    def _room(
+        self,
+        request: Request,
+        session: Session,
+        incident: str,
+        *,
+        problem: str = "",
+        typed: Mapping[str, str] | None = None,
+        status: int = 200,
+    ) -> Response:
+        view = self._port.view(incident)
+        if view is None:
+            return self._missing(request, session, f"There is no incident {incident}.")
+        finished = ROOM_FORMS.get(request.query_params.get("done", ""))
+        return self._render(
+            request,
+            session,
+            "room.html",
+            status,
+            view=views.room(view),
+            room=f"/incidents/{quote(incident, safe='')}",
+            dispositions=tuple(Disposition),
+            problem=problem,
+            typed=typed or {},
+            done=finished.done if finished and not problem else "",
+        )
+
+    def _missing(self, request: Request, session: Session, what: str) -> Response:
+        return self._render(request, session, "missing.html", 404, what=what)
+
+    def _render(self, request: Request, session: Session | None, template: str, status: int, **context: Any) -> Response:
+        theme = request.cookies.get(THEME_COOKIE, "auto")
+        back = request.url.path if request.method == "GET" else "/"
+        html = self._templates.get_template(template).render(
+            session=session,
+            theme=theme if theme in THEMES else "auto",
+            back=local_path(f"{back}?{request.url.query}" if request.url.query and back != "/login" else back),
+            simulated=self._port.environment == "demo",
+            pill=views.pill(self._port.summaries("open")) if session else None,
+            now_ns=self._port.now_ns(),
+            path=request.url.path,
+            **context,
+        )
+        return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+    def _to_login(self, request: Request, *, after: str = "") -> Response:
+        wanted = after or (request.url.path if request.method == "GET" else "/")
+        if not after and request.method == "GET" and request.url.query:
+            wanted = f"{wanted}?{request.url.query}"
+        return self._redirect(f"/login?{urlencode({'next': local_path(wanted)})}")
+
+    def _redirect(self, to: str) -> RedirectResponse:
+        return RedirectResponse(to, status_code=303, headers=HEADERS)

@@ -1,0 +1,227 @@
+"""The console's pages over the sample fleet: what they say, and what they can never do."""
+
+import re
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+from tests.server.console.page import Element, parse
+from tests.server.console.sample import COOKIE, FOUR, GOOD_COOKIE, HOSTILE_VIEW, SampleConsole
+
+from andoncord.kernel.vocabulary import Verdict
+from andoncord.server.console.routes import console_router
+
+ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
+PAGES = ["/", "/incidents", "/incidents?state=all", *ROOMS, "/login"]
+
+
+@pytest.fixture
+def hostile() -> str:
+    """The room of an incident in which every text is an attack."""
+    app = FastAPI()
+    app.include_router(console_router(SampleConsole([HOSTILE_VIEW])))
+    client = TestClient(app, base_url="http://127.0.0.1:8420", cookies={COOKIE: GOOD_COOKIE})
+    return client.get(f"/incidents/{HOSTILE_VIEW['id']}").text
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_well_formed_and_answers(client: TestClient, path: str) -> None:
+    """Every page answers 200 with elements that close in order, one h1 and a language."""
+    answer = client.get(path)
+    page = parse(answer.text)
+
+    assert answer.status_code == 200
+    assert len(page.all("h1")) == 1
+    assert page.one("html").attributes["lang"] == "en"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_carries_inline_script_or_style(client: TestClient, path: str) -> None:
+    """Nothing on a page needs more than the policy `script-src 'self'; style-src 'self'` allows."""
+    answer = client.get(path)
+    page = parse(answer.text)
+
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert not page.all("style")
+    assert all(script.attributes.get("src", "").startswith("/static/") and not script.text for script in page.all("script"))
+    assert not [name for element in page.all() for name in element.attributes if name == "style" or name.startswith("on")]
+    assert not [element for element in page.all("a") if not re.match(r"[/#]", element.attributes["href"])]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_form_that_acts_carries_csrf_and_key(client: TestClient, path: str) -> None:
+    """A form that posts carries the session's token; one that acts on agents or incidents carries an idempotency key too."""
+    page = parse(client.get(path).text)
+    posting = [
+        form for form in page.all("form") if form.attributes["method"] == "post" and form.attributes["action"] != "/login"
+    ]
+
+    for form in posting:
+        assert form.all("input", name="csrf"), form.attributes["action"]
+        if form.attributes["action"] not in ("/theme", "/logout"):
+            assert form.all("input", name="key"), form.attributes["action"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_link_leads_nowhere(client: TestClient, path: str) -> None:
+    """Every link to a page of the console answers, and every fragment is an element of the page."""
+    page = parse(client.get(path).text)
+    ids = {element.attributes["id"] for element in page.all() if "id" in element.attributes}
+
+    for link in page.all("a"):
+        target = link.attributes["href"]
+        if target.startswith("#"):
+            assert target[1:] in ids, target
+        elif not target.startswith("/api/"):
+            assert client.get(target.split("#")[0]).status_code == 200, target
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_field_has_a_name_that_can_be_read_out(client: TestClient, path: str) -> None:
+    """Inputs, selects and text areas have a label; ids are unique."""
+    page = parse(client.get(path).text)
+    ids = [element.attributes["id"] for element in page.all() if "id" in element.attributes]
+    labelled = {label.attributes.get("for") for label in page.all("label")}
+
+    assert len(ids) == len(set(ids))
+    for field in (*page.all("input"), *page.all("select"), *page.all("textarea")):
+        inside = field
+        while inside.parent is not None and inside.tag != "label":
+            inside = inside.parent
+        named = inside.tag == "label" or field.attributes.get("id") in labelled or "aria-labelledby" in field.attributes
+        assert named or field.attributes.get("type") == "hidden", field.attributes
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_unverified_is_never_the_colour_of_success(client: TestClient, path: str) -> None:
+    """No element that says UNVERIFIED, nor anything it stands in up to its panel, has the class of success."""
+    page = parse(client.get(path).text)
+    for element in page.all():
+        if any(Verdict.UNVERIFIED in text for text in element.own_text):
+            around: Element | None = element
+            while around is not None and "panel" not in around.classes:
+                assert "ok" not in around.classes
+                around = around.parent
+
+
+def test_unverified_says_what_is_missing(client: TestClient) -> None:
+    """An unverified containment lists what stands between it and VERIFIED, and who did not confirm."""
+    containment = parse(client.get("/incidents/inc_000004").text).one("section", id="containment")
+
+    assert [item.text for item in containment.one("ul", class_="missing").all("li")] == [
+        "acknowledgement of indexer-1",
+        "heartbeats after the fence",
+        "an empty process tree",
+    ]
+    assert "0 of 1 confirmed" in containment.text
+    assert "Not confirmed: indexer-1" in containment.text
+
+
+def test_hostile_text_is_shown_and_not_obeyed(hostile: str) -> None:
+    """Markup arrives as text; escape, bell and bidirectional characters arrive as pictures of themselves."""
+    page = parse(hostile)
+
+    assert all(script.attributes["src"].startswith("/static/") for script in page.all("script"))
+    assert all(image.attributes["src"].startswith("/static/") for image in page.all("img"))
+    assert "<script>alert(1)</script>" in page.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", hostile)
+    assert "␛[2J" in page.text
+
+
+def test_long_agent_text_is_folded(hostile: str) -> None:
+    """A long quotation is one line until it is unfolded, and marked as a quotation."""
+    folded = parse(hostile).one("section", id="findings").one("details", class_="said-more")
+
+    assert len(folded.one("summary").text) <= 300
+    assert folded.one("summary").all("q", class_="said")
+
+
+def test_the_proposed_action_can_be_taken_with_one_form(client: TestClient) -> None:
+    """The box says what to do, why, what it would do, and its form carries the agent and the rung."""
+    box = parse(client.get("/incidents/inc_000003").text).one("section", id="do-now")
+    form = box.one("form", id="act-main")
+
+    assert "Do this now: Pause support-agent" in box.text
+    assert "Dry run: no further call starts" in box.text
+    assert form.fields()["agent"] == "support-agent"
+    assert form.one("button").attributes["value"] == "pause"
+
+
+def test_untrusted_findings_are_said_to_be_untrusted(client: TestClient) -> None:
+    """A finding from events without a bound token says so."""
+    assert "Not trusted" in parse(client.get("/incidents/inc_000003").text).one("section", id="findings").text
+
+
+def test_blanks_of_the_review_are_marked(client: TestClient) -> None:
+    """A question the record cannot answer is marked for a person and has a field; the others show their answers."""
+    review = parse(client.get("/incidents/inc_000002").text).one("section", id="review")
+
+    assert len(review.all("div", class_="question")) == 5
+    assert [field.attributes["name"] for field in review.all("textarea")] == ["answer.guard"]
+    assert "a person must answer" in review.one("div", class_="blank").text
+    assert "effect: forbid" in review.one("pre").text
+
+
+def test_now_shows_the_worst_first_and_who_holds_what(client: TestClient) -> None:
+    """Open incidents come worst first; rungs in force name who ordered them; a silent agent is silent, not healthy."""
+    page = parse(client.get("/").text)
+    cards = [card.attributes["href"] for card in page.one("section", id="open").all("a", class_="incident-card")]
+    cells = {
+        cell.one("span", class_="cell-name").text: cell for cell in page.one("section", id="fleet").all("li", class_="cell")
+    }
+
+    assert cards == ["/incidents/inc_000004", "/incidents/inc_000003", "/incidents/inc_000001"]
+    assert "by andoncord" in page.one("section", id="in-force").text
+    assert "silent" in cells["indexer"].text
+    assert "ok" not in cells["indexer"].classes
+    assert "ok" not in cells["legacy-crawler"].classes
+    assert "Last verified kill: research-agent" in page.one("section", id="in-force").text
+
+
+def test_filters_are_in_the_address(client: TestClient) -> None:
+    """State, level, agent and text of the address choose the rows, and the form shows them."""
+    page = parse(client.get("/incidents?state=all&sev=SEV-1&agent=indexer&q=hangs").text)
+
+    assert len(page.one("tbody").all("tr")) == 1
+    assert page.one("form", class_="filters").fields() == {"state": "all", "sev": "SEV-1", "agent": "indexer", "q": "hangs"}
+
+
+def test_an_empty_server_says_what_to_do_next() -> None:
+    """Without agents and incidents each place says why it is empty, and the Now page how to begin."""
+    app = FastAPI()
+    app.include_router(console_router(SampleConsole([], [], environment="prod")))
+    client = TestClient(app, base_url="http://127.0.0.1:8420", cookies={COOKIE: GOOD_COOKIE})
+    now = parse(client.get("/").text)
+    listed = parse(client.get("/incidents").text)
+    filtered = client.get("/incidents?state=open&q=nothing")
+
+    assert "andon demo" in now.one("section", id="open").text
+    assert "No kill has been verified yet" in now.text
+    assert "Simulated fleet" not in now.text
+    assert "andon demo" in listed.text
+    assert filtered.status_code == 200
+
+
+def test_a_missing_incident_is_a_page_that_leads_on(client: TestClient) -> None:
+    """An unknown incident answers 404 with a way back."""
+    answer = client.get("/incidents/inc_999999")
+
+    assert answer.status_code == 404
+    assert "/incidents?state=all" in answer.text
+
+
+def test_the_simulated_fleet_is_announced(client: TestClient) -> None:
+    """In the demo every page says that nothing is real."""
+    assert "Simulated fleet" in client.get("/").text
+
+
+def test_static_files_are_kept_by_their_content(client: TestClient) -> None:
+    """Style and scripts answer under an address made from their content; anything else does not exist."""
+    page = parse(client.get("/").text)
+    style = page.one("link", rel="stylesheet").attributes["href"]
+
+    assert client.get(style).headers["content-type"] == "text/css; charset=utf-8"
+    assert "immutable" in client.get(style).headers["cache-control"]
+    assert client.get("/static/..%2froutes.py").status_code == 404
