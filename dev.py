@@ -121,7 +121,9 @@ def install(arguments: Sequence[str | Path]) -> None:
 
 
 def pip_install(arguments: Sequence[str | Path]) -> None:
-    """Install with pip."""
+    """Install with pip, which an interrupted first set-up, or uv, may have left out."""
+    if subprocess.run([str(PYTHON), "-c", "import pip"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        run([PYTHON, "-m", "ensurepip", "--default-pip"])
     run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
 
 
@@ -136,19 +138,18 @@ def uv_alone() -> Path:
 
 
 def make_environment() -> None:
-    """Make .venv with the standard library's venv, and see that it has pip."""
-    if not PYTHON.exists():
-        print("dev.py: making .venv", flush=True)
-        made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, stdout=subprocess.PIPE, text=True)
-        if made.returncode != 0:
-            shutil.rmtree(VENV, ignore_errors=True)
-            version = "%d.%d" % sys.version_info[:2]
-            raise Refusal(
-                f"this Python cannot make a virtual environment. On Debian or Ubuntu: apt-get install python{version}-venv; "
-                f"elsewhere: install Python {version} with its venv and ensurepip modules.\n{made.stdout}"
-            )
-    if subprocess.run([str(PYTHON), "-m", "pip", "--version"], check=False, stdout=subprocess.DEVNULL).returncode != 0:
-        run([PYTHON, "-m", "ensurepip", "--upgrade"])
+    """Make .venv with the standard library's venv."""
+    if PYTHON.exists():
+        return
+    print("dev.py: making .venv", flush=True)
+    made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, stdout=subprocess.PIPE, text=True)
+    if made.returncode != 0:
+        shutil.rmtree(VENV, ignore_errors=True)
+        version = "%d.%d" % sys.version_info[:2]
+        raise Refusal(
+            f"this Python cannot make a virtual environment. On Debian or Ubuntu: apt-get install python{version}-venv; "
+            f"elsewhere: install Python {version} with its venv and ensurepip modules.\n{made.stdout}"
+        )
 
 
 def require_python() -> None:

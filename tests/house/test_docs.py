@@ -1,12 +1,16 @@
 """What must hold of the documentation: its links lead somewhere, its commands exist, its figures can be measured."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from typer.main import get_command
 
 from andoncord.cli.main import app
+from andoncord.config import Config
 from andoncord.kernel.vocabulary import Category, CauseType, Pattern, SevLevel, Verdict
 from benchmarks.runner import names as benchmark_names
 
@@ -87,3 +91,26 @@ def test_the_vocabulary_is_documented() -> None:
     ):
         section = page.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
         assert re.findall(r"(?m)^\| `(.+?)` \|", section) == [word.value for word in words], heading
+
+
+def test_every_decision_is_listed() -> None:
+    """Every decision stands in the index of decisions."""
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    assert [page.name for page in (ROOT / "docs/decisions").glob("0*.md") if f"({page.name})" not in index] == []
+
+
+def test_every_setting_is_documented() -> None:
+    """Every key of andon.yaml stands in docs/settings.md."""
+    page = (ROOT / "docs/settings.md").read_text()
+    assert sorted(key for key in setting_keys(Config) if f"`{key}`" not in page) == []
+
+
+def setting_keys(kind: Any) -> Iterator[str]:
+    """Every key of a settings section and of the sections in it."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        for field in msgspec.structs.fields(kind):
+            yield field.name
+            yield from setting_keys(field.type)
+    else:
+        for inner in get_args(kind):
+            yield from setting_keys(inner)
