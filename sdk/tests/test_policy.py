@@ -1,0 +1,149 @@
+"""Deciding by policies: deny overrides, errors close, permissions make the rest forbidden."""
+
+from typing import Any
+
+import pytest
+
+from andoncord_sdk.policy import MAX_REMEMBERED, Decision, PolicyError, PolicySet
+
+AMOUNT = {"op": "field", "of": {"op": "name", "name": "args"}, "name": "amount"}
+BIG = {"op": ">", "args": [AMOUNT, {"op": "const", "value": 100}]}
+SMALL = {"op": "<=", "args": [AMOUNT, {"op": "const", "value": 100}]}
+
+
+def forbid(policy_id: str = "cap", **fields: Any) -> dict[str, Any]:
+    return {"id": policy_id, "effect": "forbid", "message": "ask a person", **fields}
+
+
+def permit(policy_id: str = "may", **fields: Any) -> dict[str, Any]:
+    return {"id": policy_id, "effect": "permit", **fields}
+
+
+def decide(policies: list[dict[str, Any]], tool: str = "pay", agent: str = "bot", **rest: Any) -> Decision:
+    return PolicySet(policies).decide({"agent": agent, "tool": tool, "args": {}, **rest})
+
+
+def test_without_policies_everything_is_allowed() -> None:
+    """No policy, no restriction: the declared scope is the guard's affair."""
+    assert decide([]) == Decision(allow=True)
+
+
+def test_a_prohibition_says_which_and_why() -> None:
+    """A refusal names the policy and carries its message."""
+    decision = decide([forbid(when=BIG)], args={"amount": 101})
+
+    assert decision == Decision(allow=False, code="policy", policy_id="cap", message="ask a person")
+    assert decide([forbid(when=BIG)], args={"amount": 100}).allow
+
+
+def test_deny_overrides() -> None:
+    """A prohibition holds whatever is permitted, in either order."""
+    both = [permit(), forbid(when=BIG)]
+
+    assert decide(both, args={"amount": 5}) == Decision(allow=True, policy_id="may")
+    assert not decide(both, args={"amount": 500}).allow
+    assert not decide(both[::-1], args={"amount": 500}).allow
+
+
+def test_a_prohibition_that_cannot_be_checked_holds() -> None:
+    """A missing amount does not slip past a cap; the message says what was wrong."""
+    decision = decide([forbid(when=BIG)], args={})
+
+    assert (decision.allow, decision.code, decision.policy_id) == (False, "policy", "cap")
+    assert "could not be checked: there is no field 'amount'" in decision.message
+
+
+def test_a_permission_that_cannot_be_checked_permits_nothing() -> None:
+    """An errored permission leaves the call denied, and is named as a near miss."""
+    decision = decide([permit(when=SMALL)], args={})
+
+    assert (decision.allow, decision.code) == (False, "scope")
+    assert decision.near_misses == ("may could not be checked: there is no field 'amount'",)
+
+
+def test_one_permission_makes_the_rest_forbidden() -> None:
+    """What no permission covers is denied once the agent has one; the closest permissions are named."""
+    decision = decide(
+        [permit(tool="orders.*"), permit("small", tool="pay", when=SMALL, condition="args.amount <= 100")], args={"amount": 101}
+    )
+
+    assert (decision.allow, decision.code, decision.policy_id) == (False, "scope", "")
+    assert decision.near_misses == ("small permits it only if args.amount <= 100", "may permits orders.*")
+    assert "nothing permits bot to call pay" in decision.message
+
+
+def test_permissions_of_others_do_not_concern_an_agent() -> None:
+    """A permission for another agent or another environment restricts nobody else."""
+    policies = [permit(agent="report-*", environment="prod", tool="read")]
+
+    assert decide(policies, agent="bot", environment="prod").allow
+    assert decide(policies, agent="report-1", environment="test").allow
+    assert not decide(policies, agent="report-1", environment="prod").allow
+
+
+@pytest.mark.parametrize(
+    ("glob", "tool", "matches"),
+    [
+        ("pay", "pay", True),
+        ("pay", "payments", False),
+        ("pay*", "payments.refund", True),
+        ("*.refund", "payments.refund", True),
+        ("Pay", "pay", False),
+        ("pay.refund", "payxrefund", False),
+        ("pay", "pay\n", False),
+        ("pa?", "pay", True),
+        ("*", "", True),
+    ],
+)
+def test_scopes_are_globs(glob: str, tool: str, matches: bool) -> None:
+    """Scopes match whole names, in their exact case."""
+    assert decide([forbid(tool=glob)], tool=tool).allow is not matches
+
+
+def test_anything_that_breaks_inside_a_prohibition_holds() -> None:
+    """A value that explodes when it is read is no way around a prohibition."""
+
+    class Hostile(dict[str, Any]):
+        def __contains__(self, key: object) -> bool:
+            raise RuntimeError
+
+        def __getitem__(self, key: str) -> Any:
+            raise RuntimeError
+
+    assert not decide([forbid(when=BIG)], args=Hostile()).allow
+    assert not decide([permit(when=SMALL)], args=Hostile()).allow
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        {"id": "x", "effect": "allow"},
+        {"id": "", "effect": "forbid"},
+        {"id": "x", "effect": "forbid", "obligations": []},
+        {"id": "x", "effect": "forbid", "when": {"op": "exec"}},
+        {"id": "x", "effect": "forbid", "tool": None},
+        {"id": "x", "effect": "forbid", "tool": "a" * 2000},
+        "x",
+    ],
+)
+def test_a_policy_that_is_not_understood_is_refused(policy: Any) -> None:
+    """A set with a policy that could not be enforced is not loaded at all."""
+    with pytest.raises(PolicyError):
+        PolicySet([forbid(), policy])
+
+
+def test_ids_are_unique() -> None:
+    """Two policies with one id could not be told apart in a refusal."""
+    with pytest.raises(PolicyError, match="same id"):
+        PolicySet([forbid(), forbid()])
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """Made-up tool names do not fill the memory."""
+    policies = PolicySet([forbid(tool="pay")])
+    for number in range(MAX_REMEMBERED + 10):
+        policies.decide({"agent": "bot", "tool": f"tool-{number}"})
+
+    assert len(policies._concerning) <= MAX_REMEMBERED
+    assert not policies.decide({"agent": "bot", "tool": "pay"}).allow
