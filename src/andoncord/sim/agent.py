@@ -17,7 +17,7 @@ import msgspec
 from andoncord.sim.chance import Chance
 from andoncord.sim.fleet import ENVIRONMENT, FLEET
 from andoncord.sim.parent import end_with_parent
-from andoncord.sim.script import Call, Desk, Role, Think, ToolFault, follow, passes
+from andoncord.sim.script import Call, Desk, Role, Think, ToolFault, follow, passes, rehearse
 from andoncord.sim.surroundings import SharedFolder
 from andoncord_sdk import CallDenied, Guard, GuardError, Run, RunStopped
 
@@ -27,10 +27,6 @@ REFUSALS = "refusals"
 """The shelf on which agents note calls that a policy refused, for the story."""
 HOLD_POLL_S = 5.0
 TOOL_LATENCY_S = 0.004
-MAX_REHEARSAL_STEPS = 40
-"""A rehearsal that takes more steps than this has failed: nobody stops it but itself."""
-ANNOUNCED = {"prompt": "prompt", "model": "model", "payments_api": "tool"}
-"""Which kind of change it is when a setting changes."""
 
 
 class Worker:
@@ -103,23 +99,7 @@ class Worker:
     def _rehearse(self, index: int) -> bool:
         """One task with a known answer, worked on with the present settings; nothing leaves the desk."""
         desk = self._desk(self._chance.child(f"rehearsal-{index}-{self._version}"), rehearsal=True)
-        steps = 0
-
-        def perform(step: Think | Call) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps > MAX_REHEARSAL_STEPS:
-                raise ToolFault("too_long", f"not done after {MAX_REHEARSAL_STEPS} steps")
-            if isinstance(step, Think):
-                return step.reply
-            if step.tool not in self._role.access:
-                raise ToolFault("scope", f"{step.tool} is outside the declared scope")
-            return self._role.tools[step.tool](desk, step.arguments)
-
-        try:
-            return passes(desk.task, follow(self._role.script(desk), perform))
-        except ToolFault:
-            return False
+        return rehearse(self._role, desk)
 
     def _desk(self, chance: Chance, *, rehearsal: bool = False) -> Desk:
         return Desk(
@@ -145,11 +125,7 @@ class Worker:
         self._folder.put(REFUSALS, msgspec.json.encode(note).decode())
 
     def _configured(self, version: str, values: Mapping[str, Any]) -> None:
-        before, before_version = self._settings, self._version
         self._settings, self._version = {**self._role.settings, **values}, version
-        for setting, kind in ANNOUNCED.items():
-            if before.get(setting) != self._settings.get(setting):
-                self._guard.change(kind, before_version, version)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,11 +18,20 @@ from andoncord.sim.agent import ONSETS, REFUSALS
 from andoncord.sim.client import Api
 from andoncord.sim.crew import Crew
 from andoncord.sim.fleet import FLEET
-from andoncord.sim.story import FAILURES, OPERATOR, PROVEN, Failure, IncidentScore, Onset, Score, missed, score_incident
+from andoncord.sim.story import (
+    FAILURES,
+    OPERATOR,
+    PROVEN,
+    QUIET_S,
+    Failure,
+    IncidentScore,
+    Onset,
+    Score,
+    missed,
+    score_incident,
+)
 from andoncord.sim.surroundings import SharedFolder
 
-QUIET_S = 5.0
-"""The fleet works undisturbed this long before the first failure."""
 TICK_S = 0.15
 ARRIVAL_DEADLINE_S = 15.0
 MAX_APPROVALS = 4

@@ -16,8 +16,9 @@ from andoncord.sim.script import Call, Desk, Role, Script, Task, Think, ToolFaul
 # Refunds. Version 2 of the payments interface answers `accepted` where version 1 answered `settled`; the agent was written for
 # the first and submits the refund again until it is settled, with a longer history in its context each time.
 
-PAYMENTS_V1 = {"prompt": "Refund the order and tell the customer.", "model": "sim-small-1", "payments_api": "v1"}
-PAYMENTS_V2 = {**PAYMENTS_V1, "payments_api": "v2"}
+PAYMENTS_V1 = {"prompt": "Refund the order and tell the customer.", "model": "sim-small-1", "payments_tool": "v1"}
+PAYMENTS_V2 = {**PAYMENTS_V1, "payments_tool": "v2"}
+CONTEXT_TOKENS = 100_000
 
 
 def _refund_task(chance: Chance) -> Task:
@@ -42,9 +43,9 @@ def _refund(desk: Desk) -> Script:
         outcome = yield Call("payments.refund", {"order": order, "amount_usd": found["amount_usd"]})
         if outcome["status"] == "settled":
             break
-        # Not settled: the whole exchange goes into the next prompt, so that every try costs more than the one before.
-        history = f"{history}\n{msgspec.json.encode(outcome).decode()}\n{history}"
-        tokens = tokens * 3
+        # Not settled: the agent thinks it all through again, so that every try costs more than the one before.
+        history = f"{history}\n{msgspec.json.encode(outcome).decode()}"
+        tokens = min(3 * tokens, CONTEXT_TOKENS)
     yield Call("mail.send", {"to": f"customer of {order}", "text": "Your refund is on its way."})
     return f"{order} refunded"
 
@@ -54,7 +55,7 @@ def _order(desk: Desk, arguments: Mapping[str, Any]) -> Any:
 
 
 def _pay_refund(desk: Desk, arguments: Mapping[str, Any]) -> Any:
-    if desk.settings.get("payments_api") == "v2":
+    if desk.settings.get("payments_tool") == "v2":
         if desk.count("refunds") == 1:
             desk.onset("a")
         return {"status": "accepted"}
@@ -217,6 +218,11 @@ def _read_inbox(desk: Desk, arguments: Mapping[str, Any]) -> Any:
 def parses(line: str) -> bool:
     """Whether a line has the form of a report; never returns for `CRAFTED_LINE`."""
     return _COLUMNS.match(line) is not None
+
+
+def hangs(call: Call) -> bool:
+    """Whether a call never comes back, for those who must not make it to know."""
+    return call.tool == "reports.parse" and call.arguments["line"] == CRAFTED_LINE
 
 
 def _parse(desk: Desk, arguments: Mapping[str, Any]) -> Any:

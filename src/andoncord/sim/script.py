@@ -6,7 +6,7 @@ the network, so that the same script runs inside a real process under the SDK's 
 """
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -105,7 +105,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     purpose: str
-    access: dict[str, str]
+    access: dict[str, Literal["read", "write"]]
     """The declared tools: `read` or `write`."""
     tools: dict[str, Tool]
     """What the tools do, those outside the declared scope included."""
@@ -140,3 +140,28 @@ def follow(script: Script, perform: Callable[[Think | Call], Any]) -> str:
                 step = script.send(result)
     except StopIteration as end:
         return str(end.value)
+
+
+MAX_REHEARSAL_STEPS = 40
+"""A rehearsal that takes more steps than this has failed: nobody stops it but itself."""
+
+
+def rehearse(role: Role, desk: Desk) -> bool:
+    """Work on the desk's task with its tools directly, nothing leaving the desk, and say whether the answer is right."""
+    steps = 0
+
+    def perform(step: Think | Call) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > MAX_REHEARSAL_STEPS:
+            raise ToolFault("too_long", f"not done after {MAX_REHEARSAL_STEPS} steps")
+        if isinstance(step, Think):
+            return step.reply
+        if step.tool not in role.access:
+            raise ToolFault("scope", f"{step.tool} is outside the declared scope")
+        return role.tools[step.tool](desk, step.arguments)
+
+    try:
+        return passes(desk.task, follow(role.script(desk), perform))
+    except ToolFault:
+        return False

@@ -10,6 +10,8 @@ import msgspec
 from andoncord.sim.failing import BREEZY_PROMPT, CRAFTED_LINE, INBOX, PAYMENTS_V2, POISON, UPLOADS
 
 OPERATOR = "demo-operator"
+QUIET_S = 5.0
+"""The fleet works undisturbed this long before the first failure."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
