@@ -62,7 +62,7 @@ def test_sixteen_threads_never_exceed_the_budget_by_more_than_one_call(seed: int
     """With costs stated before the calls, the budget is used up and never exceeded."""
     chance = random.Random(seed)
     limit, dearest = 1_000_000, 50_000
-    costs = [[chance.randint(1, dearest) for _ in range(40)] for _ in range(16)]
+    costs = [[chance.randint(1, dearest) for _ in range(200)] for _ in range(16)]
     run = Guard("spender", budget_usd=limit / 1e6).run()
     start = threading.Barrier(16)
     refused: list[int] = []
