@@ -88,13 +88,13 @@ def pill(open_incidents: Sequence[Json]) -> Pill:
     >>> pill([]).text
     'All quiet'
     >>> pill([{"sev": "SEV-1", "state": "triaged", "containment": "UNVERIFIED", "age_s": 3}]).text
-    '1 open, worst SEV-1 · 1 not verified as contained'
+    '1 open, worst SEV-1 · 1 not verified'
     """
     if not open_incidents:
         return Pill(text="All quiet", tone="ok")
     worst = worst_first(open_incidents)[0]["sev"]
     loose = sum(summary.get("containment") != "VERIFIED" for summary in open_incidents)
-    tail = f"{loose} not verified as contained" if loose else "all contained"
+    tail = f"{loose} not verified" if loose else "all contained"
     return Pill(text=f"{len(open_incidents)} open, worst {worst} · {tail}", tone="bad" if loose else "warn")
 
 

@@ -37,6 +37,16 @@ function inUse(part) {
   return String(getSelection()) !== "" && part.contains(getSelection().anchorNode);
 }
 
+/** The verdicts and receipts of a page, as they are read out. @param {Document} page */
+function said(page) {
+  return [...page.querySelectorAll("[data-announce]")].map((result) => {
+    const copy = result.cloneNode(true);
+    for (const time of copy.querySelectorAll("time, details")) time.remove();
+    return copy.textContent.replace(/\s+/g, " ").trim();
+  });
+}
+let known = said(document);
+
 /** @param {Element} old @param {Element} part */
 function exchange(old, part) {
   const wasOpen = new Map([...old.querySelectorAll("details[data-keep]")].map((kept) => [kept.dataset.keep, kept.open]));
@@ -59,9 +69,10 @@ function apply(next, force) {
   }
   fresh.hidden = !held;
   document.title = next.title;
-  const news = next.querySelector("[data-announce]")?.textContent.replace(/\s+/g, " ").trim() ?? "";
-  if (announce.dataset.last !== undefined && announce.dataset.last !== news) announce.textContent = news;
-  announce.dataset.last = news;
+  const results = said(next);
+  const news = results.filter((text) => !known.includes(text));
+  if (news.length) announce.textContent = news.join(". ");
+  known = results;
   document.dispatchEvent(new Event("andoncord:fresh"));
 }
 
