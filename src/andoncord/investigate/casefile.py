@@ -34,6 +34,20 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Avoid(msgspec.Struct, frozen=True, kw_only=True):
+    """The call that, refused, would have prevented the case: what a policy is made of. Empty fields do not narrow it."""
+
+    agent: str
+    tool: str = ""
+    arguments: str = ""
+    """As the emitter wrote them: only a call with the same ones."""
+    version: str = ""
+    """Only in runs on this version of the agent's configuration."""
+    cost_micro_usd: int = 0
+    """Only in runs that have spent more."""
+    because: str = ""
+
+
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """A possible root cause."""
 
@@ -48,6 +62,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence for, in words."""
     against: tuple[str, ...] = ()
     """Evidence against, and what is missing."""
+    avoid: Avoid | None = None
 
 
 class ChangeSeen(msgspec.Struct, frozen=True, kw_only=True):
