@@ -150,7 +150,7 @@ def _markdown(case: Case, answers: tuple[Answer, ...], proposal: Proposal | None
     for answer in answers:
         lines += [f"## {answer.question}{' *(open)*' if answer.needs_person else ''}", "", _md(answer.answer), ""]
     moments = [moment for moment in case.investigation.timeline if moment.key] if case.investigation else []
-    told = [f"{rfc3339(moment.at_ns)} {moment.agent}: {moment.text}" for moment in moments[:MAX_MOMENTS]]
+    told = [visible(f"{rfc3339(moment.at_ns)} {moment.agent}: {moment.text}", 300) for moment in moments[:MAX_MOMENTS]]
     lines += ["## Timeline", "", *_fenced("\n".join(told) or "No key moments in the record.", "text"), ""]
     if case.orders:
         lines += ["## Orders", "", *(f"- {_md(_order(order))}" for order in case.orders), ""]
