@@ -465,11 +465,12 @@ FLEET = (
     agent_row("refund-agent", "contained", "pause"),
     agent_row("research-agent", "running", "none"),
     agent_row("support-agent", "running", "none", 2, 2),
-    agent_row("indexer", "silent", "kill", 0),
+    agent_row("indexer", "contained", "kill", 0),
     agent_row("router", "running", "none"),
     agent_row("billing-agent", "running", "restrict"),
     agent_row("mailer", "running", "monitor"),
     agent_row("legacy-crawler", "unknown", "none", 0, 0),
+    agent_row("archiver", "silent", "none", 0),
 )
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 from tests.server.console.browser import ServedConsole, chromium, served
 from tests.server.console.sample import COOKIE, FOUR, GOOD_COOKIE, HOSTILE_VIEW, SampleConsole, order
 
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1360, "height": 900}
+PHONE = ViewportSize(width=390, height=844)
+NARROW = ViewportSize(width=320, height=640)
+DESK = ViewportSize(width=1360, height=900)
 ROOMS = [f"/incidents/{view['id']}" for view in (*FOUR, HOSTILE_VIEW)]
 PAGES = ["/", "/incidents?state=all", *ROOMS]
 
@@ -25,7 +26,7 @@ def site() -> Iterator[ServedConsole]:
         yield running
 
 
-def signed_in(browser: Browser, site: ServedConsole, viewport: dict[str, int], *, scripts: bool = True) -> BrowserContext:
+def signed_in(browser: Browser, site: ServedConsole, viewport: ViewportSize, *, scripts: bool = True) -> BrowserContext:
     context = browser.new_context(viewport=viewport, java_script_enabled=scripts)
     context.set_default_timeout(10_000)
     context.add_cookies([{"name": COOKIE, "value": GOOD_COOKIE, "url": site.url}])
@@ -85,8 +86,8 @@ def test_kill_is_reached_from_the_dock_and_needs_the_name(browser: Browser, site
         assert site.console.asked[0]["parameters"]["rung"] == "kill"
 
 
-@pytest.mark.parametrize("viewport", [PHONE, {"width": 320, "height": 640}, DESK], ids=["phone", "narrow", "desk"])
-def test_nothing_overflows_and_nothing_complains(browser: Browser, site: ServedConsole, viewport: dict[str, int]) -> None:
+@pytest.mark.parametrize("viewport", [PHONE, NARROW, DESK], ids=["phone", "narrow", "desk"])
+def test_nothing_overflows_and_nothing_complains(browser: Browser, site: ServedConsole, viewport: ViewportSize) -> None:
     """No page is wider than its window, and no page makes the browser report an error under the content policy."""
     with signed_in(browser, site, viewport) as context:
         page = context.new_page()

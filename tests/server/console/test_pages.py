@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 from tests.server.console.page import Element, parse
-from tests.server.console.sample import COOKIE, FOUR, GOOD_COOKIE, HOSTILE_VIEW, SampleConsole
+from tests.server.console.sample import COOKIE, FOUR, GOOD_COOKIE, HOSTILE_VIEW, SampleConsole, order
 
 from andoncord.kernel.vocabulary import Verdict
 from andoncord.server.console.routes import console_router
@@ -119,6 +119,16 @@ def test_unverified_says_what_is_missing(client: TestClient) -> None:
     assert "Not confirmed: indexer-1" in containment.text
 
 
+def test_a_verdict_does_not_speak_about_a_later_order(console: SampleConsole, client: TestClient) -> None:
+    """An order that came after the verdict is said to be unjudged, in the room and among the containments in force."""
+    console.views["inc_000001"]["orders"] = [order("refund-agent", "kill", "13:59:00.000")]
+    room = parse(client.get("/incidents/inc_000001").text)
+    rows = parse(client.get("/").text).one("section", id="in-force").all("p", class_="row")
+
+    assert "Kill was ordered for refund-agent since; that is not judged yet" in room.one("section", id="containment").text
+    assert ["not judged" in row.text for row in rows if "refund-agent" in row.text] == [True]
+
+
 def test_hostile_text_is_shown_and_not_obeyed(hostile: str) -> None:
     """Markup arrives as text; escape, bell and bidirectional characters arrive as pictures of themselves."""
     page = parse(hostile)
@@ -174,9 +184,12 @@ def test_now_shows_the_worst_first_and_who_holds_what(client: TestClient) -> Non
 
     assert cards == ["/incidents/inc_000004", "/incidents/inc_000003", "/incidents/inc_000001"]
     assert "by andoncord" in page.one("section", id="in-force").text
-    assert "silent" in cells["indexer"].text
-    assert "ok" not in cells["indexer"].classes
+    assert "kill unconfirmed" in cells["indexer"].text
+    assert "bad" in cells["indexer"].classes
+    assert "paused" in cells["refund-agent"].text
     assert "ok" not in cells["legacy-crawler"].classes
+    assert "silent" in cells["archiver"].text
+    assert "bad" in cells["archiver"].classes
     assert "Last verified kill: research-agent" in page.one("section", id="in-force").text
 
 

@@ -218,6 +218,7 @@ class _Console:
         recent = sorted(self._port.summaries("all"), key=lambda summary: summary.get("opened_at") or "", reverse=True)
         details = [view for summary in recent[: views.DETAIL_LIMIT] if (view := self._port.view(summary["id"]))]
         fleet = self._port.fleet()
+        held = views.in_force(fleet, details)
         return self._render(
             request,
             session,
@@ -227,8 +228,8 @@ class _Console:
             recent=[summary for summary in recent if not views.is_open(summary)][:5],
             waits=views.waits(details),
             next_steps=views.next_steps(details),
-            held=views.in_force(fleet, details),
-            cells=views.fleet_cells(fleet),
+            held=held,
+            cells=views.fleet_cells(fleet, held),
             proven_kill=views.last_verified_kill(details),
             kpis=self._port.kpis(),
             problem=problem,

@@ -1,6 +1,6 @@
 """What each page shows, computed from the same JSON views that the API serves. Nothing here knows HTML."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,7 +41,6 @@ class AgentCell(msgspec.Struct, frozen=True, kw_only=True):
     word: str
     sign: str
     tone: str
-    instances: int
     detail: str
 
 
@@ -112,31 +111,45 @@ def steps(state: str) -> tuple[Step, ...]:
     )
 
 
-def fleet_cells(fleet: Iterable[Json]) -> list[AgentCell]:
-    """The fleet strip, agents that need attention first."""
+HELD_WORDS = {"kill": ("killed", "✕"), "pause": ("paused", "‖"), "restrict": ("restricted", "◐")}
+
+
+def fleet_cells(fleet: Iterable[Json], held: Iterable[Containment] = ()) -> list[AgentCell]:
+    """The fleet strip, agents that need attention first.
+
+    Args:
+        held: what is in force, with its verdicts: an order is shown as obeyed only where a guard or a verdict says so.
+    """
+    proven = {one.agent for one in held if one.verdict == "VERIFIED"}
     order = {"bad": 0, "unknown": 1, "held": 2, "warn": 3, "ok": 4}
-    return sorted((_cell(agent) for agent in fleet), key=lambda cell: (order[cell.tone], cell.agent))
+    return sorted((_cell(agent, proven) for agent in fleet), key=lambda cell: (order[cell.tone], cell.agent))
 
 
-def _cell(agent: Json) -> AgentCell:
-    instances = agent.get("instances") or []
-    connected = [instance for instance in instances if instance.get("connected")]
+def _cell(agent: Json, proven: Collection[str]) -> AgentCell:
+    name = agent["agent"]
+    guards = [instance for instance in agent.get("instances") or () if instance.get("kind") != "supervisor"]
+    connected = [guard for guard in guards if guard.get("connected")]
     rung = agent.get("rung") or "none"
     state = agent.get("state") or "unknown"
-    signs = {"kill": ("killed", "✕", "held"), "pause": ("paused", "‖", "held"), "restrict": ("restricted", "◐", "held")}
-    if state == "silent":
+    obeyed = bool(connected) and all(_height(guard.get("rung")) >= _height(rung) for guard in connected)
+    if rung in HELD_WORDS and (obeyed or name in proven):
+        (word, sign), tone = HELD_WORDS[rung], "held"
+    elif rung in HELD_WORDS:
+        word, sign, tone = f"{rung} unconfirmed", "!", "bad"
+    elif state == "silent":
         word, sign, tone = "silent", "?", "bad"
     elif state == "unknown":
         word, sign, tone = "unknown", "?", "unknown"
-    elif rung in signs:
-        word, sign, tone = signs[rung]
     elif rung == "monitor":
         word, sign, tone = "watched", "◉", "warn"
     else:
         word, sign, tone = "running", "▶", "ok"
-    in_force = f", {signs[rung][0]}" if tone in ("bad", "unknown") and rung in signs else ""
-    detail = f"{len(connected)} of {len(instances)} connected{in_force}" if instances else f"no instance seen{in_force}"
-    return AgentCell(agent=agent["agent"], word=word, sign=sign, tone=tone, instances=len(instances), detail=detail)
+    detail = f"{len(connected)} of {len(guards)} guards connected" if guards else "no guard has connected"
+    return AgentCell(agent=name, word=word, sign=sign, tone=tone, detail=detail)
+
+
+def _height(rung: Any) -> int:
+    return RUNGS.index(rung) if rung in RUNGS else 0
 
 
 def in_force(fleet: Iterable[Json], views: Iterable[Json]) -> list[Containment]:
@@ -161,10 +174,23 @@ def in_force(fleet: Iterable[Json], views: Iterable[Json]) -> list[Containment]:
                 at=order.get("at"),
                 reason=str(order.get("reason") or ""),
                 incident=str(view.get("id") or ""),
-                verdict=view.get("containment") if view else None,
+                verdict=_verdict_on(order, view),
             )
         )
-    return sorted(held, key=lambda one: (-RUNGS.index(one.rung) if one.rung in RUNGS else 0, one.agent))
+    return sorted(held, key=lambda one: (-_height(one.rung), one.agent))
+
+
+def _verdict_on(order: Json, view: Json) -> str | None:
+    """The latest verdict on this order: an earlier one says nothing about it."""
+    for given in reversed(view.get("verdicts") or ()):
+        if given.get("agent") in (None, "", order.get("agent")) and (given.get("at") or "") >= (order.get("at") or ""):
+            return str(given["verdict"])
+    return None
+
+
+def unjudged(view: Json) -> list[Json]:
+    """Orders that hold an agent and that no verdict speaks about yet."""
+    return [order for order in view["orders"] if order["rung"] != "none" and _verdict_on(order, view) is None]
 
 
 class ProvenKill(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -272,6 +298,9 @@ def dry_run_text(dry_run: Any) -> str:
     if not isinstance(dry_run, Mapping):
         return str(dry_run)
     parts = [str(dry_run.get("text") or "").rstrip(".")]
+    if dry_run.get("instances") is not None:
+        count = dry_run["instances"]
+        parts.append(f"{count} instance{'s' if count != 1 else ''}, {dry_run.get('in_flight') or 0} calls in flight")
     if dry_run.get("undo"):
         parts.append(f"undo: {dry_run['undo']}")
     return " · ".join(part for part in parts if part)
