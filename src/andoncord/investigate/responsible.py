@@ -1,13 +1,20 @@
 """Which agent and which step are responsible, as a ranking (INV-5).
 
-Every step starts with the same small suspicion. What speaks against a step adds to it: a finding that names it, an error
-of a call it made, a refusal, foreign instructions acted on, a repeat. Blame for a call goes to the model step that
-decided on it, not to the tool. The weights are flat and stated below, not fitted: where people themselves agree on the
-step in 35 % of cases, a fitted weight would mostly learn the habits of one framework, and the position of the culprit
-differs by workflow (median relative position .33 to .73).
+Every step starts with the same suspicion. Signs for or against a step multiply it: a finding that names it, an error of a
+call it made, a refusal, a repeat, words that admit to made-up content, code. Blame for a call goes to the model step that
+decided on it, not to the tool. There is no weight for the position: the culprit's median relative position is .33 in one
+labelled set and .73 in another, so a fitted one would only learn the habits of a framework.
+
+Source of the weights: the text and error signs were fitted by conditional logistic regression on 64 labelled failed
+multi-agent runs and rounded. On the 53 short runs among them this ranking names the agent first in 57 %, the step first in
+38 % and among three in 72 % (a random model step: 48 %, 17 %, 47 %; fits that leave out the run they judge: 58 %, 41 %,
+72 %); on the eleven long ones the step first in none and among three in 18 %, too few to tell. The signs were chosen on
+these same runs, so expect less elsewhere. The weights of findings are chosen: any finding outweighs them all.
 """
 
+import re
 from collections.abc import Sequence
+from math import exp
 
 from andoncord.detect.finding import Finding
 from andoncord.investigate.casefile import Suspect
@@ -18,33 +25,48 @@ from andoncord.telemetry.event import EventKind
 
 TOP = 5
 
-# Weights, relative to a flat prior of 1 for a model step. Chosen so that any one direct sign outweighs the prior of a
-# short run, and a finding outweighs every indirect sign.
-MODEL_PRIOR = 1.0
-TOOL_PRIOR = 0.25
+# Weights are added logarithms: +0.7 doubles the suspicion.
+TOOL_PRIOR = -1.4
 """A tool call carries out what a model step decided."""
-FINDING_WEIGHT = 12.0
-"""Times the finding's score and its severity's share."""
-EVIDENCE_SHARE = 0.15
-"""What each further span of a finding's evidence gets of its weight, and the maker of the named call."""
-FIRST_ERROR_WEIGHT = 2.0
-"""Source: the actor of the first hard error is the responsible agent in .56 of the runs of a labelled multi-agent set."""
+FINDING_WEIGHT = 4.0
+"""Times the finding's score and its severity's share, so that a certain critical finding multiplies by 55."""
+EVIDENCE_SHARE = 0.25
+"""What each further span of a finding's evidence gets of its weight, and the maker of a named or refused call."""
+REFUSAL_WEIGHT = 2.0
+FIRST_ERROR_WEIGHT = 0.75
 LATER_ERROR_WEIGHT = 0.5
-REFUSAL_WEIGHT = 4.0
 REPEAT_WEIGHT = 0.3
+CODE_WEIGHT = 1.0
+INVENTED_WEIGHT = 0.4
+"""Per word, up to `MAX_INVENTED`."""
+MAX_INVENTED = 3
+OPENING_WEIGHT = -0.4
+"""The first to speak in a trace mostly repeats the task."""
 MAX_REPEATS_COUNTED = 4
+MAX_TEXT = 20_000
+
+_CODE = "```"
+_INVENTED = re.compile(
+    r"\b(?:assum\w*|placeholder\w*|hypothetical\w*|simulat\w*|dummy|mock\w*|pretend\w*|fabricat\w*)\b", re.IGNORECASE
+)
 
 
 class _Sheet:
     """Suspicion per step while it is being added up."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self.weights = [MODEL_PRIOR if step.is_model else TOOL_PRIOR for step in steps]
+        self.weights = [0.0 if step.is_model else TOOL_PRIOR for step in steps]
         self.reasons: list[list[tuple[float, str]]] = [[] for _ in steps]
 
     def add(self, index: int, weight: float, reason: str) -> None:
         self.weights[index] += weight
         self.reasons[index].append((weight, reason))
+
+    def shares(self) -> list[float]:
+        highest = max(self.weights)
+        powers = [exp(weight - highest) for weight in self.weights]
+        total = sum(powers)
+        return [power / total for power in powers]
 
 
 def rank(steps: Sequence[Step], findings: Sequence[Finding], *, top: int = TOP) -> tuple[Suspect, ...]:
@@ -54,19 +76,21 @@ def rank(steps: Sequence[Step], findings: Sequence[Finding], *, top: int = TOP) 
     """
     if not steps:
         return tuple(
-            Suspect(agent=finding.agent, span_id=finding.span_id, score=1.0, why=finding.summary) for finding in findings[:1]
+            Suspect(agent=finding.agent, span_id=finding.span_id, score=1.0, why=quoted(finding.summary))
+            for finding in findings[:1]
         )
     sheet = _Sheet(steps)
     _weigh_findings(sheet, steps, findings)
     _weigh_errors(sheet, steps)
     _weigh_repeats(sheet, steps)
-    total = sum(sheet.weights)
-    order = sorted(range(len(steps)), key=lambda index: (-sheet.weights[index], index))
+    _weigh_words(sheet, steps)
+    shares = sheet.shares()
+    order = sorted(range(len(steps)), key=lambda index: (-shares[index], index))
     return tuple(
         Suspect(
             agent=steps[index].event.agent,
             span_id=steps[index].event.span_id,
-            score=round(sheet.weights[index] / total, 6),
+            score=round(shares[index], 6),
             why=_why(sheet.reasons[index]),
         )
         for index in order[:top]
@@ -111,7 +135,10 @@ def _weigh_errors(sheet: _Sheet, steps: Sequence[Step]) -> None:
     for step in steps:
         event = step.event
         if event.kind is EventKind.GUARD_DENIED:
-            sheet.add(step.maker, REFUSAL_WEIGHT, f"asked for {quoted(event.name, 60)}, which the guard refused")
+            sheet.add(step.index, REFUSAL_WEIGHT, f"the guard refused {quoted(event.name, 60)}")
+            if step.maker != step.index:
+                share = REFUSAL_WEIGHT * EVIDENCE_SHARE
+                sheet.add(step.maker, share, f"decided on {quoted(event.name, 60)}, which the guard refused")
         elif event.kind in (EventKind.TOOL_FAILED, EventKind.MODEL_FAILED):
             failure = event.error_type or "an error"
             if not seen_error:
@@ -135,12 +162,28 @@ def _weigh_repeats(sheet: _Sheet, steps: Sequence[Step]) -> None:
         seen[call] = (event.result, times + 1)
 
 
+def _weigh_words(sheet: _Sheet, steps: Sequence[Step]) -> None:
+    opened: set[str] = set()
+    for step in steps:
+        if not step.is_model:
+            continue
+        text = step.event.output_text[:MAX_TEXT]
+        if step.event.trace_id not in opened:
+            opened.add(step.event.trace_id)
+            sheet.add(step.index, OPENING_WEIGHT, "opens the conversation")
+        if _CODE in text:
+            sheet.add(step.index, CODE_WEIGHT, "wrote code")
+        words = _INVENTED.findall(text)[:MAX_INVENTED]
+        if words:
+            sheet.add(step.index, INVENTED_WEIGHT * len(words), f"speaks of made-up content ({quoted(words[0], 30)})")
+
+
 def _why(reasons: Sequence[tuple[float, str]]) -> str:
-    if not reasons:
-        return "no sign of its own; every step is a candidate"
     told: list[str] = []
-    for _, reason in sorted(reasons, key=lambda each: -each[0]):
-        if reason not in told:
+    for weight, reason in sorted(reasons, key=lambda each: -each[0]):
+        if weight > 0 and reason not in told:
             told.append(reason)
+    if not told:
+        return "no sign of its own; every step is a candidate"
     more = f"; and {len(told) - 2} more" if len(told) > 2 else ""
     return "; ".join(told[:2]) + more
