@@ -6,6 +6,7 @@ from typing import Any
 from starlette.requests import Request
 
 from andoncord.kernel.errors import ConflictError, NotFoundError
+from andoncord.learn.review import BLANK
 from andoncord.server.console.port import Session
 
 NOW_NS = 1_767_276_000_000_000_000
@@ -97,16 +98,16 @@ def alternatives(agent: str, *rungs: str) -> list[dict[str, Any]]:
     ]
 
 
-def answers(blank: bool = True) -> list[dict[str, Any]]:
+def answers() -> list[dict[str, Any]]:
     questions = (
         ("did", "What did it do?", "Sent 31 refunds for one order; $4,120.00 left before the guard refused the next."),
         ("why", "Why did it do it?", "The refund tool answered “pending” and the prompt says to retry until “done”."),
         ("guard", "Why did the guardrails not catch it before?", ""),
-        ("blast", "What was the blast radius, and is it remediated?", "1 run, 1 agent, order 8812."),
+        ("blast", "What was the blast radius, and is it remediated?", f"1 run, order 8812. Put right? {BLANK}"),
         ("change", "Which guardrail change prevents it?", "The policy below: one refund for an order."),
     )
     return [
-        {"id": ident, "question": question, "answer": answer, "needs_person": blank and not answer}
+        {"id": ident, "question": question, "answer": answer, "needs_person": not answer or BLANK in answer}
         for ident, question, answer in questions
     ]
 
@@ -474,6 +475,19 @@ FLEET = (
 )
 
 
+def figure(value: float, unit: str, incidents: list[str], definition: str, target: float | None) -> dict[str, Any]:
+    met = None if target is None else value < target if unit == "s" else value > target or value == target == 0
+    return {
+        "value": value,
+        "unit": unit,
+        "n": 4,
+        "incidents": incidents,
+        "definition": definition,
+        "target": target,
+        "met": met,
+    }
+
+
 class SampleConsole:
     """A console port over fixed views. `asked` is every command that got through; a pause of it shows as an order."""
 
@@ -515,7 +529,18 @@ class SampleConsole:
         return self._fleet
 
     def kpis(self) -> Mapping[str, Any]:
-        return {}
+        if not self.views:
+            return {
+                "mttd": {"value": None, "unit": "s", "n": 0, "incidents": [], "definition": "", "target": None, "met": None}
+            }
+        ids = list(self.views)
+        return {
+            "mttd": figure(1.2, "s", ids, "mean time from onset to detection", 900.0),
+            "mttc": figure(0.034, "s", ids[:2], "mean time from detection to containment", None),
+            "mttr": figure(240.0, "s", ids[1:2], "mean time from detection to resolution", 14_400.0),
+            "containment": figure(0.67, "ratio", ids[:3], "share of contained incidents that were verified", 0.95),
+            "false_stops": figure(0.0, "count", [], "false positives in which an agent was held", 0.0),
+        }
 
     def session(self, request: Request) -> Session | None:
         return Session(name="mira", csrf=CSRF) if request.cookies.get(COOKIE) == GOOD_COOKIE else None

@@ -6,6 +6,7 @@ from tests.server.console.page import parse
 from tests.server.console.sample import COOKIE, CSRF, GOOD_COOKIE, SampleConsole
 
 from andoncord.kernel.vocabulary import Disposition
+from andoncord.learn.review import BLANK
 
 SEALED = {"csrf": CSRF, "key": "key-of-this-form"}
 
@@ -93,7 +94,8 @@ def test_each_form_is_its_command(
         ("release", {"agent": "refund-agent", "reason": " "}, "say why it is safe"),
         ("disposition", {"disposition": "nice", "reason": "x"}, ", ".join(Disposition)),
         ("notes", {"text": "x" * 4_001}, "shorten it to 4000"),
-        ("review", {}, "no answer was given"),
+        ("review", {}, "no answer was changed"),
+        ("review", {"answer.blast": f"order 8812 {BLANK}"}, "still has its blank"),
     ],
 )
 def test_bad_input_is_refused_with_a_remedy(
@@ -105,6 +107,17 @@ def test_bad_input_is_refused_with_a_remedy(
     assert answer.status_code == 422
     assert said in parse(answer.text).one("p", role="alert").text
     assert console.asked == []
+
+
+def test_untouched_drafts_are_not_answers(client: TestClient, console: SampleConsole) -> None:
+    """Only what a person changed is sent: a draft that is submitted as it was does not count as answered."""
+    form = parse(client.get("/incidents/inc_000002").text).one("form", class_="review")
+    drafted = form.fields()["answer.blast"].strip()
+    answer = client.post(form.attributes["action"], data={**form.fields(), "answer.guard": "one\r\ntwo"})
+
+    assert BLANK in drafted
+    assert answer.status_code == 303
+    assert console.asked[0]["parameters"] == {"answers": {"guard": "one\ntwo"}}
 
 
 def test_the_server_refusing_is_shown(client: TestClient) -> None:

@@ -169,7 +169,8 @@ def test_blanks_of_the_review_are_marked(client: TestClient) -> None:
     review = parse(client.get("/incidents/inc_000002").text).one("section", id="review")
 
     assert len(review.all("div", class_="question")) == 5
-    assert [field.attributes["name"] for field in review.all("textarea")] == ["answer.guard"]
+    assert [field.attributes["name"] for field in review.all("textarea")] == ["answer.guard", "answer.blast"]
+    assert "2 blanks for a person" in review.text
     assert "a person must answer" in review.one("div", class_="blank").text
     assert "effect: forbid" in review.one("pre").text
 
@@ -223,6 +224,15 @@ def test_a_missing_incident_is_a_page_that_leads_on(client: TestClient) -> None:
 
     assert answer.status_code == 404
     assert "/incidents?state=all" in answer.text
+
+
+def test_figures_carry_their_target_and_their_incidents(client: TestClient) -> None:
+    """Each figure says whether its target is met, what it means and which incidents are behind it."""
+    panel = parse(client.get("/").text).one("section", id="kpis")
+
+    assert "Time to detect 1.2 s target under 15 min: met" in panel.text
+    assert "Verified containments 67% target over 95%: missed" in panel.text
+    assert "from 3 incidents: inc_000001, inc_000002, inc_000003" in panel.text
 
 
 def test_the_simulated_fleet_is_announced(client: TestClient) -> None:

@@ -7,12 +7,14 @@ import msgspec
 
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.vocabulary import Disposition, Severity
+from andoncord.learn.review import BLANK
 from andoncord.server.console.views import RUNG_WORDS
 
 FIELD_LIMIT = 4_000
 """Characters in one field, the same as the engine takes."""
 
 ANSWER_PREFIX = "answer."
+DRAFTED_PREFIX = "drafted."
 
 Fields = Mapping[str, str]
 
@@ -86,13 +88,21 @@ def _apply(fields: Fields) -> Command:
 
 
 def _answer(fields: Fields) -> Command:
-    answers = {
-        name.removeprefix(ANSWER_PREFIX): _optional(fields, name)
-        for name in fields
-        if name.startswith(ANSWER_PREFIX) and _optional(fields, name)
-    }
+    """The answers that differ from the draft they started from. A blank that is still in one is not an answer."""
+    answers: dict[str, str] = {}
+    for name in fields:
+        question = name.removeprefix(ANSWER_PREFIX)
+        text = _optional(fields, name) if name.startswith(ANSWER_PREFIX) else ""
+        drafted = fields.get(f"{DRAFTED_PREFIX}{question}", "")
+        # Browsers send every new line of a text area as two characters, whatever it was.
+        text = text.replace("\r\n", "\n")
+        if not text or text == drafted.replace("\r\n", "\n").strip():
+            continue
+        if BLANK in text:
+            raise CallerError(f"the answer to {question} still has its blank", remedy=f"replace “{BLANK}” with what you know")
+        answers[question] = text
     if not answers:
-        raise CallerError("no answer was given", remedy="fill in at least one blank")
+        raise CallerError("no answer was changed", remedy="fill in at least one blank")
     return Command(parameters={"answers": answers})
 
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import msgspec
 
-from andoncord.kernel.money import usd_text
 from andoncord.kernel.vocabulary import IncidentState, SevLevel
 from andoncord.respond.ladder import RUNGS
-from andoncord.server.console.filters import duration, words
+from andoncord.server.console.filters import duration
 
 Json = Mapping[str, Any]
 
@@ -358,31 +357,50 @@ def anchor(view: Json, span_id: str) -> str:
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure of the Now page."""
+    """One figure of the Now page, with what it means and what it rests on."""
 
     name: str
     text: str
-    note: str = ""
+    target: str
+    definition: str
+    incidents: tuple[str, ...]
+
+
+FIGURE_NAMES = {
+    "mttd": "Time to detect",
+    "mttc": "Time to contain",
+    "mttr": "Time to resolve",
+    "containment": "Verified containments",
+    "recovery": "Clean recoveries",
+    "false_stops": "False stops",
+}
 
 
 def figures(kpis: Json) -> list[Figure]:
-    """The figures that exist, in words: the unit is read from the end of the key, as everywhere."""
-    shown: list[Figure] = []
-    for name, value in kpis.items():
-        if value is None or isinstance(value, bool | str | list | dict):
-            continue
-        shown.append(_figure(name, value))
-    return shown
+    """The figures that have been measured; what has not been is left out, since nothing measured is not zero."""
+    return [
+        Figure(
+            name=name,
+            text=_amount(figure["value"], figure["unit"]),
+            target=_target(figure),
+            definition=figure["definition"],
+            incidents=tuple(figure["incidents"]),
+        )
+        for key, name in FIGURE_NAMES.items()
+        if (figure := kpis.get(key)) and figure["value"] is not None and figure["n"]
+    ]
 
 
-def _figure(name: str, value: float) -> Figure:
-    if name.endswith("_micro_usd"):
-        return Figure(name=words(name.removesuffix("_micro_usd")), text=usd_text(int(value)))
-    if name.endswith("_ratio"):
-        return Figure(name=words(name.removesuffix("_ratio")), text=f"{value:.0%}")
-    if name.endswith("_s"):
-        return Figure(name=words(name.removesuffix("_s")), text=duration(value))
-    return Figure(name=words(name), text=f"{value:g}")
+def _amount(value: float, unit: str) -> str:
+    return duration(value) if unit == "s" else f"{value:.0%}" if unit == "ratio" else f"{value:g}"
+
+
+def _target(figure: Json) -> str:
+    if figure.get("target") is None:
+        return ""
+    limit = _amount(figure["target"], figure["unit"])
+    bound = {"s": f"under {limit}", "ratio": f"over {limit}"}.get(figure["unit"], limit)
+    return f"target {bound}: {'met' if figure.get('met') else 'missed'}"
 
 
 ROOM_DEFAULTS: Json = {
