@@ -27,11 +27,13 @@ class LoopWatch:
         self._detector = LoopDetector()
         self._recent: deque[tuple[str, str]] = deque(maxlen=MAX_PERIOD)
         self._cycle: Repeat | None = None
+        self._is_at_limit = False
+        """Once more of the call that was made last would be too often; only then is the next one compared before it is made."""
 
     def repeats_before(self, tool: str, arguments: str) -> int | None:
         """How often this call, or the cycle it would go on with, has repeated, if that is too often; otherwise None."""
         with self._lock:
-            repeat = self._detector.would_repeat(tool, arguments)
+            repeat = self._detector.would_repeat(tool, arguments) if self._is_at_limit else None
             if repeat is not None and repeat.repeats >= RUN_CALLS:
                 return repeat.repeats
             cycle = self._cycle
@@ -44,12 +46,14 @@ class LoopWatch:
         with self._lock:
             self._recent.append((tool, arguments))
             repeat = self._detector.observe(tool, arguments, result, failed)
+            again = self._detector.would_repeat(tool, arguments)
+            repeats = 0 if again is None else again.repeats
+            self._is_at_limit = repeats >= RUN_CALLS
             known = self._cycle
             self._cycle = repeat if repeat is not None and repeat.period > 1 else None
             if self._cycle is not None:
                 return None if known is not None else self._cycle.repeats
-            again = self._detector.would_repeat(tool, arguments)
-            return RUN_CALLS if again is not None and again.repeats == RUN_CALLS else None
+            return repeats if repeats == RUN_CALLS else None
 
     def reset(self) -> None:
         """Begin afresh."""
@@ -57,6 +61,7 @@ class LoopWatch:
             self._detector = LoopDetector()
             self._recent.clear()
             self._cycle = None
+            self._is_at_limit = False
 
     def forget_other_threads(self) -> None:
         """In a forked child: the lock is renewed, whoever held it."""

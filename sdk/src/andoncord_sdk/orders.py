@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 from andoncord_sdk import _platform
 
@@ -66,8 +67,7 @@ class Order:
     incident: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InFlight:
+class InFlight(NamedTuple):
     """A guarded call that was let through and has not ended."""
 
     tool: str
