@@ -303,3 +303,13 @@ def test_a_forked_child_is_an_instance_of_its_own(wire: WireServer, make_guard: 
 
     assert report.read_text() == "True kill"
     assert guard.state.rung == "kill"
+
+
+def test_a_refusing_control_plane_is_told_once(wire: WireServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong token does not pass silently, and does not fill the log."""
+    wire.registration_status = 401
+    guard = Guard("a", server=wire.url)
+    wire.wait(lambda: len(wire.hellos) >= 3)
+    guard.close()
+
+    assert [record.levelname for record in caplog.records if "no orders from" in record.message] == ["WARNING"]

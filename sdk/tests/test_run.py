@@ -365,3 +365,17 @@ def test_begin_and_end_serve_adapters() -> None:
     run.end()
 
     assert (guard.state.in_flight, guard.state.steps_ended, guard.state.runs_active, len(run.recent)) == (0, 1, 0, 1)
+
+
+def test_a_run_of_another_agent_inside_ours_does_not_hide_ours() -> None:
+    """A tool of the outer agent that is called inside the inner agent's run counts for the outer run."""
+    outer_guard, inner_guard = Guard("outer"), Guard("inner")
+
+    @outer_guard.tool()
+    def look() -> int:
+        return 1
+
+    with outer_guard.run() as outer, inner_guard.run() as inner:
+        assert look() == 1
+
+    assert (len(outer.recent), len(inner.recent), inner.trace_id) == (1, 0, outer.trace_id)

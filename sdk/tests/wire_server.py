@@ -29,6 +29,7 @@ class WireServer:
         self.config: dict[str, Any] | None = None
         self.telemetry_statuses: list[int] = []
         """Answers to give to the next telemetry requests; 200 when there are none left."""
+        self.registration_status = 201
         self.is_mute = False
         """Streams stay open and send nothing, not even pings."""
         self._changed = threading.Condition()
@@ -138,7 +139,7 @@ class WireServer:
             self.authorizations.add(authorization)
             if path == "/api/v1/guards":
                 self.hellos.append(body)
-                return 201, {
+                return self.registration_status, {
                     "guard_id": f"g{len(self.hellos)}",
                     "agent": body["agent"],
                     "instance": body["instance"],

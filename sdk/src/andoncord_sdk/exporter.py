@@ -37,6 +37,7 @@ class Exporter:
         self._endpoint = endpoint
         self._resource = resource
         self._dropped = 0
+        self._told_status = 0
         self._start()
 
     @property
@@ -133,7 +134,9 @@ class Exporter:
                 if 200 <= status < 300:
                     return
                 if status not in RETRYABLE:
-                    _log.warning("telemetry refused with HTTP %d: %d records dropped", status, count)
+                    if status != self._told_status:
+                        _log.warning("telemetry to %s is refused with HTTP %d and dropped", self._endpoint.url, status)
+                        self._told_status = status
                     self._dropped += count
                     return
             except UNREACHABLE as away:

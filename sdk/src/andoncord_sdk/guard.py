@@ -160,6 +160,7 @@ class Guard:
                 welcomed=self._follower.welcomed,
                 received=self._follower.received,
             )
+            self._link.start()
             self._link.wait_first_try(FIRST_CONTACT_S)
         if self._exporter is not None:
             self._heartbeat = Heartbeat(self._beat, self._beat_interval_s)
@@ -297,7 +298,9 @@ class Guard:
 
     def _current_run(self, tool: str) -> Run:
         run = current_run()
-        if run is None or run.admission is not self._admission:
+        while run is not None and run.admission is not self._admission:
+            run = run.outer  # Another agent's run was opened inside ours.
+        if run is None:
             remedy = "open one with guard.run(), or carry the context into the thread"
             refusal = CallDenied("guard_error", f"{tool} was called outside a run of {self.agent}: {remedy}", tool=tool)
             stray = self.run()

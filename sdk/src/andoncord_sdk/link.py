@@ -74,7 +74,8 @@ class ControlLink:
         self._hello = hello
         self._welcomed = welcomed
         self._received = received
-        self.start()
+        self._told = ""
+        self._reset()
 
     @property
     def is_connected(self) -> bool:
@@ -83,14 +84,17 @@ class ControlLink:
 
     def start(self) -> None:
         """Start the threads; called again in a forked child, where they do not exist."""
+        self._reset()
+        for name, body in (("andoncord-orders", self._listen), ("andoncord-acks", self._send_acks)):
+            threading.Thread(target=body, name=name, daemon=True).start()
+
+    def _reset(self) -> None:
         self._guard_id = ""
         self._connected = False
         self._stream: EventStream | None = None
         self._closing = threading.Event()
         self._first_try = threading.Event()
         self._acks: queue.Queue[Ack | None] = queue.Queue(ACK_QUEUE_MAX)
-        for name, body in (("andoncord-orders", self._listen), ("andoncord-acks", self._send_acks)):
-            threading.Thread(target=body, name=name, daemon=True).start()
 
     def wait_first_try(self, timeout_s: float) -> bool:
         """Wait until the first registration has succeeded or failed. False if `timeout_s` passed first."""
@@ -126,10 +130,11 @@ class ControlLink:
                 for event in self._open_stream().events():
                     if not self._connected:
                         self._connected = True
+                        self._told = ""
                         failures = 0
                     self._dispatch(event.name, event.data)
             except UNREACHABLE as lost:
-                _log.debug("control plane is away: %s", lost)
+                self._tell(lost)
             except Exception:  # Our own fault: say so, and go on listening.
                 _log.exception("the order stream broke")
             finally:
@@ -140,6 +145,14 @@ class ControlLink:
                 self._first_try.set()
             self._closing.wait(_platform.jittered(min(BACK_OFF_MAX_S, BACK_OFF_MIN_S * 2**failures)))
             failures = min(failures + 1, 10)
+
+    def _tell(self, lost: Exception) -> None:
+        """Say once why there is no control plane, not at every try."""
+        kind = f"{type(lost).__name__} {getattr(lost, 'status', '')}"
+        if self._closing.is_set() or kind == self._told:
+            return
+        self._told = kind
+        _log.warning("no orders from %s, what is in force stays in force: %s", self._endpoint.url, lost)
 
     def _register(self) -> None:
         welcome = post(self._endpoint, "/api/v1/guards", self._hello(), timeout_s=REQUEST_TIMEOUT_S)

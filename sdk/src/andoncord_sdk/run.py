@@ -52,6 +52,7 @@ class Run:
         outcome: a word of your own for how it ended.
         nudge: the latest sentence about a repetition without progress, for the model.
         stopped: why the run was stopped, or None.
+        outer: the run this one was opened in, or None.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Run:
         }
         self.start_ns = 0
         self._registry = registry
-        self._outer = outer
+        self.outer = outer
         self._failure = ""
         self._loop_hold: Order | None = None
         self._is_open = False
@@ -194,7 +195,7 @@ class Run:
                 return
             self._is_open = False
         if _current_run.get() is self:
-            _current_run.set(self._outer)
+            _current_run.set(self.outer)
         self._registry.closed(self)
         error_type = self._error_type(error)
         outcome = self.outcome or self._failure or (f"stopped: {self.stopped.code}" if self.stopped else error_type) or "done"
@@ -204,7 +205,7 @@ class Run:
                 name=f"invoke_agent {self.admission.agent}",
                 trace_id=self.trace_id,
                 span_id=self.span_id,
-                parent_span_id="" if self._outer is None else self._outer.span_id,
+                parent_span_id="" if self.outer is None else self.outer.span_id,
                 start_ns=self.start_ns,
                 end_ns=_platform.now_ns(),
                 error_type=error_type,

@@ -75,6 +75,7 @@ class Supervisor:
         self._start()
         if self._endpoint is not None:
             self._link = ControlLink(self._endpoint, hello=self._hello, welcomed=self._welcomed, received=self._hand_over)
+            self._link.start()
         try:
             return self._stay()
         finally:
