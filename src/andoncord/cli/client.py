@@ -1,0 +1,94 @@
+"""The HTTP API as the command line uses it."""
+
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx2
+import msgspec
+import typer
+
+from andoncord.adapters.system.clock import SystemClock
+from andoncord.adapters.system.entropy import SystemEntropy
+from andoncord.adapters.system.environment import home_directory, server_from_environment, token_from_environment
+from andoncord.adapters.system.server_process import ADDRESS_FILE, TOKEN_FILE, Announcement
+from andoncord.cli.exits import OF_STATUS, Exit
+from andoncord.cli.output import fail
+from andoncord.kernel.time import SECOND_NS
+
+DEFAULT_URL = "http://127.0.0.1:8420"
+TIMEOUT_S = 10.0
+LOOK_EVERY_S = 0.1
+
+
+class Client:
+    """A person's client: address from `$ANDON_SERVER` or the data directory, token from `$ANDON_TOKEN` or there."""
+
+    def __init__(self) -> None:
+        home = home_directory()
+        self.url = server_from_environment() or _address(home)
+        token = token_from_environment() or _local_token(home)
+        if not token:
+            raise fail("no token: set ANDON_TOKEN, or run this where the server runs", Exit.NOT_ALLOWED)
+        self._client = httpx2.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_S, trust_env=False
+        )
+        self._entropy = SystemEntropy()
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """The JSON at `path`; ends the command when there is none."""
+        return self._answer("GET", path, params=query)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Do something, once, however often the network makes us ask."""
+        return self._answer("POST", path, json=body, headers={"Idempotency-Key": self._entropy.secret()})
+
+    def delete(self, path: str) -> None:
+        """End something."""
+        self._answer("DELETE", path)
+
+    def receipt(self, path: str, *, timeout_s: float) -> dict[str, Any] | None:
+        """The receipt at `path`, as soon as there is one; None when there is none in time."""
+        clock = SystemClock()
+        deadline_ns = clock.monotonic_ns() + int(timeout_s * SECOND_NS)
+        pause = Event()
+        while True:
+            found: dict[str, Any] = self.get(path)
+            if found.get("outcome"):
+                return found
+            if clock.monotonic_ns() >= deadline_ns:
+                return None
+            pause.wait(LOOK_EVERY_S)
+
+    def _answer(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            response = self._client.request(method, path, **more)
+        except httpx2.HTTPError as error:
+            raise fail(f"no answer from {self.url} ({error}); is `andon serve` running?", Exit.ERROR) from None
+        if response.is_success:
+            return response.json() if response.content else None
+        raise _refused(response)
+
+
+def _refused(response: httpx2.Response) -> typer.Exit:
+    try:
+        problem = response.json()
+        text = f"{problem['detail']}"
+    except (ValueError, KeyError, TypeError):
+        text = f"{response.status_code} {response.text[:200]}"
+    return fail(text, OF_STATUS.get(response.status_code, Exit.ERROR))
+
+
+def _address(home: Path) -> str:
+    """Where the server of this data directory said it listens."""
+    try:
+        return msgspec.json.decode((home / ADDRESS_FILE).read_bytes(), type=Announcement).api_url
+    except (OSError, msgspec.DecodeError):
+        return DEFAULT_URL
+
+
+def _local_token(home: Path) -> str:
+    try:
+        return (home / TOKEN_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,73 @@
+"""`andon`: one command per file, loaded only when it is the one that was asked for."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import typer
+
+HELP = """Incident response for AI agent systems: see what agents do, stop the harm, prove that it stopped.
+
+Exit codes: 0 done; 1 error; 2 wrong usage; 3 not found; 4 not allowed; 5 not possible now; 6 done, but not confirmed by all;
+7 an incident was found; 8 took too long; 130 interrupted.
+"""
+
+
+class Command(NamedTuple):
+    """Where a command is defined, and the line about it in `andon --help`."""
+
+    module: str
+    name: str
+    summary: str
+    is_group: bool = False
+
+
+COMMANDS = {
+    "demo": Command("demo", "demo", "Watch a simulated fleet go wrong in four ways, within a minute."),
+    "serve": Command("serve", "serve", "Run the server: telemetry in, orders out, API and console."),
+    "analyze": Command("analyze", "analyze", "Judge recorded agent runs."),
+    "login": Command("login", "login", "Print a one-time link to the console."),
+    "token": Command("token", "app", "Make, list and revoke tokens.", is_group=True),
+    "incidents": Command("incidents", "app", "List and show incidents.", is_group=True),
+    "agents": Command("agents", "agents", "List agents and what is in force for them."),
+    "pause": Command("contain", "pause", "Hold every call of an agent before it starts."),
+    "restrict": Command("contain", "restrict", "Allow an agent only the tools that read."),
+    "kill": Command("contain", "kill", "End every run of an agent."),
+    "resume": Command("contain", "resume", "Let an agent go on."),
+    "recover": Command("recover", "recover", "Approve the recovery of an incident."),
+    "release": Command("recover", "release", "Let an agent of an incident go on, without a verified recovery."),
+    "trace": Command("trace", "app", "Show what was recorded of one trace.", is_group=True),
+    "kpi": Command("kpi", "kpi", "Figures over all incidents."),
+    "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),
+}
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The application, with the one command that `arguments` name loaded and the others only listed."""
+    app = typer.Typer(help=HELP, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    asked = next((argument for argument in arguments if not argument.startswith("-")), "")
+    for word, command in COMMANDS.items():
+        if word != asked:
+            app.command(word, help=command.summary)(_not_loaded)
+            continue
+        loaded = getattr(importlib.import_module(f"andoncord.cli.{command.module}"), command.name)
+        if command.is_group:
+            app.add_typer(loaded, name=word, help=command.summary)
+        else:
+            function: Callable[..., None] = loaded
+            app.command(word)(function)
+    return app
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    build(sys.argv[1:])()
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command that was not named cannot run")
+
+
+if __name__ == "__main__":
+    main()

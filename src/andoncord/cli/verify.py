@@ -1,0 +1,113 @@
+"""`andon verify`: the record checked offline, without a server."""
+
+import gzip
+import hashlib
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from andoncord.adapters.sqlite.journal import SqliteJournal
+from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader
+from andoncord.adapters.system.environment import home_directory
+from andoncord.app import CONTROL_FILE, TELEMETRY_FILE
+from andoncord.cli.exits import Exit
+from andoncord.cli.output import Format, OutputOption, fail, show_json
+from andoncord.kernel.journal import Break, Entry, check
+from andoncord.server.feeds import digest_of
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was checked, and the first thing that does not hold."""
+
+    ok: bool
+    entries: int
+    head: str
+    """Digest of the last entry. Compare it with one kept elsewhere: a tail that was cut off cannot be seen from here."""
+    batches: int
+    """Telemetry batches compared with their digests in the journal. Batches past their retention are not kept."""
+    broken: Break | None = None
+
+
+def verify(
+    home: Annotated[
+        Path | None, typer.Option(help="Data directory. Default: $ANDON_HOME, else the user's state folder.")
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Check the record offline: every entry against the one before, telemetry against its digests. Finds a changed byte.
+
+    Exits with 1 when something does not hold, and with 3 when there is no record.
+    """
+    directory = home or home_directory()
+    if not (directory / CONTROL_FILE).is_file():
+        raise fail(f"there is no record in {directory}", Exit.NOT_FOUND)
+    checked = check_record(directory)
+    if output is Format.JSON:
+        show_json(checked)
+    elif checked.broken:
+        print(f"entry {checked.broken.seq}: {checked.broken.reason}")
+    else:
+        print(f"{checked.entries} entries, {checked.batches} telemetry batches: the record holds. Head {checked.head}")
+    if not checked.ok:
+        raise typer.Exit(Exit.ERROR)
+
+
+def check_record(home: Path) -> Checked:
+    """Check the journal in `home` and the telemetry that it holds digests of."""
+    seen = _Seen()
+    try:
+        journal = SqliteJournal(home / CONTROL_FILE, read_only=True)
+        broken = check(seen.passing(journal.read()))
+        journal.close()
+    except sqlite3.Error as error:
+        broken = Break(seq=seen.count + 1, reason=f"cannot be read: {error}")
+    batches = 0
+    if broken is None and (home / TELEMETRY_FILE).is_file():
+        try:
+            batches, broken = _check_telemetry(home / TELEMETRY_FILE, seen.digests)
+        except sqlite3.Error as error:
+            broken = Break(seq=seen.count, reason=f"the telemetry cannot be read: {error}")
+    return Checked(ok=broken is None, entries=seen.count, head=seen.head, batches=batches, broken=broken)
+
+
+class _Seen:
+    """What went by while the chain was checked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.head = ""
+        self.digests: list[Entry] = []
+
+    def passing(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            yield entry
+            self.count += 1
+            self.head = entry.digest
+            if entry.kind == "telemetry.digested":
+                self.digests.append(entry)
+
+
+def _check_telemetry(path: Path, digested: list[Entry]) -> tuple[int, Break | None]:
+    """Compare every stretch of the ingest log that is still whole with its digest."""
+    telemetry = SqliteTelemetryReader(path)
+    compared = 0
+    for entry in digested:
+        first, last = entry.body["first_seq"], entry.body["last_seq"]
+        digests: list[str] = []
+        for batch in telemetry.batches(first=first, last=last):
+            try:
+                digests.append(hashlib.sha256(gzip.decompress(batch.body_gz)).hexdigest())
+            except (OSError, EOFError, zlib.error):
+                return compared, Break(seq=entry.seq, reason=f"telemetry batch {batch.seq} cannot be read any more")
+        if len(digests) < last - first + 1:
+            continue
+        if digest_of(digests) != entry.body["sha256"]:
+            return compared, Break(seq=entry.seq, reason=f"telemetry batches {first} to {last} do not match their digest")
+        compared += len(digests)
+    telemetry.close()
+    return compared, None
