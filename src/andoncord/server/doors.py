@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MISDIRECTED = 421
 FORBIDDEN = 403
+TOO_LARGE = 413
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
@@ -35,12 +36,14 @@ class Doors:
         app: what is behind the doors.
         hosts: names by which we may be asked, without port.
         origins: `same` lets our own pages in; `none` refuses whatever comes from a browser's page.
+        max_body: bytes of a body that are passed on; a longer one is refused or, sent without its length, cut off.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], origins: Literal["same", "none"]) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], origins: Literal["same", "none"], max_body: int) -> None:
         self._app = app
         self._hosts = hosts
         self._origins = origins
+        self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,6 +58,17 @@ class Doors:
         if origins and (self._origins == "none" or origins != [f"{scope.get('scheme', 'http')}://{hosts[0]}"]):
             await _refuse(send, FORBIDDEN, "requests from pages of another origin are refused")
             return
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > self._max_body:
+            await _refuse(send, TOO_LARGE, f"the body is larger than {self._max_body} bytes")
+            return
+        received = 0
+
+        async def receive_so_much() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message if received <= self._max_body else {"type": "http.disconnect"}
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -63,7 +77,7 @@ class Doors:
                     answer.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, receive_so_much, send_with_headers)
 
 
 def host_name(host: str) -> str:

@@ -202,6 +202,13 @@ class GuardHub:
             except TimeoutError:
                 pass
 
+    async def wait_for_instance(self, agent: str, instance: str, *, timeout_s: float) -> Guard | None:
+        """The guard of one process, once it is connected; None when it did not come in time."""
+        return await self.wait_for(
+            lambda guard: (guard.agent, guard.instance, guard.registration.kind) == (agent, instance, "guard"),
+            timeout_s=timeout_s,
+        )
+
     # Orders out.
 
     def send(self, guards: Iterable[Guard], event: str, body: dict[str, Any]) -> None:

@@ -69,7 +69,8 @@ class Ingest:
             Route("/v1/logs", self._logs, methods=["POST"]),
             Route("/livez", _alive, methods=["GET"]),
         ]
-        return Doors(Starlette(routes=routes), hosts=self._settings.hosts, origins="none")
+        # The limit is checked again where the answer can be written the OTLP way.
+        return Doors(Starlette(routes=routes), hosts=self._settings.hosts, origins="none", max_body=2 * self._limit)
 
     async def _traces(self, request: Request) -> Response:
         return await self._receive(request, Signal.TRACES)

@@ -23,12 +23,21 @@ class GuardPerformers:
 
     Args:
         state: the engine's state, read anew each time.
+        policies: every policy that guards must load.
     """
 
-    def __init__(self, *, hub: GuardHub, clock: ServerClock, state: Callable[[], State]) -> None:
+    def __init__(
+        self,
+        *,
+        hub: GuardHub,
+        clock: ServerClock,
+        state: Callable[[], State],
+        policies: Callable[[], list[dict[str, Any]]],
+    ) -> None:
         self._hub = hub
         self._clock = clock
         self._state = state
+        self._policies = policies
 
     def table(self) -> dict[EffectKind, Performer]:
         """Which kind of effect each performs."""
@@ -64,8 +73,7 @@ class GuardPerformers:
 
     async def policies(self, intent: str, effect: Effect) -> Receipt:
         """Have every guard load the policies in force."""
-        compiled = compiled_policies(self._state())
-        body = {"order_id": intent, "policies": compiled}
+        body = {"order_id": intent, "policies": self._policies()}
         return await self._ask_guards(intent, effect, self._hub.points(effect.target), "policies", body, order=intent)
 
     async def terminate(self, intent: str, effect: Effect) -> Receipt:
@@ -129,7 +137,9 @@ class GuardPerformers:
         detail: dict[str, Any] = {"instance": guard.instance, "asked": samples, "passed": passed}
         if ack is None:
             detail["missing"] = f"no answer from {guard.instance}"
-        elif errors := ack.detail.get("errors"):
+        elif not passed:
+            detail["missing"] = _objection(guard.instance, ack)
+        if ack is not None and (errors := ack.detail.get("errors")):
             detail["errors"] = errors
         complete = _confirms(ack) and len(passed) >= samples
         return self._receipt(intent, Outcome.DONE if complete else Outcome.PARTIAL if passed else Outcome.FAILED, detail)
@@ -161,7 +171,7 @@ class GuardPerformers:
         if not guards:
             detail["missing"] = f"no enforcement point is connected for {effect.target}"
             return self._receipt(intent, Outcome.PARTIAL, detail)
-        refused = [f"{instance} answered {acks[instance].outcome}" for instance in unconfirmed if instance in acks]
+        refused = [_objection(instance, acks[instance]) for instance in unconfirmed if instance in acks]
         if refused:
             detail["missing"] = refused
         outcome = Outcome.DONE if not unconfirmed else Outcome.PARTIAL if confirmed else Outcome.FAILED
@@ -192,6 +202,12 @@ def compiled_policies(state: State) -> list[dict[str, Any]]:
 
 def _confirms(ack: Ack | None) -> bool:
     return ack is not None and ack.outcome == ANSWERED
+
+
+def _objection(instance: str, ack: Ack) -> str:
+    """What an answer that is no confirmation said."""
+    error = ack.detail.get("error")
+    return f"{instance} answered {ack.outcome}: {error}" if error else f"{instance} answered {ack.outcome}"
 
 
 def _report(guard: Guard, ack: Ack) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Pipeline:
         self._appended = writer.appended()
         self._read_out = writer.read_out()
         self._stopping = False
+        self.has_failed = False
+        """The thread ended because something broke."""
         self._beats: dict[tuple[str, str, bool], Beat] = {}
         self._started_ns = clock.now()
         self._trimmed_ns = 0
@@ -116,11 +118,14 @@ class Pipeline:
                 if not self._read_some():
                     self._tick()
                     with self._changed:
-                        if not self._stopping and self.backlog == 0:
-                            self._changed.wait(TICK_S)
+                        self._changed.wait_for(self._is_needed, TICK_S)
         except Exception:
             logger.exception("reading out the ingest log failed")
+            self.has_failed = True
             self._on_failure()
+
+    def _is_needed(self) -> bool:
+        return self._stopping or self.backlog > 0
 
     def _rebuild(self) -> None:
         """Show the detectors the events of the last hour again. What they found then is recorded already."""

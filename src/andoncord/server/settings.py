@@ -1,6 +1,10 @@
 """Settings of the server's doors."""
 
+from typing import Annotated
+
 import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 LOOPBACK_HOSTS = frozenset(("127.0.0.1", "localhost", "::1"))
 
@@ -10,21 +14,21 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     bind: str = "127.0.0.1"
     """Address both ports listen on. Anything but loopback needs `require_token: true` and a token of scope admin."""
-    api_port: int = 8420
+    api_port: Port = 8420
     """HTTP API and console; 0 lets the system choose."""
-    otlp_port: int = 4318
+    otlp_port: Port = 4318
     """OTLP/HTTP; 0 lets the system choose."""
     require_token: bool = False
     """Refuse telemetry without a token. Without this it is accepted from loopback, and never acted on."""
     allowed_hosts: tuple[str, ...] = ()
     """Names by which the server may be asked besides the loopback ones, without a port."""
-    max_body_mib: int = 32
+    max_body_mib: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 32
     """Largest telemetry request after decompression, MiB."""
-    max_backlog: int = 1_024
+    max_backlog: Annotated[int, msgspec.Meta(ge=1)] = 1_024
     """Accepted but unread batches above which senders are told to come back later."""
-    keep_log_hours: float = 24.0
+    keep_log_hours: Annotated[float, msgspec.Meta(ge=1)] = 24.0
     """How long the raw, masked requests are kept after they were read out, hours."""
-    keep_events_days: float = 30.0
+    keep_events_days: Annotated[float, msgspec.Meta(ge=1)] = 30.0
     """How long events are kept, days."""
 
     @property

@@ -38,6 +38,8 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._connection = connect(path, read_only=read_only)
+        # A damaged text must still be readable, so that the check of the chain can say where the damage is.
+        self._connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         if not read_only:
             self._connection.executescript(SCHEMA)
 
@@ -88,6 +90,5 @@ def _entry(row: tuple[int, int, str, str, str, str, str, str]) -> Entry:
     try:
         content = msgspec.json.decode(body)
     except msgspec.DecodeError:
-        # A damaged row must still be readable, so that the check of the chain can say where the damage is.
         content = {"unreadable": body}
     return Entry(seq=seq, at_ns=at_ns, kind=kind, incident=incident, by=by, body=content, previous=previous, digest=link)

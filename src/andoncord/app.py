@@ -1,0 +1,289 @@
+"""Wiring: which adapter stands behind which port. Nothing else is decided here."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from andoncord import config as configuration
+from andoncord.adapters.sqlite.access import SqliteAccess
+from andoncord.adapters.sqlite.journal import SqliteJournal
+from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
+from andoncord.adapters.system.clock import SystemClock
+from andoncord.adapters.system.entropy import SystemEntropy
+from andoncord.adapters.system.lock import DirectoryLock
+from andoncord.adapters.system.logs import log_to_stderr
+from andoncord.adapters.system.server_process import TOKEN_FILE
+from andoncord.config import Config
+from andoncord.detect.bank import Bank
+from andoncord.detect.pack import default_rules
+from andoncord.detect.rule import load_rules
+from andoncord.engine.run import Engine
+from andoncord.kernel.access import Scope, secret_digest
+from andoncord.kernel.effect import EffectKind
+from andoncord.kernel.errors import CallerError
+from andoncord.kernel.ports import Performer
+from andoncord.policy import policy as policies
+from andoncord.respond import playbook
+from andoncord.respond.playbook import Playbook
+from andoncord.server.appender import Appender
+from andoncord.server.auth import Auth
+from andoncord.server.cases import ReviewPerformer
+from andoncord.server.casework import CapturePerformer, InvestigatePerformer
+from andoncord.server.control import Control, force_of
+from andoncord.server.control_process import ControlProcess
+from andoncord.server.feeds import DigestFeed, FindingFeed
+from andoncord.server.hub import GuardHub
+from andoncord.server.ingest import Ingest
+from andoncord.server.listening import WebServer, listen, url_of
+from andoncord.server.live import LiveStreams
+from andoncord.server.performers import GuardPerformers, compiled_policies
+from andoncord.server.pipeline import Pipeline
+from andoncord.server.watching import VerifyPerformer
+from andoncord.server.web import web_app
+from andoncord.server.worker import FINDINGS, serve_worker, stop_self, tell_parent
+from andoncord.server.worker_process import WorkerProcess, python_command
+
+TELEMETRY_FILE = "telemetry.db"
+CONTROL_FILE = "control.db"
+LOCK_FILE = "serve.lock"
+LOCAL_NAME = "local"
+"""Who the local user is in the record: whoever can read the data directory."""
+HOME_MODE = 0o700
+
+
+class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent tells the worker at its start."""
+
+    home: str
+    beside: str
+    """The folder that files named in the settings are relative to."""
+    config: Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where a server that is up can be reached."""
+
+    api_url: str
+    otlp_url: str
+    login_url: str
+
+
+def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addresses], None]) -> None:
+    """Run the server until SIGINT or SIGTERM.
+
+    Args:
+        home: the data directory.
+        beside: the folder that files named in the settings are relative to.
+        on_ready: called once both ports answer.
+
+    Raises:
+        CallerError: it cannot start; says why and what to do.
+    """
+    log_to_stderr()
+    home.mkdir(parents=True, exist_ok=True, mode=HOME_MODE)
+    home.chmod(HOME_MODE)
+    lock = DirectoryLock(home / LOCK_FILE)
+    try:
+        # Whatever is wrong with rules and policies is found here, where somebody reads the message.
+        load_detectors(config, beside=beside)
+        with (
+            listen(config.server.bind, config.server.api_port) as api,
+            listen(config.server.bind, config.server.otlp_port) as otlp,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_control(home, config, beside=beside, api=api, otlp=otlp, on_ready=on_ready))
+    finally:
+        lock.close()
+
+
+async def _control(
+    home: Path,
+    config: Config,
+    *,
+    beside: Path,
+    api: socket.socket,
+    otlp: socket.socket,
+    on_ready: Callable[[Addresses], None],
+) -> None:
+    """Connect the control process and run it."""
+    clock, entropy = SystemClock(), SystemEntropy()
+    SqliteTelemetryWriter(home / TELEMETRY_FILE).close()
+    telemetry = SqliteTelemetryReader(home / TELEMETRY_FILE)
+    journal = SqliteJournal(home / CONTROL_FILE)
+    access = SqliteAccess(home / CONTROL_FILE)
+
+    hub = GuardHub(clock=clock, entropy=entropy, force=lambda agent: force_of(engine.state, agent))
+    auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke)
+    _refuse_open_doors(config, access)
+    ensure_local_token(home, auth, access)
+
+    own_policies = load_policies(config, beside=beside)
+
+    def policies_in_force() -> list[dict[str, Any]]:
+        return [*own_policies, *compiled_policies(engine.state)]
+
+    guards = GuardPerformers(hub=hub, clock=clock, state=lambda: engine.state, policies=policies_in_force)
+    performers: dict[EffectKind, Performer] = {
+        **guards.table(),
+        EffectKind.VERIFY: VerifyPerformer(hub=hub, telemetry=telemetry, clock=clock),
+        EffectKind.CAPTURE: CapturePerformer(
+            folder=home / "evidence", telemetry=telemetry, clock=clock, state=lambda: engine.state
+        ),
+        EffectKind.INVESTIGATE: InvestigatePerformer(telemetry=telemetry, clock=clock),
+        EffectKind.REVIEW: ReviewPerformer(folder=home / "reviews", clock=clock, state=lambda: engine.state),
+    }
+    engine = Engine(journal=journal, clock=clock, performers=performers, playbooks=load_playbooks())
+    control = Control(
+        engine=engine,
+        hub=hub,
+        telemetry=telemetry,
+        clock=clock,
+        entropy=entropy,
+        environment=config.environment,
+        declared=tuple(config.agents),
+        policies=policies_in_force,
+        heartbeat_s=config.heartbeat.every_s,
+        silent_after_s=config.heartbeat.silent_after_s,
+    )
+    live = LiveStreams(engine)
+    app = web_app(
+        settings=config.server,
+        control=control,
+        auth=auth,
+        answers=access,
+        journal=journal,
+        live=live,
+        version=metadata.version("andoncord"),
+    )
+    findings = FindingFeed(telemetry=telemetry, positions=access, engine=engine)
+    setup = WorkerSetup(home=str(home), beside=str(beside), config=config)
+    process = ControlProcess(
+        engine=engine,
+        hub=hub,
+        live=live,
+        telemetry=telemetry,
+        clock=clock,
+        server=WebServer(app),
+        listener=api,
+        findings=findings,
+        digests=DigestFeed(telemetry=telemetry, engine=engine),
+    )
+    worker = WorkerProcess(
+        command=python_command("andoncord.app"),
+        setup=msgspec.json.encode(setup),
+        listener=otlp,
+        on_findings=findings.ring,
+        on_death=process.note_worker_death,
+    )
+
+    def announce() -> None:
+        api_url = url_of(api)
+        code = auth.login_code(name=LOCAL_NAME, scope=Scope.ADMIN)
+        on_ready(Addresses(api_url=api_url, otlp_url=url_of(otlp), login_url=f"{api_url}/login#code={code}"))
+
+    try:
+        await process.run(worker, on_ready=announce)
+    finally:
+        for store in (telemetry, journal, access):
+            store.close()
+
+
+def worker_main(arguments: Sequence[str]) -> int:
+    """The ingest worker: reads its setup from standard input and serves on the socket it inherited."""
+    log_to_stderr()
+    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSetup)
+    listener = socket.socket(fileno=int(arguments[0]))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_worker(setup, listener))
+
+
+async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
+    """Connect the ingest worker and run it."""
+    home, clock = Path(setup.home), SystemClock()
+    writer = SqliteTelemetryWriter(home / TELEMETRY_FILE)
+    access = SqliteAccess(home / CONTROL_FILE, read_only=True)
+    appender = Appender(writer)
+    pipeline = Pipeline(
+        writer=writer,
+        bank=load_detectors(setup.config, beside=Path(setup.beside)),
+        clock=clock,
+        settings=setup.config.server,
+        on_findings=lambda: tell_parent(FINDINGS),
+        on_failure=stop_self,
+    )
+    ingest = Ingest(settings=setup.config.server, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline)
+    return await serve_worker(listener=listener, ingest=ingest, pipeline=pipeline, appender=appender)
+
+
+def load_detectors(config: Config, *, beside: Path) -> Bank:
+    """Every detector, for the agents that are declared.
+
+    Raises:
+        CallerError: a rule file is wrong.
+    """
+    own = load_rules(configuration.texts(config.rules, beside=beside)) if config.rules else ()
+    return Bank((*default_rules(), *own), declared=config.declared())
+
+
+def load_playbooks() -> tuple[Playbook, ...]:
+    """The built-in playbooks, one per severity."""
+    folder = resources.files("andoncord") / "playbooks"
+    files = sorted((each for each in folder.iterdir() if each.name.endswith(".yaml")), key=lambda each: each.name)
+    return tuple(playbook.load(each.read_text(encoding="utf-8"), place=f"playbooks/{each.name}") for each in files)
+
+
+def load_policies(config: Config, *, beside: Path) -> list[dict[str, Any]]:
+    """The policies that the settings name, compiled.
+
+    Raises:
+        CallerError: a policy file is wrong.
+    """
+    found = [
+        policy
+        for place, text in configuration.texts(config.policies, beside=beside).items()
+        for policy in policies.load(text, place=place)
+    ]
+    return policies.compile_policies(found)
+
+
+def ensure_local_token(home: Path, auth: Auth, access: SqliteAccess) -> None:
+    """Keep one admin token in the data directory, readable by its owner alone: the command line's key."""
+    path = home / TOKEN_FILE
+    if path.exists() and access.token(secret_digest(path.read_text(encoding="utf-8").strip())) is not None:
+        return
+    _, secret = auth.create_token(name=LOCAL_NAME, scope=Scope.ADMIN)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(secret + "\n", encoding="utf-8")
+
+
+def _refuse_open_doors(config: Config, access: SqliteAccess) -> None:
+    """Beyond loopback everybody needs a token, and somebody must have made one on purpose."""
+    if config.server.is_loopback:
+        return
+    place = "server.bind"
+    if not config.server.require_token:
+        raise CallerError(
+            f"{config.server.bind} can be reached from other machines, and telemetry needs no token",
+            place=place,
+            remedy="set server.require_token: true, or bind to 127.0.0.1",
+        )
+    if not any(token.scope is Scope.ADMIN and token.name != LOCAL_NAME and not token.revoked_ns for token in access.tokens()):
+        raise CallerError(
+            f"{config.server.bind} can be reached from other machines, and nobody has a token",
+            place=place,
+            remedy="start once on 127.0.0.1 and run `andon token create NAME --scope admin`",
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(worker_main(sys.argv[1:]))

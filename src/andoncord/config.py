@@ -1,0 +1,228 @@
+"""Settings: one file, `andon.yaml`, read once and checked whole. What it does not name keeps its default."""
+
+import difflib
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from andoncord.detect.declared import Declared, Objective
+from andoncord.kernel.errors import CallerError
+from andoncord.kernel.money import micro_usd
+from andoncord.server.settings import ServerSettings
+
+FILE_NAME = "andon.yaml"
+
+
+class ObjectiveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an agent has promised (PRV-5)."""
+
+    quality: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    """Share of scored runs that pass."""
+    false_alarms_per_week: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    runs_per_week: Annotated[float, msgspec.Meta(gt=0)] = 1_000.0
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is declared about one agent. The key it stands under is its name, or a glob over names."""
+
+    tools: dict[str, typing.Literal["read", "write"]] = {}
+    """Tools it may use. Empty: undeclared, so that no tool counts as outside its scope."""
+    objective: ObjectiveSettings | None = None
+    budget_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Normal cost of one run at most, US dollars."""
+    environment: str = ""
+    step_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """Seconds after which a step that has not ended counts as hung."""
+    polls: tuple[str, ...] = ()
+    """Tools that wait or poll by design; asking them again is no loop."""
+
+
+class HeartbeatSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often guards say that they are alive, and when their silence is a finding."""
+
+    every_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
+    silent_after_s: Annotated[float, msgspec.Meta(ge=0.5)] = 3.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set."""
+
+    server: ServerSettings = ServerSettings()
+    agents: dict[str, AgentSettings] = {}
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    rules: tuple[str, ...] = ()
+    """Rule files of your own, beside the built-in ones; relative to the settings file."""
+    policies: tuple[str, ...] = ()
+    """Policy files that every guard loads; relative to the settings file."""
+
+    def declared(self) -> dict[str, Declared]:
+        """The agents as detectors need them."""
+        return {name: _declared(name, agent, self.heartbeat) for name, agent in self.agents.items()}
+
+    @property
+    def environment(self) -> str:
+        """The environment that every declared agent is in; empty when they are in several or in none."""
+        found = {agent.environment for agent in self.agents.values()}
+        return found.pop() if len(found) == 1 else ""
+
+
+def load(text: str, *, place: str) -> Config:
+    """Read settings from YAML.
+
+    Args:
+        text: the YAML; empty means every default.
+        place: the file's name, for errors.
+
+    Raises:
+        CallerError: with file, line and remedy.
+
+    >>> load("server: {api_port: 9000}", place="andon.yaml").server.api_port
+    9000
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise CallerError(f"is not YAML: {error.problem}", place=f"{place}:{line}") from None
+    if root is None:
+        return Config()
+    lines: dict[str, int] = {}
+    raw = _plain(root, "$", lines, place)
+    _check_keys(raw, Config, "$", lines, place)
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise _located(error, raw, lines, place) from None
+
+
+def load_file(path: Path) -> Config:
+    """Read the settings file at `path`; when there is none, every default.
+
+    Raises:
+        CallerError: it cannot be read or is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Config()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerError(f"cannot be read: {error}", place=str(path)) from None
+    return load(text, place=str(path))
+
+
+def texts(names: tuple[str, ...], *, beside: Path) -> dict[str, str]:
+    """The files that a setting names, by the name it gives them.
+
+    Raises:
+        CallerError: one of them cannot be read.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = (beside / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CallerError(f"cannot be read: {error}", place=name) from None
+    return found
+
+
+def _declared(name: str, agent: AgentSettings, heartbeat: HeartbeatSettings) -> Declared:
+    objective = agent.objective
+    return Declared(
+        agent=name,
+        tools=dict(agent.tools),
+        objective=Objective(
+            quality=objective.quality,
+            false_alarms_per_week=objective.false_alarms_per_week,
+            runs_per_week=objective.runs_per_week,
+        )
+        if objective
+        else None,
+        budget_micro_usd=micro_usd(agent.budget_usd) if agent.budget_usd is not None else None,
+        environment=agent.environment,
+        silent_after_s=heartbeat.silent_after_s,
+        step_timeout_s=agent.step_timeout_s,
+        polls=agent.polls,
+    )
+
+
+def _plain(node: yaml.Node, path: str, lines: dict[str, int], place: str) -> Any:
+    """A YAML node as plain values; `lines` gets the line of everything in it."""
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise CallerError("a key must be a word", place=f"{place}:{line}")
+            key = str(key_node.value)
+            if key in mapping:
+                raise CallerError(f"{key!r} is given twice", place=f"{place}:{line}", remedy="keep one of them")
+            mapping[key] = _plain(value_node, f"{path}.{key}", lines, place)
+            lines[f"{path}.{key}"] = line
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(each, f"{path}[{index}]", lines, place) for index, each in enumerate(node.value)]
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node)
+    except (yaml.YAMLError, ValueError) as error:
+        raise CallerError(f"cannot be read: {error}", place=f"{place}:{lines[path]}") from None
+    finally:
+        loader.dispose()
+
+
+def _check_keys(raw: Any, kind: Any, path: str, lines: dict[str, int], place: str) -> None:
+    """Refuse keys that no setting has, with the nearest one that exists."""
+    kind = _inner(kind)
+    if not isinstance(raw, dict):
+        return
+    if typing.get_origin(kind) is dict:
+        for key, value in raw.items():
+            _check_keys(value, typing.get_args(kind)[1], f"{path}.{key}", lines, place)
+        return
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return
+    known = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in raw.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+            raise CallerError(f"unknown key {key!r}", place=f"{place}:{lines[f'{path}.{key}']}", remedy=remedy)
+        _check_keys(value, known[key], f"{path}.{key}", lines, place)
+
+
+def _inner(kind: Any) -> Any:
+    """The type itself, without `Annotated` and without `| None`."""
+    if typing.get_origin(kind) is Annotated:
+        return _inner(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return _inner(next(each for each in typing.get_args(kind) if each is not type(None)))
+    return kind
+
+
+def _located(error: msgspec.ValidationError, raw: Any, lines: dict[str, int], place: str) -> CallerError:
+    """The error with the line it is on. For keys of a mapping msgspec says only `[...]`: the first that fits is named."""
+    text, _, where = str(error).partition(" - at `")
+    where = where.rstrip("`") or "$"
+    pattern = re.compile(re.escape(where).replace(re.escape("[...]"), r"\.[^.\[]+"))
+    for path, line in lines.items():
+        if pattern.fullmatch(path) and _is_at_fault(raw, path, text):
+            return CallerError(f"{path.removeprefix('$.')}: {text}", place=f"{place}:{line}")
+    return CallerError(f"{where.removeprefix('$.')}: {text}", place=f"{place}:{lines[where]}" if where in lines else place)
+
+
+def _is_at_fault(raw: Any, path: str, text: str) -> bool:
+    """Whether the agent at `path` is one that does not convert; anything outside `agents` is."""
+    parts = path.split(".")
+    if len(parts) < 3 or parts[1] != "agents":
+        return True
+    try:
+        msgspec.convert(raw["agents"][parts[2]], AgentSettings)
+    except msgspec.ValidationError as error:
+        return str(error).startswith(text)
+    return False

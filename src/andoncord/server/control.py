@@ -1,0 +1,222 @@
+"""What the control process can show and do, independent of how it is asked: the API and the console both stand on this."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from andoncord.engine.facts import PersonAsked
+from andoncord.engine.queries import summaries, view
+from andoncord.engine.run import Engine
+from andoncord.engine.state import State
+from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
+from andoncord.kernel.journal import Entry
+from andoncord.kernel.time import SECOND_NS, rfc3339
+from andoncord.learn.kpi import kpis
+from andoncord.respond.ladder import FENCING
+from andoncord.server.cases import cases
+from andoncord.server.hub import Force, Guard, GuardHub
+from andoncord.server.ports import Entropy, ServerClock, TelemetryReader
+from andoncord.telemetry.batch import Beat
+
+FORGET_BEATS_NS = 3_600 * SECOND_NS
+"""A process that was not heard of for this long is no longer listed."""
+
+
+class Control:
+    """The control process behind its faces.
+
+    Args:
+        environment: what the whole installation is for; empty when that is mixed.
+        declared: agents of the settings file; they are listed before they are ever heard of.
+        policies: every policy that guards must load.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        hub: GuardHub,
+        telemetry: TelemetryReader,
+        clock: ServerClock,
+        entropy: Entropy,
+        environment: str,
+        declared: Sequence[str],
+        policies: Callable[[], list[dict[str, Any]]],
+        heartbeat_s: float,
+        silent_after_s: float,
+    ) -> None:
+        self.engine = engine
+        self.hub = hub
+        self.telemetry = telemetry
+        self.clock = clock
+        self.entropy = entropy
+        self.environment = environment
+        self.heartbeat_s = heartbeat_s
+        self._declared = tuple(declared)
+        self.policies = policies
+        self._silent_after_ns = int(silent_after_s * SECOND_NS)
+
+    @property
+    def state(self) -> State:
+        """The engine's state. Read it anew each time: after a failed write the engine replaces it."""
+        return self.engine.state
+
+    # Reading.
+
+    def summaries(self, wanted: str) -> list[dict[str, Any]]:
+        """Incidents: `open`, `all`, or in one state of the lifecycle."""
+        return summaries(self.state, now=self.clock.now(), wanted=wanted)
+
+    def view(self, incident_id: str) -> dict[str, Any]:
+        """Everything about one incident, with the live counts in its dry runs.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        whole = view(self.state, incident_id, now=self.clock.now())
+        for action in (whole["next"], *whole["alternatives"]):
+            if action and action.get("dry_run"):
+                agent = action["dry_run"].get("agent") or action.get("agent", "")
+                action["dry_run"] = {**action["dry_run"], **self._reach(agent)}
+        return whole
+
+    def receipt(self, incident_id: str, intent: str) -> dict[str, Any] | None:
+        """The receipt of an intent; None while there is none yet.
+
+        Raises:
+            NotFoundError: the incident has no such intent.
+        """
+        whole = self.view(incident_id)
+        for receipt in whole["receipts"]:
+            if receipt["intent"] == intent:
+                return dict(receipt)
+        if any(pending["intent"] == intent for pending in whole["pending"]):
+            return None
+        raise NotFoundError(f"{incident_id} has no intent {intent!r}")
+
+    def dry_run(self, incident_id: str, rung: str, agent: str) -> dict[str, Any]:
+        """What a containment would do, without doing it.
+
+        Raises:
+            CallerError: it could not be done.
+        """
+        whole = self.view(incident_id)
+        target = agent or (whole["agents"][0] if whole["agents"] else "")
+        for action in whole["alternatives"]:
+            if action["rung"] == rung and action["dry_run"]["agent"] == target:
+                return dict(action["dry_run"])
+        in_force = self.state.rung_of(target)
+        raise ConflictError(f"{rung} would not raise what is in force for {target}: {in_force}", place="rung")
+
+    def fleet(self) -> list[dict[str, Any]]:
+        """Every agent that is declared or was heard of, with its processes."""
+        now = self.clock.now()
+        instances: dict[str, dict[tuple[str, str], dict[str, Any]]] = {name: {} for name in self._declared if "*" not in name}
+        for beat in self.telemetry.beats():
+            if beat.trusted and now - beat.last_seen_ns < FORGET_BEATS_NS:
+                instances.setdefault(beat.agent, {})[beat.instance, "guard"] = _heard(beat)
+        for guard in self.hub.all():
+            known = instances.setdefault(guard.agent, {}).get((guard.instance, guard.registration.kind), {})
+            instances[guard.agent][guard.instance, guard.registration.kind] = {**known, **_connected(guard)}
+        for agent in self.state.controls:
+            instances.setdefault(agent, {})
+        return [self._agent(agent, list(instances[agent].values()), now) for agent in sorted(instances)]
+
+    def _agent(self, agent: str, found: list[dict[str, Any]], now: int) -> dict[str, Any]:
+        rung = self.state.rung_of(agent)
+        guards = [each for each in found if each["kind"] == "guard"]
+        alive = [each for each in guards if each["connected"] or now - each["seen_ns"] <= self._silent_after_ns]
+        state = "contained" if rung in FENCING else "running" if alive else "silent" if guards else "unknown"
+        shown = [
+            {**{k: v for k, v in each.items() if k != "seen_ns"}, "last_seen_at": rfc3339(each["seen_ns"])} for each in found
+        ]
+        control = self.state.controls.get(agent)
+        incident = control.incident if control and rung != "none" else None
+        return {"agent": agent, "instances": shown, "rung": rung, "incident": incident, "state": state}
+
+    def kpis(self) -> dict[str, Any]:
+        """The figures of KPI-1, from the record."""
+        figures: dict[str, Any] = msgspec.to_builtins(kpis(cases(self.state)))
+        return figures
+
+    def configuration(self, agent: str) -> dict[str, Any] | None:
+        """The active registry version of an agent."""
+        active = self.state.registry.active(agent)
+        return {"version": active.version, "values": active.values} if active else None
+
+    def _reach(self, agent: str) -> dict[str, Any]:
+        guards = self.hub.points(agent)
+        in_flight = sum(len(guard.state.get("in_flight", ())) for guard in guards)
+        return {"instances": len(guards), "in_flight": in_flight}
+
+    # Acting.
+
+    async def ask(
+        self, command: str, *, by: str, incident: str = "", agent: str = "", parameters: Mapping[str, Any], key: str = ""
+    ) -> tuple[Entry, ...]:
+        """Have the engine grant a person's wish. A containment without an incident declares one.
+
+        Raises:
+            CallerError: it cannot be granted.
+        """
+        if command == "contain" and not incident:
+            incident = await self._home_of(agent, by=by, parameters=parameters, key=key)
+        wish = PersonAsked(command=command, by=by, incident=incident, agent=agent, parameters=dict(parameters), key=key)
+        return await self.engine.submit(wish)
+
+    async def _home_of(self, agent: str, *, by: str, parameters: Mapping[str, Any], key: str) -> str:
+        """The open incident that an order for this agent belongs to; declared when there is none."""
+        if not agent:
+            raise CallerError("agent is missing", place="agent")
+        for known in reversed(self.state.incidents.values()):
+            if known.is_open and agent in known.agents:
+                return known.id
+        rung, reason = str(parameters.get("rung", "")), str(parameters.get("reason", ""))
+        declaration = PersonAsked(
+            command="declare",
+            by=by,
+            agent=agent,
+            parameters={"title": f"{rung} of {agent} ordered by hand", "severity": "high", "reason": reason},
+            key=f"{key}/declare" if key else "",
+        )
+        entries = await self.engine.submit(declaration)
+        return entries[0].incident if entries else self.state.wishes[declaration.key]
+
+
+def force_of(state: State, agent: str) -> Force:
+    """The order in force for an agent."""
+    control = state.controls.get(agent)
+    if control is None:
+        return Force(rung="none", epoch=state.epoch_of(agent))
+    return Force(
+        rung=control.rung, epoch=state.epoch_of(agent), reason=control.reason, by=control.by, incident=control.incident
+    )
+
+
+def _heard(beat: Beat) -> dict[str, Any]:
+    generation, _, counter = beat.epoch.partition(".")
+    epoch = [int(generation), int(counter)] if generation.isdigit() and counter.isdigit() else None
+    return {
+        "instance": beat.instance,
+        "kind": "guard",
+        "connected": False,
+        "seen_ns": beat.last_seen_ns,
+        "rung": beat.rung or "none",
+        "epoch": epoch,
+        "in_flight": beat.in_flight,
+    }
+
+
+def _connected(guard: Guard) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "instance": guard.instance,
+        "kind": guard.registration.kind,
+        "connected": guard.is_connected,
+        "seen_ns": guard.seen_ns,
+    }
+    if guard.state:
+        shown["rung"] = guard.state.get("rung", "none")
+        shown["epoch"] = guard.state.get("epoch")
+        shown["in_flight"] = len(guard.state.get("in_flight", ()))
+    return {"rung": "none", "epoch": None, "in_flight": 0, **shown} if guard.registration.kind == "supervisor" else shown

@@ -1,0 +1,124 @@
+"""The life of the control process: comes up, feeds the engine, and goes down within two seconds."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+
+from andoncord.engine.facts import SystemNoted
+from andoncord.engine.run import Engine
+from andoncord.server.feeds import DigestFeed, FindingFeed
+from andoncord.server.hub import GONE_AFTER_NS, GuardHub
+from andoncord.server.listening import WebServer
+from andoncord.server.live import LiveStreams
+from andoncord.server.ports import ServerClock, TelemetryReader
+from andoncord.server.worker_process import WorkerProcess
+
+logger = logging.getLogger(__name__)
+
+RETURN_S = 2.5
+"""After a start, guards that were there a moment ago get this long to come back before effects are performed again.
+Meanwhile each is told what is in force as it registers, so nothing is let go by waiting."""
+
+
+class ControlProcess:
+    """Everything that runs on the control process's event loop."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        hub: GuardHub,
+        live: LiveStreams,
+        telemetry: TelemetryReader,
+        clock: ServerClock,
+        server: WebServer,
+        listener: socket.socket,
+        findings: FindingFeed,
+        digests: DigestFeed,
+    ) -> None:
+        self._engine = engine
+        self._hub = hub
+        self._live = live
+        self._telemetry = telemetry
+        self._clock = clock
+        self._server = server
+        self._listener = listener
+        self._findings = findings
+        self._digests = digests
+        self._stop = asyncio.Event()
+
+    async def run(self, worker: WorkerProcess, *, on_ready: Callable[[], None]) -> None:
+        """Run until SIGINT or SIGTERM, or until a part that must not end does."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        parts = {
+            asyncio.create_task(self._server.run_on(self._listener), name="web server"),
+            asyncio.create_task(worker.run(), name="worker"),
+        }
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            up = asyncio.create_task(self._is_up(worker), name="start")
+            await asyncio.wait({up, stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
+            if up.done():
+                on_ready()
+                parts |= {
+                    asyncio.create_task(self._resume_and_feed(), name="findings"),
+                    asyncio.create_task(self._digests.run(), name="digests"),
+                }
+                await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
+            up.cancel()
+            broken = [part for part in parts if part.done()]
+        finally:
+            await self._end(worker, parts)
+            stopping.cancel()
+        for part in broken:
+            logger.error("%s ended unexpectedly", part.get_name())
+            part.result()
+
+    async def _is_up(self, worker: WorkerProcess) -> None:
+        await self._server.is_up()
+        await worker.ready.wait()
+
+    async def note_worker_death(self, code: int) -> None:
+        """Write down that the worker died."""
+        await self._engine.submit(SystemNoted(what="ingest worker started again", detail={"exit_code": code}))
+
+    async def _resume_and_feed(self) -> None:
+        if self._engine.state.outstanding:
+            await self._guards_return()
+        again = await self._engine.resume()
+        if again:
+            logger.info("%d effects without a receipt are performed again", again)
+        await self._findings.run()
+
+    async def _guards_return(self) -> None:
+        """Wait until the guards that were alive at the last heartbeat are connected again, or for `RETURN_S`."""
+        horizon = self._clock.now() - GONE_AFTER_NS
+        agents = {
+            intent.effect.target for intent in map(self._engine.state.intents.__getitem__, self._engine.state.outstanding)
+        }
+        missing = {
+            (beat.agent, beat.instance)
+            for beat in self._telemetry.beats()
+            if beat.trusted and beat.last_seen_ns > horizon and beat.agent in agents
+        }
+        deadline = asyncio.get_running_loop().time() + RETURN_S
+        for agent, instance in missing:
+            rest = deadline - asyncio.get_running_loop().time()
+            await self._hub.wait_for_instance(agent, instance, timeout_s=max(0.0, rest))
+
+    async def _end(self, worker: WorkerProcess, parts: set[asyncio.Task[None]]) -> None:
+        # Open streams would keep the web server from ending.
+        self._hub.close()
+        self._live.close()
+        self._server.stop()
+        await worker.stop()
+        lasting = {part for part in parts if part.get_name() == "web server"}
+        for part in parts - lasting:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+        await self._digests.digest()
+        await self._engine.stop()

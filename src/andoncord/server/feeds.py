@@ -1,0 +1,91 @@
+"""What flows from the worker into the engine: findings, and the digests of what was seen."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterable
+
+from andoncord.engine.facts import FindingArrived, SystemNoted, TelemetryDigested
+from andoncord.engine.run import Engine
+from andoncord.server.ports import AccessStore, TelemetryReader
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.25
+"""Findings are looked for this often even when nobody rings: a lost ring costs a quarter of a second, not a finding."""
+DIGEST_EVERY_S = 5.0
+FINDINGS_PER_READ = 100
+DIGESTS_PER_ENTRY = 10_000
+FINDINGS = "findings"
+
+
+class FindingFeed:
+    """Hands findings to the engine in the order in which they were stored, each at least once; the engine knows them by id."""
+
+    def __init__(self, *, telemetry: TelemetryReader, positions: AccessStore, engine: Engine) -> None:
+        self._telemetry = telemetry
+        self._positions = positions
+        self._engine = engine
+        self._bell = asyncio.Event()
+
+    def ring(self) -> None:
+        """Say that there are new findings."""
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Feed until cancelled."""
+        position = self._positions.position(FINDINGS)
+        while True:
+            self._bell.clear()
+            position = await self._feed(position)
+            try:
+                await asyncio.wait_for(self._bell.wait(), POLL_S)
+            except TimeoutError:
+                pass
+
+    async def _feed(self, position: int) -> int:
+        while found := self._telemetry.findings(after=position, limit=FINDINGS_PER_READ):
+            for seq, finding in found:
+                try:
+                    await self._engine.submit(FindingArrived(finding=finding))
+                except AssertionError:
+                    # Our own fault: the finding stays in its table and in the record, and the rest goes on.
+                    logger.exception("the engine could not take finding %s", finding.id)
+                    await self._engine.submit(
+                        SystemNoted(what="finding could not be taken", detail={"finding": finding.id, "rule": finding.rule})
+                    )
+                position = seq
+            self._positions.set_position(FINDINGS, position)
+        return position
+
+
+class DigestFeed:
+    """Puts a digest over each stretch of the ingest log into the journal (INC-8)."""
+
+    def __init__(self, *, telemetry: TelemetryReader, engine: Engine) -> None:
+        self._telemetry = telemetry
+        self._engine = engine
+
+    async def run(self) -> None:
+        """Digest until cancelled."""
+        while True:
+            await self.digest()
+            await asyncio.sleep(DIGEST_EVERY_S)
+
+    async def digest(self) -> None:
+        """Digest what came since the last time."""
+        batches = self._telemetry.batch_digests(after=self._engine.state.telemetry_seq, limit=DIGESTS_PER_ENTRY)
+        if batches:
+            fact = TelemetryDigested(
+                first_seq=batches[0][0], last_seq=batches[-1][0], sha256=digest_of(sha256 for _, sha256 in batches)
+            )
+            await self._engine.submit(fact)
+
+
+def digest_of(digests: Iterable[str]) -> str:
+    """One digest over the digests of batches, in order.
+
+    >>> digest_of(["ab", "cd"]) == digest_of(["ab", "cd"]), digest_of(["ab"]) == digest_of(["cd"])
+    (True, False)
+    """
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

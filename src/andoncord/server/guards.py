@@ -1,0 +1,100 @@
+"""The API that guards and supervisors use: register, listen for orders, acknowledge."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from andoncord.kernel.errors import CallerError
+from andoncord.server.api import answer
+from andoncord.server.auth import Auth, ForbiddenError
+from andoncord.server.control import Control, force_of
+from andoncord.server.hub import Ack, Guard, Registration
+
+MAX_BODY = 4 * 1024 * 1024
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class GuardApi:
+    """Routes under `/api/v1/guards`. A token reaches only the guards that it registered, for agents it is bound to."""
+
+    def __init__(self, *, control: Control, auth: Auth) -> None:
+        self._control = control
+        self._auth = auth
+
+    def router(self) -> APIRouter:
+        """Every route."""
+        router = APIRouter(prefix="/api/v1/guards")
+        router.post("", status_code=201)(self.register)
+        router.get("/{guard_id}/orders")(self.orders)
+        router.post("/{guard_id}/acks", status_code=204)(self.acknowledge)
+        router.get("/{guard_id}/config")(self.configuration)
+        router.delete("/{guard_id}", status_code=204)(self.depart)
+        return router
+
+    async def register(self, request: Request) -> Response:
+        """Take in a guard or supervisor, and tell it what is in force."""
+        token = self._auth.require_agent(request)
+        registration = await _body(request, Registration)
+        if not token.covers(registration.agent):
+            raise ForbiddenError(f"this token is bound to {token.agent!r}, not to {registration.agent!r}")
+        guard = self._control.hub.register(registration, token_id=token.id)
+        force = force_of(self._control.state, guard.agent)
+        return answer(
+            {
+                "guard_id": guard.id,
+                "agent": guard.agent,
+                "instance": guard.instance,
+                "epoch": list(force.epoch),
+                "rung": force.rung,
+                "reason": force.reason,
+                "by": force.by,
+                "incident": force.incident,
+                "policies": self._control.policies(),
+                "config": self._control.configuration(guard.agent),
+                "heartbeat_s": self._control.heartbeat_s,
+            },
+            201,
+        )
+
+    async def orders(self, request: Request, guard_id: str) -> Response:
+        """Server-sent events: what is in force, then every order as it is given."""
+        guard = self._guard(request, guard_id)
+        return StreamingResponse(self._control.hub.stream(guard), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+    async def acknowledge(self, request: Request, guard_id: str) -> Response:
+        """What a guard made of an order."""
+        guard = self._guard(request, guard_id)
+        self._control.hub.acknowledge(guard, await _body(request, Ack))
+        return Response(status_code=204)
+
+    async def configuration(self, request: Request, guard_id: str) -> Response:
+        """The active registry version of the guard's agent, or null."""
+        return answer(self._control.configuration(self._guard(request, guard_id).agent))
+
+    async def depart(self, request: Request, guard_id: str) -> Response:
+        """A guard that ends in good order is not waited for any more."""
+        self._control.hub.depart(self._guard(request, guard_id))
+        return Response(status_code=204)
+
+    def _guard(self, request: Request, guard_id: str) -> Guard:
+        return self._control.hub.guard(guard_id, token_id=self._auth.require_agent(request).id)
+
+
+async def _body(request: Request, kind: type[Any]) -> Any:
+    """The request's JSON as a record.
+
+    Raises:
+        CallerError: it is not one.
+    """
+    whole = bytearray()
+    async for part in request.stream():
+        whole += part
+        if len(whole) > MAX_BODY:
+            raise CallerError(f"the body is larger than {MAX_BODY} bytes")
+    try:
+        return msgspec.json.decode(bytes(whole), type=kind)
+    except msgspec.DecodeError as error:
+        raise CallerError(f"the body is not as described: {error}") from None

@@ -1,0 +1,86 @@
+"""Listening on a port, and stopping in time."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from andoncord.kernel.errors import CallerError
+
+BACKLOG = 2_048
+KEEP_ALIVE_S = 30
+STOP_S = 1
+"""How long open requests are waited for when the server stops."""
+
+
+def listen(bind: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 lets the system choose.
+
+    Raises:
+        CallerError: the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((bind, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CallerError(
+            f"cannot listen on {bind}:{port}: {error.strerror}", remedy="stop what uses it, or choose another port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address a listening socket is reached at from this machine."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class WebServer(uvicorn.Server):
+    """Uvicorn on a socket that is open already, without signal handlers of its own and without a log of requests."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._up = asyncio.Event()
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=STOP_S,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Whoever runs the process decides about signals."""
+        yield
+
+    async def run_on(self, listener: socket.socket) -> None:
+        """Serve until `stop`."""
+        await self.serve(sockets=[listener])
+
+    def stop(self) -> None:
+        """Take no more requests, and end."""
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._up.set()
+
+    async def is_up(self) -> None:
+        """Return once requests are answered."""
+        await self._up.wait()

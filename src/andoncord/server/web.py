@@ -1,0 +1,50 @@
+"""The control process's web application: API, guard API and console behind the doors."""
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+from andoncord.server import problems
+from andoncord.server.api import SPEC_PATH, Api
+from andoncord.server.auth import Auth
+from andoncord.server.console.routes import console_router
+from andoncord.server.console_port import ServerConsolePort
+from andoncord.server.control import Control
+from andoncord.server.doors import Doors
+from andoncord.server.guards import MAX_BODY, GuardApi
+from andoncord.server.live import LiveStreams
+from andoncord.server.ports import AccessStore, JournalReader
+from andoncord.server.settings import ServerSettings
+
+MAX_LAG = 100
+"""Unread batches above which `/readyz` says that detection is behind."""
+
+
+def web_app(
+    *,
+    settings: ServerSettings,
+    control: Control,
+    auth: Auth,
+    answers: AccessStore,
+    journal: JournalReader,
+    live: LiveStreams,
+    version: str,
+) -> ASGIApp:
+    """Everything that listens on the API port."""
+    app = FastAPI(title="Andoncord", version=version, docs_url=None, redoc_url=None, openapi_url=SPEC_PATH)
+    problems.install(app)
+    app.include_router(Api(control=control, auth=auth, answers=answers, journal=journal, live=live).router())
+    app.include_router(GuardApi(control=control, auth=auth).router())
+    app.include_router(console_router(ServerConsolePort(control=control, auth=auth)))
+
+    async def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        lag = control.telemetry.lag()
+        return PlainTextResponse(f"{lag} unread batches\n", 200 if lag <= MAX_LAG else 503)
+
+    app.add_route("/livez", livez, methods=["GET"])
+    app.add_route("/readyz", readyz, methods=["GET"])
+    return Doors(app, hosts=settings.hosts, origins="same", max_body=MAX_BODY)
