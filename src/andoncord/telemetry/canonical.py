@@ -229,7 +229,7 @@ class Canon:
             return fields.get("evaluator", "")
         if kind is EventKind.CHANGE_MADE:
             return fields.get("change_kind", "")
-        return fields.get("tool", "") if kind is not EventKind.OTHER else event_name
+        return event_name if kind is EventKind.OTHER else fields.get("tool") or fields.get("model", "")
 
     @staticmethod
     def _texts(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dict[str, Scalar]) -> None:
@@ -281,10 +281,15 @@ class Canon:
 
 
 def finish(drafts: list[dict[str, Any]], trust: Trust) -> tuple[Event, ...]:
-    """Make events of drafts whose agent and run are settled."""
+    """Make events of drafts whose agent and run are settled, in the order in which they were over."""
     for draft in drafts:
         draft["trusted"] = trust.covers(draft["agent"])
+    drafts.sort(key=_over)
     return tuple(Event(**draft) for draft in drafts)
+
+
+def _over(draft: dict[str, Any]) -> int:
+    return int(draft["end_ns"] or draft["start_ns"])
 
 
 def _usage(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dict[str, Scalar]) -> None:

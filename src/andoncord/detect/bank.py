@@ -1,0 +1,119 @@
+"""All detectors together: each event is shown to those that want its kind, and what they find becomes findings."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from andoncord.detect.build import build
+from andoncord.detect.declared import Declarations, Declared
+from andoncord.detect.detector import TRUSTED, Detector, Hit
+from andoncord.detect.facts import Facts
+from andoncord.detect.finding import Finding
+from andoncord.detect.rule import Rule
+from andoncord.kernel.canon import short_digest
+from andoncord.kernel.text import visible
+from andoncord.telemetry.event import Event, EventKind
+from andoncord_sdk.expression import ExpressionError
+
+MAX_FAULT = 300
+"""Characters kept of what went wrong in a detector."""
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class Bank:
+    """Rules at work on one stream of events.
+
+    Events are taken in the order of arrival; time is the events' own. What is sent as a probe is never judged. A detector that
+    breaks is switched off and recorded in `faults`; the others go on.
+
+    Args:
+        rules: the rules in force.
+        declared: agent name or glob → what people declare about it.
+
+    Cost: an event costs what the rules for its kind cost; other rules cost nothing.
+    """
+
+    def __init__(self, rules: Iterable[Rule], declared: Mapping[str, Declared] | None = None) -> None:
+        self.rules = tuple(rules)
+        self.faults: dict[str, str] = {}
+        """Rule id → what went wrong. A condition that failed on an event is noted; any other error switches the rule off."""
+        self._declarations = Declarations(dict(declared or {}))
+        self._detectors: list[tuple[Rule, Detector]] = [(rule, build(rule)) for rule in self.rules]
+        self._by_kind: dict[EventKind, list[tuple[Rule, Detector]]] = {}
+        self._index()
+
+    def observe(self, event: Event) -> tuple[Finding, ...]:
+        """Show one event to the detectors that want it."""
+        watching = self._by_kind.get(event.kind)
+        if not watching or event.attributes.get("probe") is True:
+            return ()
+        facts = Facts(event, self._declarations.of(event.agent))
+        findings: list[Finding] = []
+        for rule, detector in watching:
+            try:
+                hits = detector.observe(event, facts)
+                if hits:
+                    findings += [_finding(rule, hit) for hit in hits]
+            except ExpressionError as wrong:
+                self.faults.setdefault(rule.id, f"condition not evaluated for an event: {wrong}"[:MAX_FAULT])
+            except Exception as error:
+                self._switch_off(rule, error)
+        return tuple(findings)
+
+    def tick(self, now_ns: int) -> tuple[Finding, ...]:
+        """Let time pass: what should have come by `now_ns` and did not."""
+        findings: list[Finding] = []
+        for rule, detector in tuple(self._detectors):
+            try:
+                findings += [_finding(rule, hit) for hit in detector.tick(now_ns)]
+            except Exception as error:
+                self._switch_off(rule, error)
+        return tuple(findings)
+
+    def _index(self) -> None:
+        self._by_kind = {
+            kind: watching
+            for kind in EventKind
+            if (watching := [(rule, detector) for rule, detector in self._detectors if kind in detector.kinds])
+        }
+
+    def _switch_off(self, rule: Rule, error: Exception) -> None:
+        self.faults[rule.id] = f"switched off: {type(error).__name__}: {error}"[:MAX_FAULT]
+        self._detectors = [(other, detector) for other, detector in self._detectors if other.id != rule.id]
+        self._index()
+
+
+def _finding(rule: Rule, hit: Hit) -> Finding:
+    event = hit.event
+    first = hit.evidence[0] if hit.evidence else ""
+    return Finding(
+        id=short_digest(rule.id, *hit.key, first, str(hit.onset_ns)),
+        rule=rule.id,
+        agent=event.agent,
+        severity=rule.severity,
+        category=rule.category,
+        pattern=rule.pattern,
+        score=hit.score,
+        summary=_summary(rule, hit),
+        at_ns=hit.at_ns,
+        onset_ns=hit.onset_ns,
+        mode=rule.mode,
+        trusted=event.trusted and TRUSTED in hit.key,
+        enforced=event.kind is EventKind.GUARD_DENIED,
+        trace_id=event.trace_id,
+        run_id=event.run_id,
+        span_id=event.span_id,
+        instance=event.instance,
+        environment=event.environment,
+        evidence=hit.evidence,
+        facts={"name": event.name, **hit.facts} if event.name else dict(hit.facts),
+        source=rule.source,
+    )
+
+
+def _summary(rule: Rule, hit: Hit) -> str:
+    event = hit.event
+    words = {"agent": event.agent, "name": event.name, "task": event.task, "error": event.error_type, **hit.words}
+    message = event.attributes.get("message")
+    if isinstance(message, str):
+        words.setdefault("message", message)
+    return visible(_PLACEHOLDER.sub(lambda match: visible(words.get(match[1], ""), 120), rule.summary), 400)

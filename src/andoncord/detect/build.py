@@ -1,0 +1,208 @@
+"""From a rule to the detector that carries it out."""
+
+from collections.abc import Callable, Sequence
+
+from andoncord.detect.declared import Declared, Objective
+from andoncord.detect.detector import Detector, Trigger
+from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_of, number_of
+from andoncord.detect.injection import InjectedAction
+from andoncord.detect.loop import Repetition
+from andoncord.detect.quality import QualityDrop
+from andoncord.detect.rule import (
+    AbsenceSpec,
+    CountSpec,
+    DeclaredSpec,
+    DetectorSpec,
+    DistinctSpec,
+    Fields,
+    Kinds,
+    MatchSpec,
+    RatioSpec,
+    RepeatSpec,
+    Rule,
+    SequenceSpec,
+    SumSpec,
+    condition_tree,
+    duration_ns,
+    kinds_of,
+)
+from andoncord.detect.spiral import CostSpiral
+from andoncord.detect.temporal import Absence, Cancel, Each
+from andoncord.detect.temporal import Sequence as InSequence
+from andoncord.detect.window import AgainstBaseline, Entry, InTotal, InWindow
+from andoncord.kernel.errors import CallerError
+from andoncord.kernel.money import micro_usd
+from andoncord.kernel.time import SECOND_NS
+from andoncord.telemetry.event import Event
+from andoncord_sdk.expression import compile_condition, compile_expression
+
+NATIVE: dict[str, Callable[..., Detector]] = {
+    "quality_drop": QualityDrop,
+    "injected_action": InjectedAction,
+    "cost_spiral": CostSpiral,
+}
+"""Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
+
+
+def build(rule: Rule) -> Detector:
+    """The detector of a rule, with no events seen yet.
+
+    Raises:
+        CallerError: a field to group by or add up does not exist.
+    """
+    return _Builder(rule).detector()
+
+
+class _Builder:
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.trigger = self._trigger(rule.on, rule.where)
+
+    def detector(self) -> Detector:
+        spec = self.rule.correlate
+        match spec:
+            case MatchSpec():
+                return Each(self.trigger, key=self._key(spec.group_by))
+            case RepeatSpec():
+                return Repetition(self.trigger, key=self._key(spec.group_by))
+            case DetectorSpec():
+                return NATIVE[spec.name](self.trigger, key=self._key(spec.group_by))
+            case CountSpec() | DistinctSpec():
+                return self._counting(spec)
+            case SumSpec():
+                return self._adding(spec)
+            case RatioSpec():
+                return AgainstBaseline(
+                    self.trigger,
+                    key=self._key(spec.group_by),
+                    value=self._number(spec.field),
+                    window_ns=duration_ns(spec.window),
+                    above=spec.gt,
+                    warm_up=spec.warm_up,
+                    at_least=spec.at_least,
+                )
+            case SequenceSpec():
+                steps = tuple(self._trigger(step.on, step.where) for step in spec.steps)
+                return InSequence(steps, key=self._key(spec.by), maxspan_ns=duration_ns(spec.maxspan))
+            case AbsenceSpec():
+                return self._absence(spec)
+
+    def _counting(self, spec: CountSpec | DistinctSpec) -> Detector:
+        limit = float(spec.gte)
+        return InWindow(
+            self.trigger,
+            key=self._key(spec.group_by),
+            value=_joined(self._key((spec.field,))) if isinstance(spec, DistinctSpec) else _nothing,
+            measure=_different if isinstance(spec, DistinctSpec) else len,
+            window_ns=duration_ns(spec.window),
+            at_least=lambda facts: limit,
+            reset=self._trigger(spec.reset.on, spec.reset.where) if spec.reset else None,
+        )
+
+    def _adding(self, spec: SumSpec) -> Detector:
+        value, above, key = self._number(spec.field), self._limit(spec.gt), self._key(spec.group_by)
+        if spec.window is None:
+            return InTotal(self.trigger, key=key, value=value, above=above, is_money=spec.field == "cost_micro_usd")
+        return InWindow(
+            self.trigger,
+            key=key,
+            value=value,
+            measure=_total,
+            window_ns=duration_ns(spec.window),
+            at_least=above,
+            is_strict=True,
+        )
+
+    def _absence(self, spec: AbsenceSpec) -> Detector:
+        cancels = tuple(Cancel(self._trigger(cancel.on, cancel.where), self._key(cancel.by)) for cancel in spec.cancel)
+        return Absence(
+            self.trigger,
+            key=self._key(spec.group_by),
+            within_ns=self._within(spec.within),
+            until=self._trigger(spec.until.on, spec.until.where) if spec.until else None,
+            cancels=cancels,
+        )
+
+    def _trigger(self, kinds: Kinds, where: str) -> Trigger:
+        condition = compile_condition(condition_tree(where, self.rule.place)) if where else None
+        return Trigger(kinds_of(kinds), condition)
+
+    def _key(self, fields: Fields) -> Callable[[Event], Key]:
+        try:
+            return key_of(fields)
+        except KeyError as unknown:
+            raise self._no_such(unknown, GROUP_FIELDS) from None
+
+    def _number(self, field: str) -> Callable[[Event], float]:
+        try:
+            return number_of(field)
+        except KeyError as unknown:
+            raise self._no_such(unknown, NUMBER_FIELDS) from None
+
+    def _no_such(self, unknown: KeyError, known: Sequence[str]) -> CallerError:
+        return CallerError(
+            f"there is no field {unknown.args[0]!r}",
+            place=self.rule.place,
+            remedy=f"use one of {', '.join(known)} or attributes.<name>",
+        )
+
+    def _limit(self, limit: float | str) -> Callable[[Facts], float | None]:
+        if not isinstance(limit, str):
+            return lambda facts: limit
+        evaluate = compile_expression(condition_tree(limit, self.rule.place))
+
+        def declared(facts: Facts) -> float | None:
+            value = evaluate(facts)
+            return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+        return declared
+
+    def _within(self, within: str) -> Callable[[Facts], int | None]:
+        try:
+            fixed = duration_ns(within)
+        except ValueError:
+            seconds = self._limit(within)
+
+            def declared(facts: Facts) -> int | None:
+                value = seconds(facts)
+                return int(value * SECOND_NS) if value is not None and value > 0 else None
+
+            return declared
+        return lambda facts: fixed
+
+
+def declared_of(agent: str, spec: DeclaredSpec) -> Declared:
+    """The declaration that a case makes."""
+    objective = spec.objective
+    return Declared(
+        agent=agent,
+        tools=spec.tools,
+        objective=Objective(
+            quality=objective.quality,
+            false_alarms_per_week=objective.false_alarms_per_week,
+            runs_per_week=objective.runs_per_week,
+        )
+        if objective
+        else None,
+        budget_micro_usd=None if spec.budget_usd is None else micro_usd(spec.budget_usd),
+        environment=spec.environment,
+        silent_after_s=spec.silent_after_s,
+        step_timeout_s=spec.step_timeout_s,
+        polls=spec.polls,
+    )
+
+
+def _nothing(event: Event) -> str:
+    return ""
+
+
+def _joined(key: Callable[[Event], Key]) -> Callable[[Event], str]:
+    return lambda event: key(event)[0]
+
+
+def _different(entries: Sequence[Entry]) -> int:
+    return len({value for _, _, value in entries})
+
+
+def _total(entries: Sequence[Entry]) -> float:
+    return sum(float(value) for _, _, value in entries)

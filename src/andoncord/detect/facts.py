@@ -1,0 +1,185 @@
+"""What a rule can ask about an event: names for conditions, keys for grouping, numbers for sums."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from andoncord.detect.declared import Declared
+from andoncord.kernel.canon import short_digest
+from andoncord.kernel.time import MILLISECOND_NS
+from andoncord.telemetry.event import Event
+
+NAMES = ("event", "agent", "args", "attributes")
+"""What a condition may start from."""
+_VARYING = re.compile(r"\b(?:0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9]{5,}|[0-9]+\.[0-9]+\s?m?s)\b")
+"""Addresses, digests, long numbers and durations."""
+MAX_ARGUMENTS = 16_384
+"""Characters of arguments that are read as JSON for a condition."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+Key = tuple[str, ...]
+
+
+class Facts(Mapping[str, Any]):
+    """The environment of a condition; each part is made when first asked for.
+
+    `event` has the fields of the event and `duration_ms`; `agent` has name, environment, tools, budget_micro_usd and declared;
+    `args` are the arguments of a tool call; `attributes` are the event's.
+    """
+
+    __slots__ = ("_made", "declared", "event")
+
+    def __init__(self, event: Event, declared: Declared) -> None:
+        self.event = event
+        self.declared = declared
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = _MAKERS[name](self)
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in NAMES
+
+
+def _event_fields(facts: Facts) -> dict[str, Any]:
+    event = facts.event
+    fields = msgspec.structs.asdict(event)
+    fields["kind"] = event.kind.value
+    fields["duration_ms"] = max(0, event.end_ns - event.start_ns) // MILLISECOND_NS
+    return fields
+
+
+def _agent_fields(facts: Facts) -> dict[str, Any]:
+    declared = facts.declared
+    return {
+        "name": facts.event.agent,
+        "environment": facts.event.environment or declared.environment,
+        "tools": declared.tools,
+        "budget_micro_usd": declared.budget_micro_usd,
+        "silent_after_s": declared.silent_after_s,
+        "step_timeout_s": declared.step_timeout_s,
+    }
+
+
+def _arguments(facts: Facts) -> dict[str, Any]:
+    text = facts.event.arguments
+    if not text.startswith("{") or len(text) > MAX_ARGUMENTS:
+        return {}
+    try:
+        value = _decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+_MAKERS: dict[str, Callable[[Facts], Any]] = {
+    "event": _event_fields,
+    "agent": _agent_fields,
+    "args": _arguments,
+    "attributes": lambda facts: facts.event.attributes,
+}
+
+
+def same_call(event: Event) -> str:
+    """A digest that is equal for calls of one tool with the same arguments, whatever their key order and white space.
+
+    >>> from andoncord.telemetry.event import EventKind
+    >>> one, two = (
+    ...     Event(kind=EventKind.TOOL_FAILED, name="t", arguments=text) for text in ('{"a":1,"b":2}', '{"b": 2, "a": 1}')
+    ... )
+    >>> same_call(one) == same_call(two)
+    True
+    """
+    text = event.arguments
+    if text.startswith("{") and len(text) <= MAX_ARGUMENTS:
+        try:
+            return short_digest(event.name, _encode(_decode(text)).decode())
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    return short_digest(event.name, " ".join(text.split()))
+
+
+def outcome(event: Event) -> str:
+    """A digest of how a call ended: its result without what differs between two runs of the same, else its error."""
+    if not event.result:
+        return event.error_type
+    return short_digest(_VARYING.sub("…", " ".join(event.result[:MAX_ARGUMENTS].split())))
+
+
+def attempt(event: Event) -> str:
+    """What several runs can be attempts at: the declared task, else the conversation, else the run alone."""
+    return event.task or event.session_id or event.run_id
+
+
+_DERIVED: dict[str, Callable[[Event], str]] = {"call": same_call, "outcome": outcome, "attempt": attempt}
+_TEXTS = (
+    "agent",
+    "instance",
+    "run_id",
+    "session_id",
+    "trace_id",
+    "span_id",
+    "task",
+    "name",
+    "system",
+    "environment",
+    "error_type",
+    "result",
+)
+_NUMBERS = ("input_tokens", "output_tokens", "cost_micro_usd", "score")
+GROUP_FIELDS = (*_TEXTS, *_DERIVED)
+"""What a rule may group by, besides `attributes.<name>`."""
+NUMBER_FIELDS = (*_NUMBERS, "tokens")
+"""What a rule may add up, besides `attributes.<name>`."""
+
+
+def key_of(fields: tuple[str, ...]) -> Callable[[Event], Key]:
+    """A function from event to group. Raises KeyError for a field that does not exist."""
+    readers = [_reader(field) for field in fields]
+    if len(readers) == 1:
+        only = readers[0]
+        return lambda event: (only(event),)
+    return lambda event: tuple([read(event) for read in readers])
+
+
+def _reader(field: str) -> Callable[[Event], str]:
+    if field in _DERIVED:
+        return _DERIVED[field]
+    if field in _TEXTS:
+        return attrgetter(field)
+    prefix, dot, name = field.partition(".")
+    if prefix == "attributes" and dot:
+        return lambda event: str(event.attributes.get(name, ""))
+    raise KeyError(field)
+
+
+def number_of(field: str) -> Callable[[Event], float]:
+    """A function from event to number, 0 where there is none. Raises KeyError for a field that does not exist."""
+    if field == "tokens":
+        return lambda event: event.input_tokens + event.output_tokens
+    if field in _NUMBERS:
+        read = attrgetter(field)
+        return lambda event: read(event) or 0
+    prefix, dot, name = field.partition(".")
+    if prefix != "attributes" or not dot:
+        raise KeyError(field)
+
+    def attribute(event: Event) -> float:
+        value = event.attributes.get(name, 0)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+    return attribute
