@@ -10,6 +10,8 @@ from andoncord.kernel.vocabulary import CauseType, Pattern
 from andoncord.telemetry.event import EventKind
 
 MAX_EVIDENCE = 10
+LAST_CALLS = 10
+"""Calls looked at for the tool that a run is stuck on."""
 MAX_ARGUMENTS = 4_000
 """Characters of a call's arguments that are handed on; longer ones are no use for recognising it."""
 STUCK_PATTERNS = frozenset({Pattern.INFINITE_LOOP, Pattern.COST_SPIRAL, Pattern.REPEATED_FAILURE, Pattern.TOOL_FAILURE_STREAK})
@@ -77,23 +79,22 @@ def causes_of_pattern(finding: Finding, steps: Sequence[Step], step: Step | None
 
 def _stuck(finding: Finding, steps: Sequence[Step], step: Step | None) -> tuple[Cause, ...]:
     """Going round: is it the tool that never answers otherwise, the agent that asks wrongly, or a circle of its own making?"""
-    tool = str(finding.facts.get("tool") or (step.event.name if step else ""))
-    calls = [
+    mine = [
         each
         for each in steps
         if not each.is_model
         and each.event.agent == finding.agent
-        and (not tool or each.event.name == tool)
         and (not finding.trace_id or each.event.trace_id == finding.trace_id)
-        and each.event.kind is not EventKind.GUARD_DENIED
     ]
+    tool = _stuck_tool(finding, mine, step)
+    calls = [each for each in mine if each.event.name == tool and each.event.kind is not EventKind.GUARD_DENIED]
     failed = [each for each in calls if each.event.kind is EventKind.TOOL_FAILED]
     asked = {each.event.arguments for each in calls}
     answers = {(each.event.result, each.event.error_type) for each in calls}
     spans = _spans(finding)
     trust = _trust(finding)
     name = quoted(tool, 60) if tool else "a tool"
-    avoid = _past_spending(finding, tool) or (
+    avoid = _past_spending(finding, steps, tool) or (
         _same_call(calls[-1], "this call was repeated without progress") if calls else None
     )
     if calls and len(failed) == len(calls) and len(asked) > 1:
@@ -128,12 +129,27 @@ def _stuck(finding: Finding, steps: Sequence[Step], step: Step | None) -> tuple[
     return (_cause(CauseType.FEEDBACK_LOOP, 0.5 * trust, "The agent goes round in a circle of its own making.", spans, avoid),)
 
 
-def _past_spending(finding: Finding, tool: str) -> Avoid | None:
+def _stuck_tool(finding: Finding, calls: Sequence[Step], step: Step | None) -> str:
+    """The tool it is stuck on: what the finding names, else the one called most among the last calls."""
+    names = [each.event.name for each in calls]
+    named = str(finding.facts.get("name") or (step.event.name if step else ""))
+    if named in names:
+        return named
+    last = [name for name in names[-LAST_CALLS:] if name]
+    return max(last, key=last.count) if last else ""
+
+
+def _past_spending(finding: Finding, steps: Sequence[Step], tool: str) -> Avoid | None:
     """Half of what the stuck run had spent when it was found: it would have been stopped at half the harm."""
-    spent = int(finding.facts.get("cost_micro_usd") or 0)
+    spent = sum(
+        step.event.cost_micro_usd
+        for step in steps
+        if finding.trace_id and step.event.trace_id == finding.trace_id and step.event.at_ns <= finding.at_ns
+    )
     if spent < 2:
         return None
-    return Avoid(agent=finding.agent, tool=tool, cost_micro_usd=spent // 2, because="the run went on spending without progress")
+    because = "the run went on spending without progress"
+    return Avoid(agent=finding.agent, tool=tool, cost_micro_usd=spent // 2, because=because)
 
 
 def _same_call(step: Step, because: str) -> Avoid:
@@ -182,7 +198,7 @@ def foreign_source(finding: Finding, steps: Sequence[Step], step: Step | None) -
     What the finding names wins; then the latest such result before the call in the same trace. Text of the task itself is
     not foreign.
     """
-    named = str(finding.facts.get("source_span") or finding.facts.get("foreign_span") or "")
+    named = str(finding.facts.get("read_span_id") or "")
     if named:
         for each in steps:
             if each.event.span_id == named:
