@@ -37,6 +37,7 @@ ARRIVAL_DEADLINE_S = 15.0
 MAX_APPROVALS = 4
 """How often the operator approves the recovery of one incident before giving up on it."""
 TOLD_EFFECTS = ("order", "terminate", "capture", "restart")
+FIRST, SECOND = "v1", "v2"
 HOLDING = ("restrict", "pause", "kill")
 
 
@@ -103,7 +104,8 @@ class Director:
         """Publish the first settings, mint a token for each agent, start the fleet, and wait until all have reported in."""
         for role in FLEET.values():
             self._api.post(
-                f"/api/v1/registry/{role.name}/versions", {"values": role.settings, "note": "as tested", "good": True}
+                f"/api/v1/registry/{role.name}/versions",
+                {"version": FIRST, "values": role.settings, "note": "as tested", "good": True},
             )
             minted = self._api.post("/api/v1/tokens", {"name": role.name, "scope": "agent", "agent": role.name})
             arguments = ["--name", role.name, "--seed", str(self._seed)]
@@ -183,13 +185,10 @@ class Director:
     def _inject(self, failure: Failure) -> None:
         self._injected[failure.letter] = self._now_s()
         if failure.publishes:
-            version = self._api.post(
-                f"/api/v1/registry/{failure.agent}/versions",
-                {"values": failure.publishes, "note": failure.note, "good": False},
-            )["version"]
-            self._api.post(
-                f"/api/v1/registry/{failure.agent}/active", {"version": version, "reason": f"roll-out: {failure.note}"}
-            )
+            versions = f"/api/v1/registry/{failure.agent}/versions"
+            self._api.post(versions, {"version": SECOND, "values": failure.publishes, "note": failure.note, "good": False})
+            reason = f"roll-out: {failure.note}"
+            self._api.post(f"/api/v1/registry/{failure.agent}/active", {"version": SECOND, "reason": reason})
         if failure.lays:
             self._folder.put(*failure.lays)
         self._say("fault", failure.agent, f"({failure.letter}) {failure.injected}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from andoncord.kernel.canon import short_digest
 from andoncord.sim.chance import Chance
 from andoncord.sim.script import Call, Desk, Role, Script, Task, Think, ToolFault
 
@@ -112,18 +113,23 @@ def _research(desk: Desk) -> Script:
     return answer
 
 
+def upload_name(text: str) -> str:
+    """What an upload is called: the same content always the same."""
+    return f"upload-{short_digest(text, length=6)}"
+
+
 def _search(desk: Desk, arguments: Mapping[str, Any]) -> Any:
     if arguments["page"] == 1:
         return {"documents": [{"source": ARCHIVE_SOURCE, "document": arguments["query"]}]}
-    uploads = desk.surroundings.lines(UPLOADS)
-    return {"documents": [{"source": UPLOAD_SOURCE, "document": str(place)} for place in range(len(uploads))][-1:]}
+    newest = desk.surroundings.lines(UPLOADS)[-1:]
+    return {"documents": [{"source": UPLOAD_SOURCE, "document": upload_name(text)} for text in newest]}
 
 
 def _read_document(desk: Desk, arguments: Mapping[str, Any]) -> Any:
     if arguments["source"] == ARCHIVE_SOURCE:
         topic = arguments["document"]
         return {"text": f"{topic}: {FACTS[topic]}"}
-    text = desk.surroundings.lines(UPLOADS)[int(arguments["document"])]
+    text = next(text for text in desk.surroundings.lines(UPLOADS) if upload_name(text) == arguments["document"])
     if _TRANSFER.search(text):
         desk.onset("b")
     return {"text": text}
