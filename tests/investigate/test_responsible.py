@@ -37,7 +37,7 @@ def finding(span_id: str, *, agent: str = "worker", pattern: Pattern = Pattern.U
 
 def test_the_step_that_a_finding_names_comes_first() -> None:
     """A finding outweighs every indirect sign."""
-    steps = steps_of([said("planner", "a", 1), called("worker", "b", 2, ok=False), called("worker", "c", 3)])
+    steps = steps_of([said("worker", "a", 1), called("worker", "b", 2, ok=False), called("worker", "c", 3)])
 
     assert rank(steps, [finding("c")])[0].span_id == "c"
 
@@ -49,6 +49,14 @@ def test_without_findings_the_one_who_asked_for_the_first_failing_call_leads() -
     first = rank(steps, [])[0]
     assert (first.agent, first.span_id) == ("coder", "b")
     assert "first hard error" in first.why
+
+
+def test_a_finding_about_an_executor_falls_on_the_one_who_decided() -> None:
+    """An agent that never speaks carries out; the agent that spoke before it decided."""
+    steps = steps_of([said("planner", "a", 1), said("coder", "b", 2), called("terminal", "c", 3), said("planner", "d", 4)])
+
+    first = rank(steps, [finding("c", agent="terminal", pattern=Pattern.REPEATED_FAILURE)])[0]
+    assert (first.agent, first.span_id) == ("coder", "b")
 
 
 def test_reading_foreign_instructions_blames_nobody() -> None:

@@ -107,10 +107,13 @@ def _weigh_findings(sheet: _Sheet, steps: Sequence[Step], findings: Sequence[Fin
         weight = FINDING_WEIGHT * max(0.0, min(1.0, finding.score)) * (finding.severity.rank + 1) / 4
         named = by_span.get(finding.span_id) or _spoken_last(steps, finding)
         for index in named[:1]:
-            sheet.add(index, weight, f"{finding.rule}: {quoted(finding.summary)}")
             maker = steps[index].maker
+            # An agent that only carries out what another decided (a terminal, an executor) is not the one to ask.
+            carries_out = steps[maker].event.agent != steps[index].event.agent
+            sheet.add(index, weight * (EVIDENCE_SHARE if carries_out else 1), f"{finding.rule}: {quoted(finding.summary)}")
             if maker != index:
-                sheet.add(maker, weight * EVIDENCE_SHARE, f"decided on the call that {finding.rule} names")
+                share = 1 if carries_out else EVIDENCE_SHARE
+                sheet.add(maker, weight * share, f"decided on the call that {finding.rule} names")
         for span_id in finding.evidence:
             if span_id != finding.span_id:
                 for index in by_span.get(span_id, [])[:1]:
