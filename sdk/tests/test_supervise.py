@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sdk.tests.wire_server import DEADLINE_S, WireServer
 
-from andoncord_sdk.proctree import living_descendants, read_process
+from andoncord_sdk.proctree import can_run, living_descendants, read_process, send
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="supervision needs Linux")
 
@@ -179,3 +179,22 @@ def test_a_command_that_does_not_exist_is_named(capfd: Any) -> None:
 
     assert result.returncode == 127
     assert "/nonexistent/agent" in capfd.readouterr().err
+
+
+def test_a_process_whose_first_thread_has_ended_is_still_alive(tmp_path: Path) -> None:
+    """It looks like a zombie and still acts: found, it can be ended."""
+    program = (
+        "import ctypes, threading\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "print('up', flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        process = poll(lambda: (now := read_process(child.pid)) and now.state == "Z" and now)
+
+        assert child.pid in [found.pid for found in living_descendants(os.getpid())]
+        assert send(process, signal.SIGKILL)
+        child.wait(DEADLINE_S)
+    assert can_run(process) is False

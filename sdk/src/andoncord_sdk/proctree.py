@@ -1,7 +1,7 @@
 """Process trees as Linux shows them in /proc: who descends from whom, and whether anyone is still alive.
 
 A child that changes its session or group is still a descendant; one whose parent dies is adopted by the nearest subreaper, and
-so stays one. A zombie has ended: it is judged by its state, not by whether a signal can be sent to it.
+so stays one. A zombie has ended: it is judged by the states of its threads, not by whether a signal can be sent to it.
 """
 
 import ctypes
@@ -52,13 +52,18 @@ def become_subreaper() -> None:
 
 def read_process(pid: int) -> Process | None:
     """The process as it is now, or None if there is none of that number."""
+    return read_process_at(PROC / str(pid))
+
+
+def read_process_at(folder: Path) -> Process | None:
+    """The process or thread that a folder of /proc describes, or None if it is gone."""
     try:
-        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     # The name in parentheses may itself contain spaces and parentheses: everything after the last one has fixed places.
     fields = text[text.rindex(")") + 2 :].split()
-    return Process(pid=pid, parent=int(fields[1]), state=fields[0], started=int(fields[19]))
+    return Process(pid=int(folder.name), parent=int(fields[1]), state=fields[0], started=int(fields[19]))
 
 
 def living_descendants(of_pid: int) -> list[Process]:
@@ -72,7 +77,19 @@ def living_descendants(of_pid: int) -> list[Process]:
     while generation:
         found += generation
         generation = [child for parent in generation for child in children[parent.pid]]
-    return [process for process in found if process.state not in ENDED]
+    return [process for process in found if can_run(process)]
+
+
+def can_run(process: Process) -> bool:
+    """Whether any thread of it is left. The process shows the state of its first thread, which may end before the others."""
+    if process.state not in ENDED:
+        return True
+    try:
+        threads = os.listdir(PROC / str(process.pid) / "task")  # noqa: PTH208
+    except OSError:
+        return False
+    states = [read_process_at(PROC / str(process.pid) / "task" / thread) for thread in threads]
+    return any(thread is not None and thread.state not in ENDED for thread in states)
 
 
 def send(process: Process, number: signal.Signals) -> bool:
@@ -83,7 +100,7 @@ def send(process: Process, number: signal.Signals) -> bool:
         return False
     try:
         now = read_process(process.pid)
-        if now is None or now.started != process.started or now.state in ENDED:
+        if now is None or now.started != process.started or not can_run(now):
             return False
         signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:

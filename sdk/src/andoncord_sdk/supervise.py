@@ -142,6 +142,7 @@ class Supervisor:
                 break
             signalled |= {process.pid for process in remaining if send(process, signal.SIGKILL)}
             self._wait(POLL_S)
+        self._reap()  # The last of them may have become a zombie between the reaping and the look.
         return {
             "process_tree_empty": not remaining,
             "signalled": sorted(signalled),
