@@ -36,7 +36,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     recovery: dict[str, Any] | None = None
     """`strategy`, `why`, `steps` with `name` and `state`, and `failed` when an attempt did not succeed."""
     versions: dict[str, str] = {}
-    """The configuration version of each agent at detection, where known."""
+    """The configuration version that is active for each agent when the case is read, where known."""
     notes: tuple[dict[str, Any], ...] = ()
     """`at_ns`, `by`, `text`."""
 

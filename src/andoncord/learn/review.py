@@ -133,11 +133,15 @@ def _detection(case: Case) -> str:
 
 
 def _versions(case: Case) -> str:
-    if not case.versions:
-        return "No configuration version is recorded."
-    return (
-        ", ".join(f"{visible(agent, 60)} on {visible(version, 60)}" for agent, version in sorted(case.versions.items())) + "."
-    )
+    parts = [
+        f"The {visible(change.kind, 20)} of {visible(change.agent, 60)} went from {visible(change.before, 60) or 'nothing'} "
+        f"to {visible(change.after, 60)} at {rfc3339(change.at_ns)}."
+        for change in (case.investigation.changes if case.investigation else ())[-MAX_LISTED:]
+    ]
+    now = ", ".join(f"{visible(agent, 60)} on {visible(version, 60)}" for agent, version in sorted(case.versions.items()))
+    if now:
+        parts.append(f"Active when this was drafted: {now}.")
+    return " ".join(parts) or "No configuration version is recorded."
 
 
 def _seconds(start_ns: int, end_ns: int) -> str:
