@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from typer.main import get_command
 
-from andoncord.cli.main import app
+from andoncord.cli.exits import Exit
+from andoncord.cli.main import COMMANDS
 from andoncord.config import Config
 from andoncord.kernel.vocabulary import Category, CauseType, Pattern, SevLevel, Verdict
 from benchmarks.runner import names as benchmark_names
@@ -52,9 +52,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_andon_commands_exist() -> None:
     """Every `andon` command that a page shows is one that the command line has."""
-    known = set(getattr(get_command(app), "commands", {}))
     shown = {(page, match[1]) for page, line in commands() if (match := re.match(r"(?:\.venv/bin/)?andon ([a-z]\S*)", line))}
-    assert sorted((page, command) for page, command in shown if command not in known) == []
+    assert sorted((page, command) for page, command in shown if command not in COMMANDS) == []
 
 
 def test_recipes_exist() -> None:
@@ -126,3 +125,9 @@ def test_shown_programs_run(page: str, capsys: pytest.CaptureFixture[str]) -> No
 def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks of a language in a page."""
     return re.findall(rf"(?ms)^```{language}\n(.*?)^```", text)
+
+
+def test_exit_codes_are_documented() -> None:
+    """The README names every exit code of the command line, and no other."""
+    table = (ROOT / "README.md").read_text().split("## Exit codes\n", 1)[1].split("\n## ", 1)[0]
+    assert [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)] == [code.value for code in Exit]
