@@ -85,6 +85,7 @@ class Pipeline:
         self._beats: dict[tuple[str, str, bool], Beat] = {}
         self._started_ns = clock.now()
         self._trimmed_ns = 0
+        self._faults_told: set[str] = set()
         self._thread = Thread(target=self._run, name="pipeline", daemon=True)
 
     @property
@@ -157,6 +158,7 @@ class Pipeline:
         findings: list[Finding] = []
         for _, event in fresh:
             findings.extend(self._bank.observe(event))
+        self._tell_faults()
         self._record(
             seq=batch.seq,
             events=fresh,
@@ -165,6 +167,13 @@ class Pipeline:
             ledger=_ledger(batch.signal, decoded, stored=len(fresh)),
         )
         self._read_out = batch.seq
+
+    def _tell_faults(self) -> None:
+        """Say once what a detector stumbled over."""
+        for rule, fault in self._bank.faults.items():
+            if rule not in self._faults_told:
+                self._faults_told.add(rule)
+                logger.error("rule %s: %s", rule, fault)
 
     def _tick(self) -> None:
         now = self._clock.now()

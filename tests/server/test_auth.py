@@ -1,0 +1,127 @@
+"""Tokens, login codes and sessions."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+
+from andoncord.adapters.sqlite.access import SqliteAccess
+from andoncord.kernel.access import Scope
+from andoncord.kernel.errors import CallerError, NotFoundError
+from andoncord.server.auth import CODE_LIFE_NS, COOKIE, SESSION_LIFE_NS, Auth, ForbiddenError, UnauthenticatedError
+from andoncord.testing.system import CountedEntropy, HandClock
+
+
+class Door:
+    """An `Auth` with everything around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = HandClock()
+        self.revoked: list[str] = []
+        self.auth = Auth(
+            store=SqliteAccess(folder / "control.db"),
+            clock=self.clock,
+            entropy=CountedEntropy(),
+            on_revoked=self.revoked.append,
+        )
+
+    def bearer(self, secret: str) -> Request:
+        return _request({"authorization": f"Bearer {secret}"})
+
+
+def _request(headers: dict[str, str], method: str = "GET") -> Request:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": method, "path": "/", "headers": raw, "query_string": b""})
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    return Door(tmp_path)
+
+
+def test_a_revoked_token_is_refused(door: Door) -> None:
+    """Revoking ends a token at once and tells whoever keeps connections open."""
+    token, secret = door.auth.create_token(name="fleet", scope=Scope.AGENT, agent="a-*")
+    assert door.auth.require_agent(door.bearer(secret)).id == token.id
+
+    door.auth.revoke_token(token.id)
+    assert door.revoked == [token.id]
+    with pytest.raises(UnauthenticatedError):
+        door.auth.require_agent(door.bearer(secret))
+    with pytest.raises(NotFoundError):
+        door.auth.revoke_token(token.id)
+
+
+@pytest.mark.parametrize(("scope", "agent"), [(Scope.AGENT, ""), (Scope.READ, "a-*")])
+def test_scope_and_agent_belong_together(door: Door, scope: Scope, agent: str) -> None:
+    """An agent token names its agents; a person's token does not."""
+    with pytest.raises(CallerError):
+        door.auth.create_token(name="x", scope=scope, agent=agent)
+
+
+def test_a_persons_token_is_no_guards_token(door: Door) -> None:
+    """Even an admin cannot pose as a guard."""
+    _, secret = door.auth.create_token(name="ana", scope=Scope.ADMIN)
+
+    with pytest.raises(ForbiddenError):
+        door.auth.require_agent(door.bearer(secret))
+
+
+def test_a_login_code_works_once(door: Door) -> None:
+    """The second exchange of a code gives nothing."""
+    code = door.auth.login_code(name="ana", scope=Scope.ADMIN)
+
+    assert door.auth.exchange(code)
+    assert door.auth.exchange(code) is None
+
+
+def test_a_login_code_runs_out(door: Door) -> None:
+    """After five minutes a code gives nothing."""
+    code = door.auth.login_code(name="ana", scope=Scope.ADMIN)
+    door.clock.move_by(CODE_LIFE_NS + 1)
+
+    assert door.auth.exchange(code) is None
+
+
+def test_a_session_is_somebody_until_it_runs_out(door: Door) -> None:
+    """The cookie stands for the person who was given the code."""
+    secret = door.auth.exchange(door.auth.login_code(name="ana", scope=Scope.RESPOND)) or ""
+    request = _request({"cookie": f"{COOKIE}={secret}"})
+    principal = door.auth.session(request)
+
+    assert principal is not None
+    assert (principal.by, principal.scope) == ("person:ana", Scope.RESPOND)
+    door.clock.move_by(SESSION_LIFE_NS)
+    assert door.auth.session(request) is None
+
+
+async def _required(door: Door, request: Request, scope: Scope) -> str:
+    return (await door.auth.require(request, scope)).name
+
+
+def test_changes_from_a_session_need_its_proof(door: Door) -> None:
+    """A cookie alone reads; to change something the page must know the session's own proof."""
+    secret = door.auth.exchange(door.auth.login_code(name="ana", scope=Scope.ADMIN)) or ""
+    cookie = {"cookie": f"{COOKIE}={secret}"}
+    principal = door.auth.session(_request(cookie))
+    assert principal is not None
+
+    assert asyncio.run(_required(door, _request(cookie), Scope.READ)) == "ana"
+    with pytest.raises(ForbiddenError):
+        asyncio.run(_required(door, _request(cookie, "POST"), Scope.READ))
+    with pytest.raises(ForbiddenError):
+        asyncio.run(_required(door, _request({**cookie, "x-csrf-token": "guess"}, "POST"), Scope.READ))
+    proven = _request({**cookie, "x-csrf-token": principal.csrf}, "POST")
+    assert asyncio.run(_required(door, proven, Scope.READ)) == "ana"
+
+
+def test_a_reader_cannot_respond(door: Door) -> None:
+    """A scope goes so far and no further."""
+    _, secret = door.auth.create_token(name="eve", scope=Scope.READ)
+
+    assert asyncio.run(_required(door, door.bearer(secret), Scope.READ)) == "eve"
+    with pytest.raises(ForbiddenError):
+        asyncio.run(_required(door, door.bearer(secret), Scope.RESPOND))
+    with pytest.raises(UnauthenticatedError):
+        asyncio.run(_required(door, _request({}), Scope.READ))
