@@ -16,6 +16,9 @@ from agents import (
     handoff,
     set_tracing_disabled,
 )
+from agents.mcp import MCPServer
+from mcp.types import CallToolResult, TextContent
+from mcp.types import Tool as MCPTool
 from sdk.tests.instrument.scripted_model import ScriptedModel, calls, says
 from sdk.tests.wire_server import DEADLINE_S, WireServer
 
@@ -331,6 +334,49 @@ def test_an_agent_used_as_a_tool_is_guarded(desk: Desk) -> None:
         run(GuardedRunner(guard), outer)
 
     assert (stopped.value.code, desk.done, len(outer_model.shown)) == ("scope", [], 1)
+
+
+class Shelf(MCPServer):
+    """A server of the Model Context Protocol with one tool, in this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+
+    name = "shelf"
+
+    async def connect(self) -> None: ...
+
+    async def cleanup(self) -> None: ...
+
+    async def list_tools(self, *_: Any) -> list[MCPTool]:
+        return [MCPTool.model_validate({"name": "fetch", "inputSchema": {"type": "object", "properties": {}}})]
+
+    async def call_tool(self, tool_name: str, *_: Any, **__: Any) -> CallToolResult:
+        self.done.append(tool_name)
+        return CallToolResult(content=[TextContent(type="text", text="here")])
+
+    async def list_prompts(self) -> Any:
+        raise NotImplementedError
+
+    async def get_prompt(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_tools_of_mcp_servers_are_guarded() -> None:
+    """Tools that are made anew for every turn are held to the same rules, refusals told to the model."""
+    shelf = Shelf()
+    model = ScriptedModel(calls("fetch"), says("done"))
+    agent = Agent(name="reader", model=model, mcp_servers=[shelf])
+
+    assert run(GuardedRunner(guard := Guard("reader")), agent).final_output == "done"
+    assert (shelf.done, guard.state.steps_ended) == (["fetch"], 3)
+
+    model = ScriptedModel(calls("fetch"), says("done"))
+    agent = Agent(name="reader", model=model, mcp_servers=[shelf])
+    denying = Guard("reader", policies=[{**NO_REFUNDS, "tool": "fetch"}])
+    assert run(GuardedRunner(denying), agent).final_output == "done"
+    assert (shelf.done, model.results()) == (["fetch"], ["refunds need a person"])
 
 
 def test_tools_that_cannot_be_held_are_refused_unless_accepted() -> None:
