@@ -1,17 +1,15 @@
 """The operators of the condition language: each takes compiled operands and returns a function of the environment."""
 
 import operator
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from andoncord_sdk.pattern import Pattern
 from andoncord_sdk.values import ExpressionError, equal, kind_of, number, within_64_bits
 
 MAX_TEXT = 4096
 """Characters of one literal; sixteen times as many may come out of `+`."""
-MAX_PATTERN = 256
-"""Characters of one `matches` pattern."""
-MAX_MATCH_TEXT = 2048
+MAX_MATCH_TEXT = 8192
 """Characters of text that `matches` will look at."""
 
 Environment = Mapping[str, Any]
@@ -244,13 +242,8 @@ def text_test(function: str, of: Evaluate, part: Evaluate) -> Evaluate:
     return check
 
 
-def matches(of: Evaluate, pattern: str) -> Evaluate:
-    if len(pattern) > MAX_PATTERN:
-        raise ExpressionError(f"a pattern has more than {MAX_PATTERN} characters")
-    try:
-        search = re.compile(pattern).search
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ExpressionError(f"the pattern {pattern[:80]!r} is not valid: {error}") from None
+def matches(of: Evaluate, source: str) -> Evaluate:
+    search = Pattern(source).search
 
     def check(environment: Environment) -> bool:
         text = of(environment)
@@ -258,7 +251,7 @@ def matches(of: Evaluate, pattern: str) -> Evaluate:
             raise ExpressionError(f"matches() needs text, not a {kind_of(text)}")
         if len(text) > MAX_MATCH_TEXT:
             raise ExpressionError(f"matches() looks at no more than {MAX_MATCH_TEXT} characters, and the text has {len(text)}")
-        return search(text) is not None
+        return search(text)
 
     return check
 

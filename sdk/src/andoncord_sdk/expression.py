@@ -7,7 +7,7 @@ guards receive only the tree, so an agent's process never parses text. The langu
   Text and numbers never mix, not even in `==`; only `null` may be compared with everything.
   `int` and `double` do mix, because JSON does not tell them apart;
 * `&&` and `||` absorb errors as in CEL: `false && error` is false in either order, `true || error` is true;
-* `matches` finds a pattern anywhere in at most `MAX_MATCH_TEXT` characters; longer text raises.
+* `matches` finds a pattern (see `andoncord_sdk.pattern`) anywhere in at most `MAX_MATCH_TEXT` characters; longer text raises.
 
 An error is never an answer: who asks decides what it means (an errored `forbid` applies, an errored `permit` does not).
 """
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from andoncord_sdk import _operators as operators
-from andoncord_sdk._operators import MAX_MATCH_TEXT, MAX_PATTERN, MAX_TEXT, Environment, Evaluate
+from andoncord_sdk._operators import MAX_MATCH_TEXT, MAX_TEXT, Environment, Evaluate
 from andoncord_sdk.values import MAX_DEPTH, ExpressionError, kind_of, within_64_bits
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_MATCH_TEXT",
     "MAX_NODES",
-    "MAX_PATTERN",
     "MAX_TEXT",
     "Evaluate",
     "ExpressionError",
