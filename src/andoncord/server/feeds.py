@@ -39,7 +39,8 @@ class FindingFeed:
             self._bell.clear()
             position = await self._feed(position)
             try:
-                await asyncio.wait_for(self._bell.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._bell.wait()
             except TimeoutError:
                 pass
 

@@ -193,14 +193,12 @@ class GuardHub:
             for guard in self._guards.values():
                 if guard.is_connected and is_there(guard):
                     return guard
-            rest = deadline - asyncio.get_running_loop().time()
-            if rest <= 0:
-                return None
             self._came.clear()
             try:
-                await asyncio.wait_for(self._came.wait(), rest)
+                async with asyncio.timeout_at(deadline):
+                    await self._came.wait()
             except TimeoutError:
-                pass
+                return None
 
     async def wait_for_instance(self, agent: str, instance: str, *, timeout_s: float) -> Guard | None:
         """The guard of one process, once it is connected; None when it did not come in time."""
@@ -247,7 +245,9 @@ class GuardHub:
                 guard.seen_ns = self._clock.now()
                 yield server_event(pending[0], number, pending[1])
                 try:
-                    pending = await asyncio.wait_for(queue.get(), PING_S)
+                    # Not wait_for: on Python 3.11 that can swallow the cancellation of a stream whose reader is gone.
+                    async with asyncio.timeout(PING_S):
+                        pending = await queue.get()
                 except TimeoutError:
                     pending = ("ping", {})
         finally:
@@ -277,12 +277,10 @@ class GuardHub:
         answers = self._answers_to(order)
         deadline = asyncio.get_running_loop().time() + timeout_s
         while wanted - answers.acks.keys():
-            rest = deadline - asyncio.get_running_loop().time()
-            if rest <= 0:
-                break
             answers.arrived.clear()
             try:
-                await asyncio.wait_for(answers.arrived.wait(), rest)
+                async with asyncio.timeout_at(deadline):
+                    await answers.arrived.wait()
             except TimeoutError:
                 break
         return dict(answers.acks)

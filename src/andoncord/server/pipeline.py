@@ -110,7 +110,8 @@ class Pipeline:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join(deadline_s)
+        if self._thread.is_alive():
+            self._thread.join(deadline_s)
 
     def _run(self) -> None:
         try:

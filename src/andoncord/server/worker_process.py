@@ -69,7 +69,8 @@ class WorkerProcess:
             return
         child.terminate()
         try:
-            await asyncio.wait_for(child.wait(), STOP_S)
+            async with asyncio.timeout(STOP_S):
+                await child.wait()
         except TimeoutError:
             child.kill()
             await child.wait()

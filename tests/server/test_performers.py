@@ -1,0 +1,234 @@
+"""Performers that speak with guards."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from andoncord.engine.state import State
+from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
+from andoncord.server.hub import Ack, Force, Guard, GuardHub, Registration, order_id
+from andoncord.server.performers import GuardPerformers
+from andoncord.testing.system import CountedEntropy, HandClock
+
+Reply = Callable[[str, dict[str, Any]], Ack | None]
+
+
+class World:
+    """A hub with scripted guards on it."""
+
+    def __init__(self) -> None:
+        self.hub = GuardHub(clock=HandClock(), entropy=CountedEntropy(), force=lambda agent: Force(rung="none", epoch=(1, 0)))
+        self.state = State()
+        self.performers = GuardPerformers(
+            hub=self.hub, clock=HandClock(), state=lambda: self.state, policies=lambda: [{"id": "p1"}]
+        ).table()
+        self.sent: list[tuple[str, str, dict[str, Any]]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def guard(self, instance: str, reply: Reply, *, kind: Any = "guard", host: str = "h1") -> Guard:
+        """Connect a guard of agent `a` that answers with `reply`."""
+        registration = Registration(agent="a", instance=instance, kind=kind, capabilities=("probe",), host=host)
+        guard = self.hub.register(registration, token_id="tok")
+        stream = self.hub.stream(guard)
+        await anext(stream)
+        self._tasks.append(asyncio.create_task(self._follow(guard, stream, reply)))
+        return guard
+
+    async def _follow(self, guard: Guard, stream: AsyncIterator[bytes], reply: Reply) -> None:
+        async for event in stream:
+            lines = dict(line.split(": ", 1) for line in event.decode().strip().splitlines())
+            if lines["event"] == "ping":
+                continue
+            body = json.loads(lines["data"])
+            self.sent.append((guard.instance, lines["event"], body))
+            answer = reply(lines["event"], body)
+            if answer is not None:
+                self.hub.acknowledge(guard, answer)
+
+    async def perform(self, kind: EffectKind, *, deadline_ms: int = 150, **parameters: Any) -> Receipt:
+        effect = Effect(
+            kind=kind, target="a", incident="inc_1", key="k", deadline_ms=deadline_ms, reversal="release", parameters=parameters
+        )
+        return await self.performers[kind].perform("inc_1.001", effect)
+
+    async def order(self, rung: str = "pause", counter: int = 1) -> Receipt:
+        return await self.perform(EffectKind.ORDER, rung=rung, epoch=[1, counter], reason="why", by="andoncord")
+
+    def run(self, story: Callable[["World"], Any]) -> Any:
+        async def whole() -> Any:
+            try:
+                return await story(self)
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+        return asyncio.run(whole())
+
+
+def obeys(name: str, body: dict[str, Any]) -> Ack:
+    return Ack(order_id=body["order_id"], outcome="enforced", at_ns=7, state={"rung": body.get("rung", "")})
+
+
+def refuses(name: str, body: dict[str, Any]) -> Ack:
+    return Ack(order_id=body["order_id"], outcome="refused", detail={"error": "not newer"})
+
+
+def says(**detail: Any) -> Reply:
+    return lambda name, body: Ack(order_id=body["order_id"], outcome="enforced", detail=detail)
+
+
+def silent(name: str, body: dict[str, Any]) -> None:
+    return None
+
+
+def test_an_order_is_done_when_all_confirmed() -> None:
+    """DONE needs every guard; the receipt names what each answered."""
+
+    async def story(world: World) -> Receipt:
+        await world.guard("i1", obeys)
+        await world.guard("i2", obeys)
+        return await world.order()
+
+    world = World()
+    receipt = world.run(story)
+    assert receipt.outcome is Outcome.DONE
+    assert (receipt.detail["asked"], receipt.detail["confirmed"], receipt.detail["unconfirmed"]) == (2, 2, [])
+    assert [ack["instance"] for ack in receipt.detail["acks"]] == ["i1", "i2"]
+    assert {body["order_id"] for _, _, body in world.sent} == {order_id("a", (1, 1))}
+
+
+@pytest.mark.parametrize(("reply", "missing"), [(silent, None), (refuses, ["i2 answered refused: not newer"])])
+def test_one_that_does_not_confirm_makes_it_partial(reply: Reply, missing: list[str] | None) -> None:
+    """A guard that is silent or refuses is named, never rounded up."""
+
+    async def story(world: World) -> Receipt:
+        await world.guard("i1", obeys)
+        await world.guard("i2", reply)
+        return await world.order()
+
+    receipt = World().run(story)
+    assert receipt.outcome is Outcome.PARTIAL
+    assert receipt.detail["unconfirmed"] == ["i2"]
+    assert receipt.detail["fence_ms"] is None
+    assert receipt.detail.get("missing") == missing
+
+
+def test_nobody_answering_is_failed() -> None:
+    """An order that no guard confirmed has failed."""
+
+    async def story(world: World) -> Receipt:
+        await world.guard("i1", silent)
+        return await world.order()
+
+    assert World().run(story).outcome is Outcome.FAILED
+
+
+def test_no_guard_at_all_is_said() -> None:
+    """Without an enforcement point nothing is claimed."""
+    receipt = World().run(lambda world: world.order())
+
+    assert receipt.outcome is Outcome.PARTIAL
+    assert receipt.detail["asked"] == 0
+    assert receipt.detail["missing"] == "no enforcement point is connected for a"
+
+
+def test_an_order_sent_again_is_the_same_order() -> None:
+    """After a crash the same epoch goes out under the same id, so a guard recognises it."""
+
+    async def story(world: World) -> None:
+        await world.guard("i1", obeys)
+        await world.order(counter=3)
+        await world.order(counter=3)
+
+    world = World()
+    world.run(story)
+    assert {body["order_id"] for _, _, body in world.sent} == {"a@1.3"}
+
+
+def test_termination_needs_a_supervisor() -> None:
+    """Without one the receipt says what is missing."""
+    receipt = World().run(lambda world: world.perform(EffectKind.TERMINATE))
+
+    assert receipt.outcome is Outcome.FAILED
+    assert "supervisor" in receipt.detail["missing"]
+
+
+def test_an_empty_tree_ends_the_wait_for_its_guards() -> None:
+    """Once the supervisor saw the process tree empty, its guards are not asked any more."""
+
+    async def story(world: World) -> tuple[Receipt, int]:
+        await world.guard("i1", silent)
+        await world.guard("s1", says(process_tree_empty=True, signalled=[4], took_ms=3), kind="supervisor")
+        return await world.perform(EffectKind.TERMINATE), len(world.hub.points("a"))
+
+    receipt, left = World().run(story)
+    assert receipt.outcome is Outcome.DONE
+    assert (receipt.detail["process_tree_empty"], receipt.detail["signalled"], left) == (True, [4], 0)
+
+
+def test_a_tree_that_is_not_empty_is_partial() -> None:
+    """Processes that remain are named."""
+
+    async def story(world: World) -> Receipt:
+        await world.guard("s1", says(process_tree_empty=False, remaining=[9]), kind="supervisor")
+        return await world.perform(EffectKind.TERMINATE)
+
+    receipt = World().run(story)
+    assert receipt.outcome is Outcome.PARTIAL
+    assert (receipt.detail["process_tree_empty"], receipt.detail["remaining"]) == (False, [9])
+
+
+def test_a_restart_is_done_when_the_guard_is_back() -> None:
+    """The supervisor's word is not enough: the agent's guard must connect."""
+
+    async def story(world: World) -> Receipt:
+        await world.guard("s1", says(pid=12), kind="supervisor")
+        coming = asyncio.create_task(world.perform(EffectKind.RESTART))
+        await asyncio.sleep(0.02)
+        await world.guard("i2", obeys)
+        return await coming
+
+    receipt = World().run(story)
+    assert receipt.outcome is Outcome.DONE
+    assert (receipt.detail["pids"], receipt.detail["instance"]) == ([12], "i2")
+
+
+def test_probes_come_back_one_by_one() -> None:
+    """The receipt holds every answer, right or wrong."""
+
+    async def story(world: World) -> Receipt:
+        await world.guard("i1", says(passed=[True, False, True]))
+        return await world.perform(EffectKind.PROBE, samples=3)
+
+    receipt = World().run(story)
+    assert receipt.outcome is Outcome.DONE
+    assert (receipt.detail["passed"], receipt.detail["asked"]) == ([True, False, True], 3)
+
+
+def test_configuration_comes_from_the_registry() -> None:
+    """Guards get the values of the version that was named."""
+
+    async def story(world: World) -> Receipt:
+        world.state.registry = world.state.registry.publish("a", {"prompt": "kind"}, at_ns=1, by="person:ana")
+        await world.guard("i1", obeys)
+        return await world.perform(EffectKind.CONFIGURE, version="v1")
+
+    world = World()
+    assert world.run(story).outcome is Outcome.DONE
+    assert world.sent[0][2] == {"order_id": "inc_1.001", "version": "v1", "values": {"prompt": "kind"}}
+
+
+def test_policies_go_to_every_guard() -> None:
+    """Each guard loads the whole set in force."""
+
+    async def story(world: World) -> Receipt:
+        await world.guard("i1", obeys)
+        return await world.perform(EffectKind.POLICIES)
+
+    world = World()
+    assert world.run(story).outcome is Outcome.DONE
+    assert world.sent[0][1:] == ("policies", {"order_id": "inc_1.001", "policies": [{"id": "p1"}]})

@@ -1,0 +1,253 @@
+"""From the ingest log to events and findings."""
+
+import gzip
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
+from andoncord.detect.bank import Bank
+from andoncord.detect.pack import default_rules
+from andoncord.server.pipeline import GRACE_NS, Pipeline, decode
+from andoncord.server.settings import ServerSettings
+from andoncord.telemetry.batch import Batch, Encoding, Signal
+from andoncord.telemetry.event import Event
+from andoncord.testing.system import HandClock
+
+AT_NS = 1_767_603_600_000_000_000
+
+
+def spans(*span_ids: str, agent: str = "refund-bot") -> bytes:
+    """An OTLP/JSON request with one tool call for each span id."""
+    resource = {"attributes": [{"key": "gen_ai.agent.name", "value": {"stringValue": agent}}]}
+    call = [
+        {"key": "gen_ai.operation.name", "value": {"stringValue": "execute_tool"}},
+        {"key": "gen_ai.tool.name", "value": {"stringValue": "orders.lookup"}},
+    ]
+    items = [
+        {
+            "traceId": "ab" * 16,
+            "spanId": span_id,
+            "name": "execute_tool orders.lookup",
+            "startTimeUnixNano": str(AT_NS),
+            "endTimeUnixNano": str(AT_NS + 1),
+            "attributes": call,
+        }
+        for span_id in span_ids
+    ]
+    return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": items}]}]}).encode()
+
+
+def denied(run: str) -> bytes:
+    """An OTLP/JSON request in which a guard refused a call outside the agent's scope."""
+    attributes = {
+        "event.name": "andoncord.guard.denied",
+        "gen_ai.agent.name": "refund-bot",
+        "andoncord.run.id": run,
+        "gen_ai.tool.name": "shell.exec",
+        "andoncord.decision.code": "scope",
+        "andoncord.decision.action": "stop_run",
+        "andoncord.decision.message": "shell.exec is not among the agent's tools",
+    }
+    record = {
+        "timeUnixNano": str(AT_NS),
+        "eventName": "andoncord.guard.denied",
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
+    }
+    resource = {
+        "attributes": [
+            {"key": "gen_ai.agent.name", "value": {"stringValue": "refund-bot"}},
+            {"key": "service.instance.id", "value": {"stringValue": "i1"}},
+        ]
+    }
+    return json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]}).encode()
+
+
+def batch(body: bytes, signal: Signal = Signal.TRACES) -> Batch:
+    return Batch(
+        received_ns=AT_NS,
+        signal=signal,
+        encoding=Encoding.JSON,
+        trusted_agents=("refund-*",),
+        body_gz=gzip.compress(body),
+        sha256=hashlib.sha256(body).hexdigest(),
+    )
+
+
+class Line:
+    """A pipeline over a real store in a folder; `restart` is what a crash leads to."""
+
+    def __init__(self, folder: Path, bank: Callable[[], Bank]) -> None:
+        self.clock = HandClock()
+        self.writer = SqliteTelemetryWriter(folder / "telemetry.db")
+        self.reader = SqliteTelemetryReader(folder / "telemetry.db")
+        self._bank = bank
+        self.rings = threading.Semaphore(0)
+        self.failed = threading.Event()
+        self.pipeline = self._make()
+
+    def _make(self) -> Pipeline:
+        return Pipeline(
+            writer=self.writer,
+            bank=self._bank(),
+            clock=self.clock,
+            settings=ServerSettings(),
+            on_findings=self.rings.release,
+            on_failure=self.failed.set,
+        )
+
+    def restart(self) -> None:
+        self.pipeline.stop(deadline_s=5)
+        self.pipeline = self._make()
+
+    def send(self, body: bytes, signal: Signal = Signal.TRACES, *, hand_over: bool = True) -> int:
+        sent = batch(body, signal)
+        (seq,) = self.writer.append([sent])
+        if hand_over:
+            self.pipeline.offer(seq, decode(sent, body))
+        return seq
+
+    def drain(self) -> None:
+        """Wait until everything is read out."""
+        pause = threading.Event()
+        for _ in range(500):
+            if self.reader.lag() == 0 or self.failed.is_set():
+                return
+            pause.wait(0.01)
+        raise AssertionError("the log was not read out")
+
+    def ledger(self) -> dict[tuple[str, str], int]:
+        return {(line.outcome, line.reason): line.count for line in self.reader.ledger()}
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Any:
+    made = Line(tmp_path, lambda: Bank(default_rules()))
+    yield made
+    made.pipeline.stop(deadline_s=5)
+
+
+def test_events_come_out_by_trace(line: Line) -> None:
+    """What was said is stored, trusted where the token covers the agent."""
+    line.pipeline.start()
+    line.send(spans("01" * 8, "02" * 8))
+    line.drain()
+    found = line.reader.trace("ab" * 16)
+
+    assert [event.span_id for event in found] == ["01" * 8, "02" * 8]
+    assert all(event.trusted for event in found)
+
+
+def test_what_was_appended_before_a_crash_is_read_out_after_it(line: Line) -> None:
+    """An acknowledged batch that was never read is read at the next start, from the log alone."""
+    line.send(spans("01" * 8), hand_over=False)
+    line.restart()
+    line.pipeline.start()
+    line.drain()
+
+    assert len(line.reader.trace("ab" * 16)) == 1
+
+
+def test_a_retry_counts_once(line: Line) -> None:
+    """The ledger balances: accepted is stored and duplicate together."""
+    line.pipeline.start()
+    line.send(spans("01" * 8, "02" * 8))
+    line.send(spans("02" * 8, "03" * 8))
+    line.drain()
+
+    assert line.ledger() == {("accepted", ""): 4, ("stored", ""): 3, ("duplicate", ""): 1}
+
+
+def test_rejected_records_are_in_the_ledger(line: Line) -> None:
+    """What could not be read is counted with its reason."""
+    line.pipeline.start()
+    line.send(spans("01" * 8, ""))
+    line.drain()
+    ledger = line.ledger()
+
+    assert ledger["accepted", ""] == 2
+    assert ledger["stored", ""] == 1
+    assert sum(count for (outcome, _), count in ledger.items() if outcome == "rejected") == 1
+
+
+def test_a_finding_is_stored_and_announced(line: Line) -> None:
+    """A rule that fires leaves one finding and rings once, also when the batch comes again."""
+    line.pipeline.start()
+    line.send(denied("run-1"), Signal.LOGS)
+    assert line.rings.acquire(timeout=5)
+    line.send(denied("run-1"), Signal.LOGS)
+    line.drain()
+    found = line.reader.findings(after=0, limit=10)
+
+    assert len({finding.id for _, finding in found}) == len(found) >= 1
+    assert all(finding.trusted and finding.enforced for _, finding in found)
+
+
+def test_detectors_go_on_where_they_were(tmp_path: Path) -> None:
+    """After a restart the detectors have seen what they had seen before."""
+    seen: list[list[Event]] = []
+
+    class Watching(Bank):
+        def __init__(self) -> None:
+            super().__init__(())
+            self.events: list[Event] = []
+            seen.append(self.events)
+
+        def observe(self, event: Event) -> tuple[Any, ...]:
+            self.events.append(event)
+            return ()
+
+    line = Line(tmp_path, Watching)
+    line.pipeline.start()
+    line.send(spans("01" * 8))
+    line.drain()
+    line.restart()
+    line.pipeline.start()
+    line.send(spans("02" * 8))
+    line.drain()
+    line.pipeline.stop(deadline_s=5)
+
+    assert [[event.span_id[:2] for event in events] for events in seen] == [["01"], ["01", "02"]]
+
+
+def test_silence_is_not_judged_right_after_a_start(tmp_path: Path) -> None:
+    """Who was heard of before gets time to be heard again."""
+    ticks: list[int] = []
+    ticked = threading.Event()
+
+    class Ticking(Bank):
+        def tick(self, now_ns: int) -> tuple[Any, ...]:
+            ticks.append(now_ns)
+            ticked.set()
+            return ()
+
+    line = Line(tmp_path, lambda: Ticking(()))
+    began_ns = line.clock.now()
+    line.pipeline.start()
+    line.send(spans("01" * 8))
+    line.drain()
+    line.clock.move_by(GRACE_NS)
+    assert ticked.wait(5)
+    line.pipeline.stop(deadline_s=5)
+
+    assert min(ticks) >= began_ns + GRACE_NS
+
+
+def test_a_store_that_breaks_ends_the_worker(tmp_path: Path) -> None:
+    """When nothing can be recorded any more, the pipeline says so instead of going on in silence."""
+
+    class Breaking(Bank):
+        def observe(self, event: Event) -> tuple[Any, ...]:
+            raise MemoryError
+
+    line = Line(tmp_path, lambda: Breaking(()))
+    line.pipeline.start()
+    line.send(spans("01" * 8))
+
+    assert line.failed.wait(5)
+    assert line.pipeline.has_failed
