@@ -5,14 +5,13 @@ from collections.abc import Iterable, Mapping
 
 from andoncord.detect.build import build
 from andoncord.detect.declared import Declarations, Declared
-from andoncord.detect.detector import TRUSTED, Detector, Hit
-from andoncord.detect.facts import Facts
+from andoncord.detect.detector import Detector, Hit
+from andoncord.detect.facts import Facts, stable_digest
 from andoncord.detect.finding import Finding
 from andoncord.detect.rule import Rule
-from andoncord.kernel.canon import short_digest
 from andoncord.kernel.text import visible
 from andoncord.telemetry.event import Event, EventKind
-from andoncord_sdk.expression import ExpressionError
+from andoncord_sdk.values import ExpressionError
 
 MAX_FAULT = 300
 """Characters kept of what went wrong in a detector."""
@@ -86,7 +85,7 @@ def _finding(rule: Rule, hit: Hit) -> Finding:
     event = hit.event
     first = hit.evidence[0] if hit.evidence else ""
     return Finding(
-        id=short_digest(rule.id, *hit.key, first, str(hit.onset_ns)),
+        id=stable_digest(rule.id, *map(str, hit.key), first, str(hit.onset_ns)),
         rule=rule.id,
         agent=event.agent,
         severity=rule.severity,
@@ -97,7 +96,7 @@ def _finding(rule: Rule, hit: Hit) -> Finding:
         at_ns=hit.at_ns,
         onset_ns=hit.onset_ns,
         mode=rule.mode,
-        trusted=event.trusted and TRUSTED in hit.key,
+        trusted=event.trusted,
         enforced=event.kind is EventKind.GUARD_DENIED,
         trace_id=event.trace_id,
         run_id=event.run_id,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from andoncord.detect.declared import Declared, Objective
-from andoncord.detect.detector import Detector, Trigger
+from andoncord.detect.detector import MAX_GROUPS, Detector, Trigger
 from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_of, number_of
 from andoncord.detect.injection import InjectedAction
 from andoncord.detect.loop import Repetition
@@ -44,29 +44,30 @@ NATIVE: dict[str, Callable[..., Detector]] = {
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
 
 
-def build(rule: Rule) -> Detector:
-    """The detector of a rule, with no events seen yet.
+def build(rule: Rule, *, max_groups: int = MAX_GROUPS) -> Detector:
+    """The detector of a rule, with no events seen yet, that remembers at most `max_groups` groups.
 
     Raises:
         CallerError: a field to group by or add up does not exist.
     """
-    return _Builder(rule).detector()
+    return _Builder(rule, max_groups).detector()
 
 
 class _Builder:
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, max_groups: int) -> None:
         self.rule = rule
+        self.max_groups = max_groups
         self.trigger = self._trigger(rule.on, rule.where)
 
     def detector(self) -> Detector:
         spec = self.rule.correlate
         match spec:
             case MatchSpec():
-                return Each(self.trigger, key=self._key(spec.group_by))
+                return Each(self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
             case RepeatSpec():
-                return Repetition(self.trigger, key=self._key(spec.group_by))
+                return Repetition(self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
             case DetectorSpec():
-                return NATIVE[spec.name](self.trigger, key=self._key(spec.group_by))
+                return NATIVE[spec.name](self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
             case CountSpec() | DistinctSpec():
                 return self._counting(spec)
             case SumSpec():
@@ -80,10 +81,13 @@ class _Builder:
                     above=spec.gt,
                     warm_up=spec.warm_up,
                     at_least=spec.at_least,
+                    max_groups=self.max_groups,
                 )
             case SequenceSpec():
                 steps = tuple(self._trigger(step.on, step.where) for step in spec.steps)
-                return InSequence(steps, key=self._key(spec.by), maxspan_ns=duration_ns(spec.maxspan))
+                return InSequence(
+                    steps, key=self._key(spec.by), maxspan_ns=duration_ns(spec.maxspan), max_groups=self.max_groups
+                )
             case AbsenceSpec():
                 return self._absence(spec)
 
@@ -97,12 +101,20 @@ class _Builder:
             window_ns=duration_ns(spec.window),
             at_least=lambda facts: limit,
             reset=self._trigger(spec.reset.on, spec.reset.where) if spec.reset else None,
+            max_groups=self.max_groups,
         )
 
     def _adding(self, spec: SumSpec) -> Detector:
         value, above, key = self._number(spec.field), self._limit(spec.gt), self._key(spec.group_by)
         if spec.window is None:
-            return InTotal(self.trigger, key=key, value=value, above=above, is_money=spec.field == "cost_micro_usd")
+            return InTotal(
+                self.trigger,
+                key=key,
+                value=value,
+                above=above,
+                is_money=spec.field == "cost_micro_usd",
+                max_groups=self.max_groups,
+            )
         return InWindow(
             self.trigger,
             key=key,
@@ -111,6 +123,7 @@ class _Builder:
             window_ns=duration_ns(spec.window),
             at_least=above,
             is_strict=True,
+            max_groups=self.max_groups,
         )
 
     def _absence(self, spec: AbsenceSpec) -> Detector:
@@ -121,6 +134,7 @@ class _Builder:
             within_ns=self._within(spec.within),
             until=self._trigger(spec.until.on, spec.until.where) if spec.until else None,
             cancels=cancels,
+            max_groups=self.max_groups,
         )
 
     def _trigger(self, kinds: Kinds, where: str) -> Trigger:

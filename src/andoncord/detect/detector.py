@@ -99,14 +99,6 @@ class Groups(Generic[S]):
         return len(self._held)
 
 
-TRUSTED, UNTRUSTED = "trusted", "untrusted"
-
-
-def with_trust(key: Callable[[Event], Key]) -> Callable[[Event], Key]:
-    """Group by trust as well: nobody without a token feeds, clears or hides a trusted finding (SIG-2)."""
-    return lambda event: (*key(event), TRUSTED if event.trusted else UNTRUSTED)
-
-
 def few(span_ids: Iterable[str]) -> tuple[str, ...]:
     """At most `MAX_EVIDENCE` span ids without repetitions: the first ones and the newest."""
     unique = list(dict.fromkeys(span_id for span_id in span_ids if span_id))

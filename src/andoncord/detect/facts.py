@@ -22,7 +22,8 @@ MAX_ARGUMENTS = 16_384
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
-Key = tuple[str, ...]
+Key = tuple[Any, ...]
+"""A group: texts, and last whether its events are trusted."""
 
 
 class Facts(Mapping[str, Any]):
@@ -81,7 +82,7 @@ def _arguments(facts: Facts) -> dict[str, Any]:
         return {}
     try:
         value = _decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -92,6 +93,11 @@ _MAKERS: dict[str, Callable[[Facts], Any]] = {
     "args": _arguments,
     "attributes": lambda facts: facts.event.attributes,
 }
+
+
+def stable_digest(*parts: str) -> str:
+    """A short digest of texts, halves of characters in them replaced."""
+    return short_digest(*(part.encode("utf-8", "replace").decode() for part in parts))
 
 
 def same_call(event: Event) -> str:
@@ -107,17 +113,17 @@ def same_call(event: Event) -> str:
     text = event.arguments
     if text.startswith("{") and len(text) <= MAX_ARGUMENTS:
         try:
-            return short_digest(event.name, _encode(_decode(text)).decode())
-        except (msgspec.DecodeError, RecursionError):
+            return stable_digest(event.name, _encode(_decode(text)).decode())
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             pass
-    return short_digest(event.name, " ".join(text.split()))
+    return stable_digest(event.name, " ".join(text.split()))
 
 
 def outcome(event: Event) -> str:
     """A digest of how a call ended: its result without what differs between two runs of the same, else its error."""
     if not event.result:
         return event.error_type
-    return short_digest(_VARYING.sub("…", " ".join(event.result[:MAX_ARGUMENTS].split())))
+    return stable_digest(_VARYING.sub("…", " ".join(event.result[:MAX_ARGUMENTS].split())))
 
 
 def attempt(event: Event) -> str:
@@ -148,11 +154,20 @@ NUMBER_FIELDS = (*_NUMBERS, "tokens")
 
 
 def key_of(fields: tuple[str, ...]) -> Callable[[Event], Key]:
-    """A function from event to group. Raises KeyError for a field that does not exist."""
-    readers = [_reader(field) for field in fields]
-    if len(readers) == 1:
-        only = readers[0]
-        return lambda event: (only(event),)
+    """A function from event to group: the values of `fields`, then whether the event is trusted.
+
+    Trust is part of every group, so that nobody without a token feeds, clears or hides what trusted signals say (SIG-2).
+
+    Raises:
+        KeyError: a field does not exist.
+
+    >>> from andoncord.telemetry.event import EventKind
+    >>> key_of(("agent", "run_id"))(Event(kind=EventKind.OTHER, agent="a", run_id="r", trusted=True))
+    ('a', 'r', True)
+    """
+    if fields and all(field in _TEXTS for field in fields):
+        return attrgetter(*fields, "trusted")
+    readers: list[Callable[[Event], Any]] = [*map(_reader, fields), attrgetter("trusted")]
     return lambda event: tuple([read(event) for read in readers])
 
 

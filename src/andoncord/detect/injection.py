@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.detect.detector import Groups, Hit, Trigger, few, with_trust
+from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
 from andoncord.telemetry.event import Event, EventKind
 
@@ -51,10 +51,10 @@ class InjectedAction:
     Cost: O(1) per event; O(texts of the run) for a call out of scope.
     """
 
-    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key]) -> None:
+    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds | _READS | _TOLD | {EventKind.RUN_ENDED}
-        self._trigger, self._key = trigger, with_trust(key)
-        self._runs = Groups(_Run, limit=MAX_RUNS)
+        self._trigger, self._key = trigger, key
+        self._runs = Groups(_Run, limit=min(MAX_RUNS, max_groups))
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         key = self._key(event)
@@ -126,7 +126,7 @@ def _values(arguments: str) -> list[str]:
     """The telling values in a call's arguments, in lower case."""
     try:
         decoded: Any = _decode(arguments) if arguments else None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         decoded = arguments
     found: list[str] = []
     waiting = [decoded]

@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from andoncord.detect.detector import Groups, Hit, Trigger, few, with_trust
-from andoncord.detect.facts import Facts, Key
+from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
+from andoncord.detect.facts import Facts, Key, key_of
 from andoncord.telemetry.event import Event, EventKind
 from andoncord_sdk.loop import LoopDetector
 
@@ -12,6 +12,14 @@ MAX_RUNS = 1_000
 """Open runs watched for loops; a run's memory is the last dozen calls."""
 MAX_CALLS = 64
 """Calls remembered as evidence of one loop."""
+
+
+HEAD = 512
+"""Characters of arguments and result looked at to say whether a call gave something new."""
+MAX_OUTCOMES = 2_048
+"""Outcomes remembered per run; with more, everything counts as new again."""
+
+_shared = key_of(("run_id",))
 
 
 class _Run:
@@ -23,21 +31,50 @@ class _Run:
         self.is_raised = False
 
 
+class _World:
+    """What the agents of one run have brought about: how many calls gave something that none had given before."""
+
+    __slots__ = ("by_agent", "seen", "total")
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.total = 0
+        self.by_agent: dict[str, int] = {}
+
+    def note(self, event: Event) -> None:
+        result = event.result
+        outcome = hash((event.agent, event.name, event.arguments[:HEAD], result[:HEAD], len(result)))
+        if outcome in self.seen:
+            return
+        if len(self.seen) >= MAX_OUTCOMES:
+            self.seen.clear()
+        self.seen.add(outcome)
+        self.total += 1
+        self.by_agent[event.agent] = self.by_agent.get(event.agent, 0) + 1
+
+    def version_for(self, agent: str) -> str:
+        """Changes whenever another agent of the run brings about something new."""
+        return str(self.total - self.by_agent.get(agent, 0))
+
+
 class Repetition:
     """Raise when a run goes through the same calls with the same outcomes; once, until it makes progress.
 
     A call whose arguments and result were both not recorded is not looked at: content capture is off by default in most
-    emitters, and four calls of one tool are not a loop.
+    emitters, and four calls of one tool are not a loop. Where agents share a run, something new from another one is progress:
+    whoever repeats a call round by round while the others act is not stuck.
     """
 
-    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key]) -> None:
+    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds | {EventKind.RUN_ENDED}
-        self._trigger, self._key = trigger, with_trust(key)
-        self._runs = Groups(_Run, limit=MAX_RUNS)
+        self._trigger, self._key = trigger, key
+        self._runs = Groups(_Run, limit=min(MAX_RUNS, max_groups))
+        self._worlds = Groups(_World, limit=min(MAX_RUNS, max_groups))
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if event.kind is EventKind.RUN_ENDED:
             self._runs.drop(self._key(event))
+            self._worlds.drop(_shared(event))
             return ()
         if not (event.arguments or event.result) or not self._trigger.matches(event, facts):
             return ()
@@ -46,7 +83,10 @@ class Repetition:
         if run.loop is None:
             run.loop = LoopDetector(exempt=facts.declared.polls)
         run.calls.append((event.span_id, event.start_ns))
-        repeat = run.loop.observe(event.name, event.arguments, event.result or event.error_type, not event.ok)
+        world = self._worlds.at(_shared(event))
+        world.note(event)
+        state = world.version_for(event.agent)
+        repeat = run.loop.observe(event.name, event.arguments, event.result or event.error_type, not event.ok, state=state)
         if repeat is None:
             run.is_raised = False
             return ()

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from andoncord.detect.declared import Objective
-from andoncord.detect.detector import Groups, Hit, Trigger, few, with_trust
+from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
 from andoncord.telemetry.event import Event, EventKind
 
@@ -77,8 +77,15 @@ class FailureRate:
         return self.evidence >= self.threshold
 
 
+class _Changes:
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class _Stream:
-    __slots__ = ("known", "objective", "outcomes", "raised", "rate", "recent", "versions")
+    __slots__ = ("changes", "known", "objective", "outcomes", "raised", "rate", "recent", "versions")
 
     def __init__(self) -> None:
         self.rate: FailureRate | None = None
@@ -88,6 +95,7 @@ class _Stream:
         """Time, span id, and whether it passed."""
         self.outcomes: deque[bool] = deque(maxlen=CLEAR_RUNS)
         self.raised = False
+        self.changes = 0
 
 
 class QualityDrop:
@@ -96,17 +104,15 @@ class QualityDrop:
     One observation per run and evaluator; runs without a verdict are left out. After a change of the agent it may raise again.
     """
 
-    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key]) -> None:
+    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds | {EventKind.CHANGE_MADE}
-        self._trigger, self._key = trigger, with_trust(key)
-        self._streams: Groups[_Stream] = Groups(_Stream)
+        self._trigger, self._key = trigger, key
+        self._changes = Groups(_Changes, limit=max_groups)
+        self._streams: Groups[_Stream] = Groups(_Stream, limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if event.kind is EventKind.CHANGE_MADE:
-            for key, stream in self._streams.items():
-                if key[0] == event.agent and stream.raised and (event.trusted or key[-1] != "trusted"):
-                    stream.raised = False
-                    stream.outcomes.clear()
+            self._changes.at((event.agent, event.trusted)).count += 1
             return ()
         objective = facts.declared.objective
         if objective is None or event.passed is None or not self._trigger.matches(event, facts):
@@ -129,6 +135,11 @@ class QualityDrop:
         return ()
 
     def _judge(self, event: Event, key: Key, stream: _Stream, rate: FailureRate, *, passed: bool) -> Iterable[Hit]:
+        changes = self._changes_of(event)
+        if stream.raised and changes != stream.changes:
+            stream.raised = False
+            rate.reset()
+        stream.changes = changes
         stream.recent.append((event.at_ns, event.span_id, passed))
         stream.outcomes.append(passed)
         alarmed = rate.update(failed=not passed)
@@ -145,6 +156,12 @@ class QualityDrop:
         stream.outcomes.clear()
         rate.reset()
         return (hit,)
+
+    def _changes_of(self, event: Event) -> int:
+        """How often the agent has changed, as far as signals with this event's trust may say."""
+        own = self._changes.get((event.agent, True))
+        others = None if event.trusted else self._changes.get((event.agent, False))
+        return (own.count if own else 0) + (others.count if others else 0)
 
     @staticmethod
     def _hit(event: Event, key: Key, stream: _Stream, rate: FailureRate) -> Hit:

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from andoncord.detect.document import Document, read_documents
 from andoncord.detect.facts import NAMES
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.time import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from andoncord.kernel.vocabulary import Category, Mode, Pattern, Severity
+from andoncord.policy.document import Document, Path, read_documents
 from andoncord.policy.expression import parse
 from andoncord.telemetry.event import EventKind
 
@@ -21,7 +22,9 @@ Duration = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(ms|s|m|h)$", descriptio
 
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
 _UNITS_NS = {"ms": MILLISECOND_NS, "s": SECOND_NS, "m": MINUTE_NS, "h": HOUR_NS}
-_SLUG = re.compile(r"[a-z][a-z0-9-]{1,63}")
+_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
+_STEP = re.compile(r"[a-z_]+|[0-9]+")
+_SLUG = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -186,6 +189,12 @@ class Rule(_Part, frozen=True, kw_only=True):
     """Filled in by the loader."""
 
 
+_FIELDS = sorted(
+    {name for definition in msgspec.json.schema(Rule)["$defs"].values() for name in definition.get("properties", {})}
+    - {"place"}
+)
+
+
 def load_rules(texts: Mapping[str, str]) -> tuple[Rule, ...]:
     r"""Every rule of some YAML texts, by the place each text came from.
 
@@ -203,7 +212,7 @@ def load_rules(texts: Mapping[str, str]) -> tuple[Rule, ...]:
             if rule.id in rules:
                 raise CallerError(
                     f"rule {rule.id!r} exists twice",
-                    place=document.place("$.id"),
+                    place=document.at("id"),
                     remedy=f"the other is {rules[rule.id].place}",
                 )
             rules[rule.id] = rule
@@ -247,62 +256,76 @@ def condition_tree(text: str, place: str) -> dict[str, Any]:
 
 
 def _checked(document: Document) -> Rule:
-    known = dict(document.value) if isinstance(document.value, dict) else document.value
-    if isinstance(known, dict) and "place" in known:
-        raise CallerError("unknown field 'place'", place=document.place("$.place"), remedy="remove it")
-    rule = msgspec.structs.replace(document.as_type(Rule), place=document.place())
+    if document.get("place") is not None:
+        raise CallerError("unknown field 'place'", place=document.at("place"), remedy="remove it")
+    rule = msgspec.structs.replace(_record(document), place=document.at())
     if not _SLUG.fullmatch(rule.id):
         raise CallerError(
-            f"{rule.id!r} is no rule id", place=document.place("$.id"), remedy="use lower-case letters, digits and dashes"
+            f"{rule.id!r} is no rule id", place=document.at("id"), remedy="use lower-case letters, digits and dashes"
         )
     if isinstance(rule.correlate, SequenceSpec):
         if kinds_of(rule.on) or rule.where:
             raise CallerError(
-                "a sequence names its events in 'steps'", place=document.place("$.on"), remedy="remove 'on' and 'where'"
+                "a sequence names its events in 'steps'", place=document.at("on"), remedy="remove 'on' and 'where'"
             )
     elif not kinds_of(rule.on):
-        raise CallerError("the rule names no events", place=document.place(), remedy=f"add 'on', one of {_words(EventKind)}")
+        raise CallerError("the rule names no events", place=document.at(), remedy=f"add 'on', one of {_words(EventKind)}")
     for path, text in _conditions(rule):
-        condition_tree(text, document.place(path))
+        condition_tree(text, document.at(*path))
     for path, text in _durations(rule):
         try:
             duration_ns(text)
         except ValueError as wrong:
-            raise CallerError(str(wrong), place=document.place(path)) from None
+            raise CallerError(str(wrong), place=document.at(*path)) from None
     expected = {case.expect for case in rule.tests}
     if "none" not in expected or expected == {"none"}:
         raise CallerError(
             "the rule has no case that must fire, or none that must stay silent",
-            place=document.place("$.tests"),
+            place=document.at("tests"),
             remedy="add one of each",
         )
     return rule
 
 
-def _conditions(rule: Rule) -> list[tuple[str, str]]:
+def _record(document: Document) -> Rule:
+    try:
+        return msgspec.convert(document.value, Rule)
+    except msgspec.ValidationError as wrong:
+        what, _, where = str(wrong).partition(" - at `$")
+        path: Path = tuple(int(step) if step.isdigit() else step for step in _STEP.findall(where))
+        unknown = _UNKNOWN.search(what)
+        if unknown is None:
+            field = ".".join(map(str, path)) or "the rule"
+            raise CallerError(f"{field}: {what[:1].lower()}{what[1:]}", place=document.at(*path)) from None
+        near = get_close_matches(unknown[1], _FIELDS, 1)
+        remedy = f"did you mean {near[0]!r}?" if near else "remove it"
+        raise CallerError(f"unknown field {unknown[1]!r}", place=document.at(*path, unknown[1]), remedy=remedy) from None
+
+
+def _conditions(rule: Rule) -> list[tuple[Path, str]]:
     correlate = rule.correlate
-    found = [("$.where", rule.where)]
+    found: list[tuple[Path, str]] = [(("where",), rule.where)]
     if isinstance(correlate, CountSpec | DistinctSpec) and correlate.reset:
-        found.append(("$.correlate.reset.where", correlate.reset.where))
+        found.append((("correlate", "reset", "where"), correlate.reset.where))
     if isinstance(correlate, SumSpec) and isinstance(correlate.gt, str):
-        found.append(("$.correlate.gt", correlate.gt))
+        found.append((("correlate", "gt"), correlate.gt))
     if isinstance(correlate, SequenceSpec):
-        found += [(f"$.correlate.steps[{index}].where", step.where) for index, step in enumerate(correlate.steps)]
+        found += [(("correlate", "steps", index, "where"), step.where) for index, step in enumerate(correlate.steps)]
     if isinstance(correlate, AbsenceSpec):
-        found += [("$.correlate.until.where", correlate.until.where)] if correlate.until else []
-        found += [(f"$.correlate.cancel[{index}].where", cancel.where) for index, cancel in enumerate(correlate.cancel)]
+        found += [(("correlate", "until", "where"), correlate.until.where)] if correlate.until else []
+        found += [(("correlate", "cancel", index, "where"), cancel.where) for index, cancel in enumerate(correlate.cancel)]
         if not _DURATION.fullmatch(correlate.within):
-            found.append(("$.correlate.within", correlate.within))
+            found.append((("correlate", "within"), correlate.within))
     return [(path, text) for path, text in found if text]
 
 
-def _durations(rule: Rule) -> list[tuple[str, str]]:
+def _durations(rule: Rule) -> list[tuple[Path, str]]:
     correlate = rule.correlate
-    found: list[tuple[str, str | None]] = []
+    found: list[tuple[Path, str | None]] = []
     if isinstance(correlate, CountSpec | DistinctSpec | SumSpec | RatioSpec):
-        found.append(("$.correlate.window", correlate.window))
+        found.append((("correlate", "window"), correlate.window))
     if isinstance(correlate, SequenceSpec):
-        found.append(("$.correlate.maxspan", correlate.maxspan))
+        found.append((("correlate", "maxspan"), correlate.maxspan))
     return [(path, text) for path, text in found if text is not None]
 
 

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from andoncord.detect.detector import Groups, Hit, Trigger, few, with_trust
+from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key, attempt, same_call
 from andoncord.kernel.money import usd_text
 from andoncord.telemetry.event import Event, EventKind
@@ -60,11 +60,11 @@ class CostSpiral:
     between them. Success ends the count.
     """
 
-    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key]) -> None:
+    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = _ENDS | _SPENDS | _FAILS
-        self._key = with_trust(key)
-        self._runs = Groups(_Run)
-        self._tasks = Groups(_Attempts)
+        self._key = key
+        self._runs = Groups(_Run, limit=max_groups)
+        self._tasks = Groups(_Attempts, limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         key = self._key(event)
@@ -116,7 +116,7 @@ class CostSpiral:
         costs = attempts.costs[-ATTEMPTS:]
         hit = Hit(
             event=event,
-            key=(*key, event.run_id),
+            key=key,
             at_ns=event.at_ns,
             onset_ns=attempts.onset_ns,
             evidence=few(attempts.spans),

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few, with_trust
+from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
 from andoncord.kernel.time import DAY_NS, SECOND_NS
 from andoncord.telemetry.event import Event
@@ -17,10 +17,10 @@ class Each:
     Cost: O(1) per event.
     """
 
-    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key]) -> None:
+    def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds
-        self._trigger, self._key = trigger, with_trust(key)
-        self._raised = Groups(lambda: [False])
+        self._trigger, self._key = trigger, key
+        self._raised = Groups(lambda: [False], limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if not self._trigger.matches(event, facts):
@@ -46,10 +46,12 @@ class Sequence:
     Of several beginnings the newest counts. Cost: O(steps) time and memory per group.
     """
 
-    def __init__(self, steps: tuple[Trigger, ...], *, key: Callable[[Event], Key], maxspan_ns: int) -> None:
+    def __init__(
+        self, steps: tuple[Trigger, ...], *, key: Callable[[Event], Key], maxspan_ns: int, max_groups: int = MAX_GROUPS
+    ) -> None:
         self.kinds = frozenset().union(*(step.kinds for step in steps))
-        self._steps, self._key, self._maxspan_ns = steps, with_trust(key), maxspan_ns
-        self._chains: Groups[list[Chain]] = Groups(lambda: [()] * len(steps))
+        self._steps, self._key, self._maxspan_ns = steps, key, maxspan_ns
+        self._chains: Groups[list[Chain]] = Groups(lambda: [()] * len(steps), limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         found: Chain = ()
@@ -123,10 +125,12 @@ class Absence:
         within_ns: Callable[[Facts], int | None],
         until: Trigger | None,
         cancels: tuple[Cancel, ...],
+        max_groups: int = MAX_GROUPS,
     ) -> None:
+        self._max_groups = max_groups
         self.kinds = trigger.kinds.union(until.kinds if until else (), *(cancel.trigger.kinds for cancel in cancels))
-        self._trigger, self._key, self._within_ns, self._until = trigger, with_trust(key), within_ns, until
-        self._cancels = tuple(Cancel(cancel.trigger, with_trust(cancel.key)) for cancel in cancels)
+        self._trigger, self._key, self._within_ns, self._until = trigger, key, within_ns, until
+        self._cancels = tuple(Cancel(cancel.trigger, cancel.key) for cancel in cancels)
         self._waiting: OrderedDict[Key, _Waiting] = OrderedDict()
         self._due: list[tuple[int, Key]] = []
         self._is_due: set[Key] = set()
@@ -188,7 +192,7 @@ class Absence:
         for cancel, index in zip(self._cancels, self._by_cancel, strict=True):
             index.setdefault(cancel.key(event), set()).add(key)
         self._put_due(key, waiting.deadline_ns)
-        if len(self._waiting) > MAX_GROUPS:
+        if len(self._waiting) > self._max_groups:
             self._drop(next(iter(self._waiting)))
         return hits
 
@@ -196,6 +200,11 @@ class Absence:
         if key not in self._is_due:
             self._is_due.add(key)
             heapq.heappush(self._due, (deadline_ns, key))
+            if len(self._due) > 2 * self._max_groups:
+                # What has ended leaves its date behind until that is due; without ticks it would stay for ever.
+                self._due = [(waiting.deadline_ns, held) for held, waiting in self._waiting.items()]
+                heapq.heapify(self._due)
+                self._is_due = set(self._waiting)
 
     def _drop(self, key: Key) -> _Waiting | None:
         waiting = self._waiting.pop(key, None)
@@ -210,7 +219,7 @@ class Absence:
 
     def _remember_end(self, key: Key) -> None:
         self._ended[key] = None
-        if len(self._ended) > MAX_GROUPS:
+        if len(self._ended) > self._max_groups:
             self._ended.popitem(last=False)
 
     def _hit(self, waiting: _Waiting, key: Key, at_ns: int) -> Hit:

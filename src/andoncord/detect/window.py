@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 
-from andoncord.detect.detector import Groups, Hit, Trigger, few, with_trust
+from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS
 from andoncord.telemetry.event import Event
@@ -57,12 +57,13 @@ class InWindow:
         at_least: Callable[[Facts], float | None],
         is_strict: bool = False,
         reset: Trigger | None = None,
+        max_groups: int = MAX_GROUPS,
     ) -> None:
         self.kinds = trigger.kinds | (reset.kinds if reset else frozenset())
         self._trigger, self._reset = trigger, reset
-        self._key, self._value, self._measure = with_trust(key), value, measure
+        self._key, self._value, self._measure = key, value, measure
         self._window_ns, self._at_least, self._is_strict = window_ns, at_least, is_strict
-        self._groups = Groups(_Window)
+        self._groups = Groups(_Window, limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         reset = self._reset
@@ -150,10 +151,11 @@ class InTotal:
         value: Callable[[Event], float],
         above: Callable[[Facts], float | None],
         is_money: bool,
+        max_groups: int = MAX_GROUPS,
     ) -> None:
         self.kinds = trigger.kinds
-        self._trigger, self._key, self._value, self._above, self._is_money = trigger, with_trust(key), value, above, is_money
-        self._groups = Groups(_Total)
+        self._trigger, self._key, self._value, self._above, self._is_money = trigger, key, value, above, is_money
+        self._groups = Groups(_Total, limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if not self._trigger.matches(event, facts):
@@ -224,11 +226,12 @@ class AgainstBaseline:
         above: float,
         warm_up: int,
         at_least: float,
+        max_groups: int = MAX_GROUPS,
     ) -> None:
         self.kinds = trigger.kinds
-        self._trigger, self._key, self._value = trigger, with_trust(key), value
+        self._trigger, self._key, self._value = trigger, key, value
         self._bucket_ns, self._above, self._warm_up, self._at_least = max(1, window_ns // BUCKETS), above, warm_up, at_least
-        self._groups = Groups(_Buckets)
+        self._groups = Groups(_Buckets, limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if not self._trigger.matches(event, facts):

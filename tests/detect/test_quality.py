@@ -1,0 +1,103 @@
+"""The quality detector: its promise about false alarms, its speed, and what it leaves out."""
+
+import random
+from typing import Any
+
+from andoncord.detect.bank import Bank
+from andoncord.detect.declared import Declared, Objective
+from andoncord.detect.finding import Finding
+from andoncord.detect.pack import default_rules
+from andoncord.detect.quality import FailureRate
+from andoncord.kernel.time import SECOND_NS
+from andoncord.telemetry.event import Event, EventKind
+
+START_NS = 1_767_225_600 * SECOND_NS
+RULES = tuple(rule for rule in default_rules() if rule.id == "quality-drop")
+
+
+def bank(**objective: Any) -> Bank:
+    return Bank(RULES, {"a": Declared(agent="a", objective=Objective(quality=0.9, **objective))})
+
+
+def scored(number: int, passed: bool, **fields: Any) -> Event:
+    at_ns = START_NS + number * SECOND_NS
+    base: dict[str, Any] = {"kind": EventKind.QUALITY_SCORED, "agent": "a", "name": "helpful", "run_id": f"r{number}"}
+    return Event(**{**base, "span_id": f"s{number}", "passed": passed, "start_ns": at_ns, "end_ns": at_ns, **fields})
+
+
+def play(watch: Bank, outcomes: list[bool], first: int = 0) -> list[Finding]:
+    return [finding for index, passed in enumerate(outcomes) for finding in watch.observe(scored(first + index, passed))]
+
+
+def test_false_alarms_are_no_more_frequent_than_promised() -> None:
+    """At the edge of the objective alarms come less often than once in 1/alpha runs (here 60,000 runs, alpha 1/500)."""
+    chance = random.Random(7)
+    rate = FailureRate(allowed=0.1, alpha=1 / 500)
+    alarms = 0
+    for _ in range(60_000):
+        if rate.update(failed=chance.random() < 0.1):
+            alarms += 1
+            rate.reset()
+
+    assert alarms <= 60_000 / 500
+
+
+def test_halved_quality_is_found_within_some_twenty_runs() -> None:
+    """From 95 % to 45 % against an objective of 90 %: the median delay over 40 seeds is at most 20 runs."""
+    delays = []
+    for seed in range(40):
+        chance = random.Random(seed)
+        rate = FailureRate(allowed=0.1, alpha=1 / 1_000)
+        for _ in range(100):
+            rate.update(failed=chance.random() < 0.05)
+        delays.append(next(run for run in range(1, 500) if rate.update(failed=chance.random() < 0.55)))
+
+    assert sorted(delays)[20] <= 20
+
+
+def test_a_drop_is_found_with_its_beginning_and_its_evidence() -> None:
+    """The finding says since when, how many runs failed, and how strong the evidence is."""
+    (finding,) = play(bank(), [True] * 40 + [False, True] * 15)
+
+    assert START_NS + 36 * SECOND_NS <= finding.onset_ns <= START_NS + 42 * SECOND_NS
+    assert finding.facts["e_value"] >= finding.facts["threshold"] == 1_000
+    assert finding.facts["pass_rate_since"] < 0.6
+    assert set(finding.evidence) <= {f"s{number}" for number in range(40, 70)}
+    assert "its objective is 90%" in finding.summary
+
+
+def test_a_drop_is_one_finding_until_the_objective_is_met_again() -> None:
+    """While it lasts nothing more is said; after twenty good runs the next drop is a finding of its own."""
+    watch = bank()
+
+    assert len(play(watch, [False] * 200)) == 1
+    assert play(watch, [True] * 40, first=200) == []
+    assert len(play(watch, [False] * 30, first=300)) == 1
+
+
+def test_after_a_change_of_the_agent_the_test_begins_anew() -> None:
+    """A fix that does not help is found again."""
+    watch = bank()
+    play(watch, [False] * 30)
+    watch.observe(Event(kind=EventKind.CHANGE_MADE, agent="a", name="prompt", start_ns=START_NS, end_ns=START_NS))
+
+    assert len(play(watch, [False] * 30, first=100)) == 1
+
+
+def test_forged_good_scores_do_not_hide_a_drop() -> None:
+    """Scores without a token are judged apart from those with one (SIG-2)."""
+    watch = bank()
+    findings: list[Finding] = []
+    for number in range(40):
+        findings += watch.observe(scored(number, False, trusted=True))
+        findings += watch.observe(scored(number, True, run_id=f"forged-{number}"))
+
+    assert [finding.trusted for finding in findings] == [True]
+
+
+def test_a_rarer_alarm_needs_more_evidence() -> None:
+    """The declared false alarms and runs per week set the threshold."""
+    rare = play(bank(false_alarms_per_week=0.1, runs_per_week=10_000), [False] * 30)
+    often = play(bank(false_alarms_per_week=10, runs_per_week=1_000), [False] * 30)
+
+    assert rare[0].at_ns > often[0].at_ns
