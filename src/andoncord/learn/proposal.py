@@ -70,6 +70,8 @@ def _policy(case: Case, cause: Cause, avoid: Avoid) -> Proposal | None:
     if condition:
         lines.append(f"  - {{name: an ordinary call, request: {_flow(_asked(avoid))}, expect: allow}}")
     why = f"{cause.summary} {visible(avoid.because, 160).capitalize()}: this policy refuses it next time."
+    if not condition:
+        why += " It refuses the tool to this agent altogether; narrow it first if the agent needs the tool."
     return Proposal(kind="policy", yaml="\n".join(lines) + "\n", why=visible(why, 600))
 
 
