@@ -26,6 +26,12 @@ class Person:
         headers = {"Authorization": f"Bearer {token or server.admin_token}"}
         self.http = httpx2.Client(base_url=server.api_url, headers=headers, timeout=10, trust_env=False)
 
+    def __enter__(self) -> "Person":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def get(self, path: str) -> Any:
         return self.http.get(path).raise_for_status().json()
 
@@ -65,6 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def person(server: ServerProcess) -> Person:
+def person(server: ServerProcess) -> Iterator[Person]:
     """The server's own user."""
-    return Person(server)
+    with Person(server) as local:
+        yield local

@@ -59,12 +59,17 @@ class ServerProcess:
                 self._child.wait(deadline_s)
             except subprocess.TimeoutExpired:
                 self._child.kill()
-        return self._child.wait()
+        return self._ended()
 
     def kill(self) -> None:
         """End it with SIGKILL: no goodbye, no cleaning up."""
         self._child.kill()
-        self._child.wait()
+        self._ended()
+
+    def _ended(self) -> int:
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+        return self._child.wait()
 
     def __enter__(self) -> "ServerProcess":
         return self
@@ -114,6 +119,7 @@ def launch(
     if not line.endswith(b"\n"):
         child.kill()
         child.wait()
+        child.stdout.close()
         said = (home / LOG_FILE).read_text(encoding="utf-8", errors="replace")[-4_000:]
         raise ServerFailedError(f"the server did not come up within {deadline_s:g} s:\n{said}")
     return ServerProcess(child, msgspec.json.decode(line, type=Announcement), home)
