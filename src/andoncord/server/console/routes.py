@@ -1,5 +1,6 @@
 """The console's pages and forms. Every action is a plain form post, so that containment works without scripts."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from hmac import compare_digest
@@ -34,6 +35,11 @@ FIELDS_LIMIT = 64
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "andoncord_theme"
 YEAR_S = 365 * 24 * 3_600
+RECEIPT_LOOKS = 10
+RECEIPT_LOOK_S = 0.05
+"""An order is given half a second for its receipt before the page is shown: most take a few milliseconds."""
+LOOKS_LIMIT = 15
+"""How often a page without scripts loads itself anew for a receipt, 2 s apart: longer than any order's deadline."""
 LIST_LIMIT = 200
 """Rows of the Incidents page; the filters narrow down what is beyond."""
 
@@ -53,6 +59,12 @@ def local_path(path: str) -> str:
 def status_of(error: CallerError) -> int:
     """The HTTP status that says the same as `error`."""
     return 404 if isinstance(error, NotFoundError) else 409 if isinstance(error, ConflictError) else 422
+
+
+def _looks(request: Request) -> int:
+    """How often this page has loaded itself anew for a receipt."""
+    count = request.query_params.get("looks", "0")
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 4 else 0
 
 
 def _is_theirs(fields: Mapping[str, str], session: Session) -> bool:
@@ -184,6 +196,7 @@ class _Console:
         except CallerError as error:
             typed = {"form": form, **fields}
             return self._room(request, session, incident, problem=str(error), typed=typed, status=status_of(error))
+        await self._order_receipt(incident)
         return self._redirect(f"{room}?{urlencode({'done': form})}#{known.anchor}")
 
     async def _act(self, form: Form, session: Session, fields: Mapping[str, str], *, incident: str) -> None:
@@ -199,6 +212,14 @@ class _Console:
             parameters=command.parameters,
             key=key,
         )
+
+    async def _order_receipt(self, incident: str) -> None:
+        """Wait, within bounds, until no order of this incident is without a receipt."""
+        for _ in range(RECEIPT_LOOKS):
+            view = self._port.view(incident)
+            if view is None or not any(pending["kind"] == "order" for pending in view["pending"]):
+                return
+            await asyncio.sleep(RECEIPT_LOOK_S)
 
     async def _fields(self, request: Request) -> dict[str, str]:
         """The posted form as text fields; too large a body reads as an empty form, which no form accepts."""
@@ -289,18 +310,26 @@ class _Console:
         view = self._port.view(incident)
         if view is None:
             return self._missing(request, session, f"There is no incident {incident}.")
-        finished = ROOM_FORMS.get(request.query_params.get("done", ""))
+        done = request.query_params.get("done", "")
+        finished = ROOM_FORMS.get(done) if not problem else None
+        room = f"/incidents/{quote(incident, safe='')}"
+        looks = _looks(request)
+        look_again = ""
+        if finished and view.get("pending") and looks < LOOKS_LIMIT:
+            # The count makes the address a new one: to the same one with a fragment browsers only scroll.
+            look_again = f"{room}?{urlencode({'done': done, 'looks': looks + 1})}#{finished.anchor}"
         return self._render(
             request,
             session,
             "room.html",
             status,
             view=views.room(view),
-            room=f"/incidents/{quote(incident, safe='')}",
+            room=room,
+            look_again=look_again,
             dispositions=tuple(Disposition),
             problem=problem,
             typed=typed or {},
-            done=finished.done if finished and not problem else "",
+            done=finished.done if finished else "",
         )
 
     def _missing(self, request: Request, session: Session, what: str) -> Response:

@@ -298,11 +298,14 @@ def dry_run_text(dry_run: Any) -> str:
         return str(dry_run)
     parts = [str(dry_run.get("text") or "").rstrip(".")]
     if dry_run.get("instances") is not None:
-        count = dry_run["instances"]
-        parts.append(f"{count} instance{'s' if count != 1 else ''}, {dry_run.get('in_flight') or 0} calls in flight")
+        parts.append(f"{_counted(dry_run['instances'], 'guard')}, {_counted(dry_run.get('in_flight') or 0, 'call')} in flight")
     if dry_run.get("undo"):
         parts.append(f"undo: {dry_run['undo']}")
     return " · ".join(part for part in parts if part)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 OWN_MOMENTS = frozenset({"intent", "receipt", "verdict", "lifecycle", "note"})

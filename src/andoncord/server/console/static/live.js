@@ -11,9 +11,10 @@ let timer = 0;
 let fetching = false;
 let again = false;
 
-/** @param {string} text @param {string} tone */
-function say(text, tone) {
+/** @param {string} text @param {string} tone @param {string} more */
+function say(text, tone, more = "") {
   state.hidden = false;
+  state.title = more;
   state.className = `link-state ${tone}`;
   if (state.textContent !== text) state.textContent = text;
 }
@@ -83,13 +84,14 @@ async function refresh(force = false) {
     const address = new URL(location.href);
     address.hash = "";
     address.searchParams.delete("done");
+    address.searchParams.delete("looks");
     const answer = await fetch(address, { headers: { Accept: "text/html" }, credentials: "same-origin" });
     if (answer.redirected && new URL(answer.url).pathname === "/login") { location.assign(answer.url); return; }
     if (!answer.ok) throw new Error(String(answer.status));
     apply(new DOMParser().parseFromString(await answer.text(), "text/html"), force);
     if (source?.readyState === EventSource.OPEN) say("live", "ok");
   } catch {
-    say(`not live: last news ${new Date().toLocaleTimeString()}`, "bad");
+    say("no connection", "bad", "The page shows what was known when the connection was lost.");
   } finally {
     fetching = false;
     if (again) { again = false; soon(); }
@@ -107,7 +109,7 @@ function connect() {
   source.addEventListener("open", () => { say("live", "ok"); soon(); });
   source.addEventListener("incident", soon);
   source.addEventListener("error", () => {
-    say("not live, asking every 10 s", "bad");
+    say("not live", "bad", "The page asks the server every 10 seconds instead.");
     if (source?.readyState === EventSource.CLOSED) source = null;
   });
 }
