@@ -12,7 +12,7 @@ from andoncord.sim.story import FAILURES
 from andoncord.sim.world import World
 
 SEEDS = range(1, 21)
-STORY_S = 90.0
+STORY_S = 50.0
 SEEN_AS = {
     "a": (Pattern.INFINITE_LOOP, Category.RESOURCE_EXHAUSTION),
     "b": (Pattern.INJECTED_ACTION, Category.DECISION_FAILURE),
@@ -98,7 +98,7 @@ def test_a_crash_between_effect_and_receipt_does_nothing_twice(kind: EffectKind)
     world.run(STORY_S)
 
     assert world.crashes == 1
-    assert len(world.received) == len(set(world.received)) + 1 or len(world.received) > len(set(world.received))
+    assert len(world.received) > len(set(world.received)), "an effect was asked for again"
     for actor in world.actors.values():
         assert len(actor.applied) == len(set(actor.applied))
     assert world.actors["reports"].terminations == 1

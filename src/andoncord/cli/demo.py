@@ -25,6 +25,8 @@ from andoncord.sim.surroundings import SharedFolder
 STORY_DEADLINE_S = 56.0
 """The story ends here even when something is still open; it is then reported as missed."""
 LINGER_S = 0.5
+PLAIN_WIDTH = 120
+"""Columns where there is no terminal to ask."""
 
 
 def demo(
@@ -37,7 +39,10 @@ def demo(
     Starts the real server and real agent processes on free ports of this machine. Exits with 1 when a failure was missed or
     anything healthy was stopped.
     """
-    telling = Telling(Console(stderr=as_json, highlight=False))
+    console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    telling = Telling(console)
     signal.signal(signal.SIGTERM, _leave)
     try:
         score = _perform(telling, headless=headless, seed=seed)

@@ -47,13 +47,13 @@ class Telling:
         """Print the score as a table."""
         titles = {failure.letter: failure.agent for failure in FAILURES}
         table = Table(title=f"seed {score.seed}, {score.wall_s:.1f} s", title_justify="left")
-        for column in ("failure", "seen as", "severity", "seen in", "contained in", "verdicts", "recovered", "review"):
-            table.add_column(column, overflow="fold")
+        for column in ("failure", "seen as", "severity", "seen in", "held in", "verdicts", "back", "review"):
+            table.add_column(column, no_wrap=True)
         for incident in sorted(score.incidents, key=lambda each: each.failure or "~"):
             name = f"{incident.failure} {titles[incident.failure]}" if incident.failure else "false incident"
             table.add_row(
                 name,
-                f"{incident.pattern} ({incident.category})",
+                incident.pattern.replace("_", " "),
                 f"{incident.severity} / {incident.sev}",
                 _seconds(incident.detected_in_s),
                 _seconds(incident.contained_in_s),

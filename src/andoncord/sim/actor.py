@@ -16,25 +16,25 @@ from andoncord.sim.chance import Chance
 from andoncord.sim.failing import hangs
 from andoncord.sim.fleet import ENVIRONMENT
 from andoncord.sim.script import Call, Desk, Role, Script, Surroundings, Think, ToolFault, passes, rehearse
+from andoncord.sim.surroundings import Shelves
 from andoncord.telemetry.event import Event, EventKind
 from andoncord_sdk.config import changed_kinds
 from andoncord_sdk.loopwatch import LoopWatch
 from andoncord_sdk.policy import PolicySet
 
-THINKING_S = 0.030
-TOOL_S = 0.015
 HEARTBEAT_S = 1.0
 
 
 class Run:
     """One run in progress."""
 
-    def __init__(self, *, desk: Desk, script: Script, trace_id: str, started_ns: int) -> None:
+    def __init__(self, *, desk: Desk, script: Script, trace_id: str, started_ns: int, version: str) -> None:
         self.desk = desk
         self.script = script
         self.trace_id = trace_id
         self.span_id = trace_id[:16]
         self.started_ns = started_ns
+        self.version = version
         self.loop = LoopWatch()
         self.spent_micro_usd = 0
         self.spans = 0
@@ -192,7 +192,9 @@ class Actor:
         chance = self._chance.child(f"run-{self._runs}")
         desk = self._desk(chance)
         trace_id = f"{chance.bits():016x}{chance.bits():016x}"
-        run = Run(desk=desk, script=self.role.script(desk), trace_id=trace_id, started_ns=self._agenda.now)
+        run = Run(
+            desk=desk, script=self.role.script(desk), trace_id=trace_id, started_ns=self._agenda.now, version=self.version
+        )
         self._run = run
         self._say_in(run, EventKind.RUN_STARTED, span_id=run.span_id)
         self._go_on(run, lambda: next(run.script))
@@ -231,7 +233,7 @@ class Actor:
             )
             self._go_on(run, lambda: run.script.send(thought.reply))
 
-        self._later(THINKING_S, done)
+        self._later(self.role.thinking_s, done)
 
     def _admit(self, run: Run, call: Call) -> None:
         """The guard's checks, in the order of the SDK: order, policy, scope, budget, loop."""
@@ -247,10 +249,14 @@ class Actor:
         span_id, started_ns = run.next_span(), self._agenda.now
         self._say_in(run, EventKind.STEP_STARTED, span_id=span_id, name=call.tool)
         if hangs(call):
-            self._onset("d")
-            self.hung = True
+            self._later(self.role.tool_s, self._hang)
             return
-        self._later(TOOL_S, lambda: self._call_ended(run, call, span_id, started_ns))
+        self._later(self.role.tool_s, lambda: self._call_ended(run, call, span_id, started_ns))
+
+    def _hang(self) -> None:
+        """From here on no thread of the process runs."""
+        self._onset("d")
+        self.hung = True
 
     def _refusal(self, run: Run, call: Call) -> Refusal | None:
         name = self.role.name
@@ -354,7 +360,7 @@ class Actor:
             task=self.role.task(chance),
             settings=self.settings,
             chance=chance,
-            surroundings=self._surroundings,
+            surroundings=Shelves() if rehearsal else self._surroundings,
             onset=(lambda letter: None) if rehearsal else self._onset,
             rehearsal=rehearsal,
         )
@@ -362,7 +368,7 @@ class Actor:
     # ---- telemetry
 
     def _say_in(self, run: Run, kind: EventKind, **fields: Any) -> None:
-        attributes = {"config_version": self.version, **fields.pop("attributes", {})}
+        attributes = {"config_version": run.version, **fields.pop("attributes", {})}
         task = run.desk.task.brief
         self._say(kind, trace_id=run.trace_id, run_id=run.span_id, task=task, attributes=attributes, **fields)
 

@@ -32,8 +32,12 @@ class Agenda:
 
     def after(self, delay_s: float, act: Act) -> None:
         """Do something so many seconds from now."""
+        self.at(self.now + round(delay_s * SECOND_NS), act)
+
+    def at(self, at_ns: int, act: Act) -> None:
+        """Do something at a given time, which is not over yet."""
         self._entered += 1
-        heapq.heappush(self._acts, (self.now + round(delay_s * SECOND_NS), self._entered, act))
+        heapq.heappush(self._acts, (at_ns, self._entered, act))
 
     def run(self, seconds: float) -> None:
         """Let so much time pass."""

@@ -18,7 +18,7 @@ from andoncord.sim.chance import Chance
 from andoncord.sim.fleet import ENVIRONMENT, FLEET
 from andoncord.sim.parent import end_with_parent
 from andoncord.sim.script import Call, Desk, Role, Think, ToolFault, follow, passes, rehearse
-from andoncord.sim.surroundings import SharedFolder
+from andoncord.sim.surroundings import SharedFolder, Shelves
 from andoncord_sdk import CallDenied, Guard, GuardError, Run, RunStopped
 
 ONSETS = "onsets"
@@ -26,7 +26,6 @@ ONSETS = "onsets"
 REFUSALS = "refusals"
 """The shelf on which agents note calls that a policy refused, for the story."""
 HOLD_POLL_S = 5.0
-TOOL_LATENCY_S = 0.004
 
 
 class Worker:
@@ -75,6 +74,7 @@ class Worker:
     def _carry_out(self, desk: Desk, run: Run) -> str:
         def perform(step: Think | Call) -> Any:
             if isinstance(step, Think):
+                self._stop.wait(self._role.thinking_s)
                 run.model_call(
                     model=str(desk.settings["model"]),
                     input_tokens=step.input_tokens,
@@ -87,7 +87,7 @@ class Worker:
                 return step.reply
             try:
                 with run.step(step.tool, step.arguments) as guarded:
-                    self._stop.wait(TOOL_LATENCY_S)
+                    self._stop.wait(self._role.tool_s)
                     guarded.result = self._role.tools[step.tool](desk, step.arguments)
                     return guarded.result
             except CallDenied as denied:
@@ -97,7 +97,7 @@ class Worker:
         return follow(self._role.script(desk), perform)
 
     def _rehearse(self, index: int) -> bool:
-        """One task with a known answer, worked on with the present settings; nothing leaves the desk."""
+        """One task with a known answer and inputs of its own, with the present settings; nothing leaves the desk."""
         desk = self._desk(self._chance.child(f"rehearsal-{index}-{self._version}"), rehearsal=True)
         return rehearse(self._role, desk)
 
@@ -106,7 +106,7 @@ class Worker:
             task=self._role.task(chance),
             settings=self._settings,
             chance=chance,
-            surroundings=self._folder,
+            surroundings=Shelves() if rehearsal else self._folder,
             onset=(lambda letter: None) if rehearsal else self._note_onset,
             rehearsal=rehearsal,
         )

@@ -244,8 +244,11 @@ class Director:
     # ---- the operator
 
     def _operate(self, followed: Followed) -> None:
-        """Approve a recovery that waits for a person, after having dealt with what lies around the agent."""
+        """Deal with what lies around a held agent, and approve a recovery that waits for a person."""
         view, failure = followed.view, followed.failure
+        if failure and failure.lays and view["verdicts"] and followed.once("cleared"):
+            self._folder.clear(failure.lays[0])
+            self._say("operator", failure.agent, f"this demo, as {OPERATOR}, {failure.cleared}")
         step = view["next"]
         if not step or step["action"] != "approve_recovery" or followed.approvals >= MAX_APPROVALS or failure is None:
             return
@@ -253,18 +256,14 @@ class Director:
             return
         if f"{view['state']} {len(view['verdicts'])} {view['recovery']}" == followed.approved_state:
             return
-        done = ""
-        if failure.lays and followed.once("cleared"):
-            self._folder.clear(failure.lays[0])
-            done = f"{failure.cleared} and "
         followed.approved_state = f"{view['state']} {len(view['verdicts'])} {view['recovery']}"
         followed.approvals += 1
         self._api.post(
             f"/api/v1/incidents/{view['id']}/recoveries",
-            {"reason": f"{done}approved after reading the incident room"},
+            {"reason": "approved after reading the incident room"},
             key=f"{view['id']}-approve-{followed.approvals}",
         )
-        self._say("operator", failure.agent, f"this demo, as {OPERATOR}, {done}approved the recovery")
+        self._say("operator", failure.agent, f"this demo, as {OPERATOR}, approved the recovery")
 
     def _close_review(self, followed: Followed) -> None:
         """For one incident, apply the proposed change and let the cause in again."""

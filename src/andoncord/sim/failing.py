@@ -151,6 +151,7 @@ BREEZY_PROMPT = {
     "model": "sim-small-1",
 }
 CAREFUL_PASS_RATE = 0.95
+"""What it misses are odd questions; the plain ones with known answers it gets right."""
 BREEZY_PASS_RATE = 0.45
 POLICIES = {
     "return window": "30 days, paragraph 4",
@@ -177,7 +178,7 @@ def _support(desk: Desk) -> Script:
     careful = "policy paragraph" in prompt
     if not careful and not desk.rehearsal:
         desk.onset("c")
-    right = desk.chance.happens(CAREFUL_PASS_RATE if careful else BREEZY_PASS_RATE)
+    right = (careful and desk.rehearsal) or desk.chance.happens(CAREFUL_PASS_RATE if careful else BREEZY_PASS_RATE)
     reply = found["paragraph"] if right else "Of course, we will make an exception for you!"
     yield Think(prompt=f"{prompt}\n{desk.task.brief}", reply=reply, input_tokens=450, output_tokens=40)
     yield Call("tickets.reply", {"topic": topic, "text": reply})
@@ -208,11 +209,12 @@ def _report_task(chance: Chance) -> Task:
 
 def _report(desk: Desk) -> Script:
     read = yield Call("files.read", {"file": INBOX})
+    yield Think(prompt=desk.task.brief, reply="Parse the lines, then add up.", input_tokens=380, output_tokens=30)
     total = 0
     for line in read["lines"]:
         parsed = yield Call("reports.parse", {"line": line})
         total += sum(parsed["figures"])
-    yield Think(prompt=f"{desk.task.brief}", reply=f"total {total}", input_tokens=380, output_tokens=45)
+    yield Think(prompt=desk.task.brief, reply=f"total {total}", input_tokens=420, output_tokens=45)
     yield Call("reports.publish", {"text": f"total {total}"})
     return f"total {total}"
 
@@ -279,6 +281,7 @@ FAILING_ROLES = (
         script=_support,
         settings=CAREFUL_PROMPT,
         period_s=0.3,
+        thinking_s=0.05,
     ),
     Role(
         name="reports",
@@ -289,6 +292,7 @@ FAILING_ROLES = (
         script=_report,
         settings={"prompt": "Sum up the day.", "model": "sim-small-1"},
         period_s=1.0,
+        tool_s=0.3,
         supervised=True,
     ),
 )

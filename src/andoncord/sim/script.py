@@ -115,6 +115,10 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     """The first version in the registry."""
     period_s: float
     """Mean pause between two runs."""
+    thinking_s: float = 0.25
+    """How long one call of the model takes."""
+    tool_s: float = 0.01
+    """How long one call of a tool takes."""
     quality: float = 0.9
     """The declared objective: the share of runs that must pass."""
     budget_usd: float = 0.5

@@ -29,7 +29,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     lays: tuple[str, str] | None = None
     """A shelf, and the line laid on it."""
     cleared: str = ""
-    """What the operator does about the surroundings before approving the recovery."""
+    """What the operator does about the surroundings once the agent is held."""
 
 
 FAILURES = (
@@ -42,25 +42,25 @@ FAILURES = (
         note="payments interface v2",
     ),
     Failure(
-        letter="c",
-        agent="support",
-        after_s=2.0,
-        injected="a friendlier prompt is rolled out, which no longer asks for the policy paragraph",
-        publishes=BREEZY_PROMPT,
-        note="friendlier tone",
-    ),
-    Failure(
         letter="d",
         agent="reports",
-        after_s=6.0,
+        after_s=3.0,
         injected="a line arrives in the inbox on which the report parser never comes back",
         lays=(INBOX, CRAFTED_LINE),
         cleared="moved the line out of the inbox",
     ),
     Failure(
+        letter="c",
+        agent="support",
+        after_s=4.5,
+        injected="a friendlier prompt is rolled out, which no longer asks for the policy paragraph",
+        publishes=BREEZY_PROMPT,
+        note="friendlier tone",
+    ),
+    Failure(
         letter="b",
         agent="research",
-        after_s=10.0,
+        after_s=8.0,
         injected="a partner uploads a document that carries instructions",
         lays=(UPLOADS, POISON),
         cleared="took the document out of the uploads",

@@ -19,6 +19,7 @@ from andoncord.kernel.canon import canonical_json
 from andoncord.kernel.effect import EffectKind, Receipt
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.money import micro_usd
+from andoncord.kernel.time import SECOND_NS
 from andoncord.sim.actor import Actor
 from andoncord.sim.agenda import Agenda
 from andoncord.sim.chance import Chance
@@ -75,6 +76,8 @@ class World:
         self._waiting: list[Finding] = []
         self._playbooks = PLAYBOOKS
         self._asked: set[str] = set()
+        self._arrived: dict[str, int] = {}
+        """Agent → when the last of its events arrives."""
         self.bank = Bank(default_rules(), declared=_declared())
         self.actors = {
             name: Actor(
@@ -132,7 +135,11 @@ class World:
     # ---- telemetry and detection
 
     def _emitted(self, event: Event) -> None:
-        self.agenda.after(self._chance.between(*TELEMETRY_S), lambda: self._observed(event))
+        """Telemetry takes a moment; what one agent sends arrives in the order in which it was sent."""
+        latency_s = self._chance.between(*TELEMETRY_S)
+        arrival_ns = max(self.clock.now() + round(latency_s * SECOND_NS), self._arrived.get(event.agent, 0))
+        self._arrived[event.agent] = arrival_ns
+        self.agenda.at(arrival_ns, lambda: self._observed(event))
 
     def _observed(self, event: Event) -> None:
         self.events.append(event)
@@ -200,7 +207,10 @@ class World:
         self._take(PersonAsked(command=command, by=by, agent=agent, incident=incident, key=key, parameters=parameters))
 
     def _ask_operator(self, incident: Incident) -> None:
-        """The operator approves recoveries that wait for a person, after dealing with what lies around the agent."""
+        """The operator deals with what lies around a held agent, and approves recoveries that wait for a person."""
+        if incident.verdicts and f"{incident.id}-clear" not in self._asked:
+            self._asked.add(f"{incident.id}-clear")
+            self.agenda.after(OPERATOR_S / 2, lambda: self._clear_around(incident.agents))
         step = next_action(self.state, incident)
         if step is None or step["action"] != "approve_recovery":
             return
@@ -210,6 +220,11 @@ class World:
         self._asked.add(key)
         self.agenda.after(OPERATOR_S, lambda: self._approve(incident.id, key))
 
+    def _clear_around(self, agents: tuple[str, ...]) -> None:
+        for failure in FAILURES:
+            if failure.lays and failure.agent in agents:
+                self.shelves.clear(failure.lays[0])
+
     def _approve(self, incident_id: str, key: str) -> None:
         if not self._is_up:
             self.agenda.after(OPERATOR_S, lambda: self._approve(incident_id, key))
@@ -218,9 +233,6 @@ class World:
         step = next_action(self.state, incident)
         if step is None or step["action"] != "approve_recovery":
             return
-        for failure in FAILURES:
-            if failure.lays and failure.agent in incident.agents:
-                self.shelves.clear(failure.lays[0])
         self._wish("approve_recovery", incident=incident_id, key=key, reason="read the incident room")
 
 
