@@ -299,6 +299,7 @@ def test_a_forked_child_is_an_instance_of_its_own(wire: WireServer, make_guard: 
     wire.wait(lambda: any(hello["instance"] == f"parent/{child}" for hello in wire.hellos))
     wire.wait(lambda: len(wire._streams) == 2)
     wire.order("kill", (1, 1))
+    wire.wait(lambda: len(wire._streams) == 1)  # The child has heard, closed and gone.
     os.waitpid(child, 0)
 
     assert report.read_text() == "True kill"
