@@ -56,12 +56,31 @@ class Facts(Mapping[str, Any]):
         return name in NAMES
 
 
-def _event_fields(facts: Facts) -> dict[str, Any]:
-    event = facts.event
-    fields = msgspec.structs.asdict(event)
-    fields["kind"] = event.kind.value
-    fields["duration_ms"] = max(0, event.end_ns - event.start_ns) // MILLISECOND_NS
-    return fields
+class _EventFields(Mapping[str, Any]):
+    """The fields of an event, read when asked for: most conditions look at one or two of thirty."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def __getitem__(self, name: str) -> Any:
+        event = self._event
+        if name == "duration_ms":
+            return max(0, event.end_ns - event.start_ns) // MILLISECOND_NS
+        if name not in _EVENT_NAMES:
+            raise KeyError(name)
+        value = getattr(event, name)
+        return value.value if name == "kind" else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_EVENT_NAMES)
+
+    def __len__(self) -> int:
+        return len(_EVENT_NAMES)
+
+
+_EVENT_NAMES = frozenset((*Event.__struct_fields__, "duration_ms"))
 
 
 def _agent_fields(facts: Facts) -> dict[str, Any]:
@@ -88,7 +107,7 @@ def _arguments(facts: Facts) -> dict[str, Any]:
 
 
 _MAKERS: dict[str, Callable[[Facts], Any]] = {
-    "event": _event_fields,
+    "event": lambda facts: _EventFields(facts.event),
     "agent": _agent_fields,
     "args": _arguments,
     "attributes": lambda facts: facts.event.attributes,

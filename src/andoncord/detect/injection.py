@@ -19,6 +19,8 @@ MAX_READ = 24
 """Tool results remembered per run."""
 MAX_TEXT = 16_384
 """Characters looked at of each text."""
+HEAD = 64
+"""Characters by which two texts of one length are told apart: instructions come with every model call, and are kept once."""
 MIN_NAME = 6
 """Letters of a tool's name, separators left out, below which finding it in a text says nothing."""
 MIN_VALUE = 5
@@ -36,7 +38,7 @@ class _Run:
     __slots__ = ("foreign", "own")
 
     def __init__(self) -> None:
-        self.own: dict[str, None] = {}
+        self.own: dict[tuple[int, str], str] = {}
         """What the agent was told by those who may: its instructions, its task, and input from before anything was read."""
         self.foreign: deque[tuple[str, int, str, str]] = deque(maxlen=MAX_READ)
         """Span id, time, tool and text of what it read."""
@@ -84,10 +86,10 @@ class InjectedAction:
             told.append(event.input_text)
         for text in told:
             if text and len(run.own) < MAX_READ:
-                run.own[text[:MAX_TEXT].lower()] = None
+                run.own.setdefault((len(text), text[:HEAD]), text)
 
     def _trace_back(self, event: Event, key: Key, run: _Run) -> Iterable[Hit]:
-        own = [*run.own, event.task.lower()]
+        own = [text[:MAX_TEXT].lower() for text in (*run.own.values(), event.task)]
         own_letters = [_letters(text) for text in own]
         name = _letters(event.name)
         values = [] if event.attributes.get("code") == "policy" else _values(event.arguments)

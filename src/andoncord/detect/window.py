@@ -158,14 +158,15 @@ class InTotal:
         self._groups = Groups(_Total, limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
-        if not self._trigger.matches(event, facts):
+        amount = self._value(event)
+        if not amount or not self._trigger.matches(event, facts):
             return ()
         limit = self._above(facts)
         if limit is None:
             return ()
         key = self._key(event)
         total = self._groups.at(key)
-        total.amount += self._value(event)
+        total.amount += amount
         total.onset_ns = total.onset_ns or event.start_ns
         if len(total.evidence) < MAX_ENTRIES:
             total.evidence.append(event.span_id)

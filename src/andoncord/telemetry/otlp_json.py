@@ -35,7 +35,7 @@ _NO_ID = {32: "0" * 32, 16: "0" * 16}
 _HEX = frozenset("0123456789abcdef")
 
 
-class _Value(msgspec.Struct, rename="camel"):
+class _Value(msgspec.Struct, rename="camel", gc=False):
     string_value: str | None = None
     int_value: _Integer | None = None
     double_value: float | str | None = None
@@ -45,30 +45,30 @@ class _Value(msgspec.Struct, rename="camel"):
     kvlist_value: "_Map | None" = None
 
 
-class _Array(msgspec.Struct):
+class _Array(msgspec.Struct, gc=False):
     values: list[_Value] = []
 
 
-class _Pair(msgspec.Struct):
+class _Pair(msgspec.Struct, gc=False):
     key: str
     value: _Value | None = None
 
 
-class _Map(msgspec.Struct):
+class _Map(msgspec.Struct, gc=False):
     values: list[_Pair] = []
 
 
-class _Status(msgspec.Struct):
+class _Status(msgspec.Struct, gc=False):
     code: int | str = 0
     message: str = ""
 
 
-class _SpanEvent(msgspec.Struct):
+class _SpanEvent(msgspec.Struct, gc=False):
     name: str = ""
     attributes: list[_Pair] = []
 
 
-class _Span(msgspec.Struct, rename="camel"):
+class _Span(msgspec.Struct, rename="camel", gc=False):
     trace_id: str = ""
     span_id: str = ""
     parent_span_id: str = ""
@@ -80,7 +80,7 @@ class _Span(msgspec.Struct, rename="camel"):
     events: list[_SpanEvent] = []
 
 
-class _Log(msgspec.Struct, rename="camel"):
+class _Log(msgspec.Struct, rename="camel", gc=False):
     trace_id: str = ""
     span_id: str = ""
     event_name: str = ""
@@ -90,33 +90,33 @@ class _Log(msgspec.Struct, rename="camel"):
     body: _Value | None = None
 
 
-class _Resource(msgspec.Struct):
+class _Resource(msgspec.Struct, gc=False):
     attributes: list[_Pair] = []
 
 
-class _ScopeSpans(msgspec.Struct):
+class _ScopeSpans(msgspec.Struct, gc=False):
     spans: list[_Span] = []
 
 
-class _ResourceSpans(msgspec.Struct, rename="camel"):
+class _ResourceSpans(msgspec.Struct, rename="camel", gc=False):
     resource: _Resource | None = None
     scope_spans: list[_ScopeSpans] = []
 
 
-class _Traces(msgspec.Struct, rename="camel"):
+class _Traces(msgspec.Struct, rename="camel", gc=False):
     resource_spans: list[_ResourceSpans] = []
 
 
-class _ScopeLogs(msgspec.Struct, rename="camel"):
+class _ScopeLogs(msgspec.Struct, rename="camel", gc=False):
     log_records: list[_Log] = []
 
 
-class _ResourceLogs(msgspec.Struct, rename="camel"):
+class _ResourceLogs(msgspec.Struct, rename="camel", gc=False):
     resource: _Resource | None = None
     scope_logs: list[_ScopeLogs] = []
 
 
-class _Logs(msgspec.Struct, rename="camel"):
+class _Logs(msgspec.Struct, rename="camel", gc=False):
     resource_logs: list[_ResourceLogs] = []
 
 

@@ -33,7 +33,7 @@ class Bad(msgspec.Struct, frozen=True):
     count: int = 1
 
 
-class RawSpan(msgspec.Struct, frozen=True):
+class RawSpan(msgspec.Struct, frozen=True, gc=False):
     """A span with valid ids and times, its attributes as plain values."""
 
     trace_id: str
@@ -52,7 +52,7 @@ class RawSpan(msgspec.Struct, frozen=True):
         return self.end_ns or self.start_ns
 
 
-class RawLog(msgspec.Struct, frozen=True):
+class RawLog(msgspec.Struct, frozen=True, gc=False):
     """A log record with a time, its attributes as plain values."""
 
     trace_id: str
