@@ -1,7 +1,7 @@
-"""The ports: everything the core and the engine need from outside, as protocols."""
+"""The ports of the engine: what it needs from outside, as protocols. The server names its own in `server.ports`."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from andoncord.kernel.effect import Effect, Receipt
 from andoncord.kernel.journal import Entry
@@ -34,9 +34,3 @@ class Performer(Protocol):
     """Carries out one kind of effect. Called again with the same `effect.key` after a crash, it must not do the thing twice."""
 
     async def perform(self, intent: str, effect: Effect) -> Receipt: ...
-
-
-class TelemetryReader(Protocol):
-    """Reading back what agents did; the spans stay behind this port."""
-
-    def trace(self, trace_id: str) -> Sequence[Any]: ...
