@@ -34,6 +34,8 @@ CONCURRENT_SHARE = 0.6
 PLACEBO_SHARE = 0.5
 """What it keeps when agents that did not change got worse as well. Chosen."""
 MIN_PLACEBO = 10
+MAX_FINDINGS = 20
+"""Kinds of findings that causes are drawn from, the earliest."""
 CONCURRENT_WITHIN_NS = 60 * 1_000_000_000
 
 
@@ -55,7 +57,9 @@ def causes(
     if findings:
         found.extend(_from_change(change, changes, outcomes, onset_ns) for change in changes if change.kind in CHANGE_CAUSES)
     named = {step.event.span_id: step for step in reversed(steps) if step.event.span_id}
-    for finding in findings:
+    # One finding per pattern, agent and trace: the others of a kind speak for the same causes.
+    telling = {(finding.pattern, finding.agent, finding.trace_id): finding for finding in reversed(findings)}
+    for finding in list(telling.values())[-MAX_FINDINGS:]:
         found.extend(causes_of_pattern(finding, steps, named.get(finding.span_id)))
     return _merged(found)
 

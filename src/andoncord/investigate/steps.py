@@ -1,6 +1,6 @@
 """The steps of a case in order, and who made whom act: the graph that suspicion flows back along (INV-3, INV-5)."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -14,9 +14,12 @@ MAX_STEPS = 20_000
 """Steps of one case that are looked at: the latest ones."""
 LINK_LENGTH = 12
 """Characters from which a value that turns up again counts as taken from where it stood. Chosen: longer than common words."""
-MAX_LINKS = 2_000
-"""Tool calls whose arguments are traced back to where they were read; the search is the dearest part."""
-MAX_LINK_TEXT = 20_000
+MAX_LINKED_CALLS = 2_000
+"""Tool calls, the latest, whose arguments are traced back to where they were read; the search is the dearest part."""
+MAX_LINK_RESULTS = 20
+"""Results before a call, in its trace, that are searched."""
+MAX_LINK_VALUES = 8
+MAX_LINK_TEXT = 8_000
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,16 +77,14 @@ def steps_of(events: Iterable[Event]) -> tuple[Step, ...]:
 
 def _links(events: Sequence[Event]) -> dict[int, tuple[int, ...]]:
     """For each call, the earlier results that hold one of its longer argument values. O(calls x results), both bounded."""
-    results: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    calls = [(index, event) for index, event in enumerate(events) if event.kind in TOOL_KINDS][-MAX_LINKED_CALLS:]
+    results: dict[str, deque[tuple[int, str]]] = defaultdict(lambda: deque(maxlen=MAX_LINK_RESULTS))
     links: dict[int, tuple[int, ...]] = {}
-    for index, event in enumerate(events):
-        if event.kind not in TOOL_KINDS:
-            continue
-        if event.arguments and len(links) < MAX_LINKS:
-            values = [value for value in _values(event.arguments) if len(value) >= LINK_LENGTH]
-            found = [at for at, text in results[event.trace_id][-50:] if any(value in text for value in values)]
-            if found:
-                links[index] = tuple(found)
+    for index, event in calls:
+        values = [value for value in _values(event.arguments) if len(value) >= LINK_LENGTH] if event.arguments else []
+        found = [at for at, text in results[event.trace_id] if any(value in text for value in values)] if values else []
+        if found:
+            links[index] = tuple(found)
         if event.result:
             results[event.trace_id].append((index, event.result[:MAX_LINK_TEXT]))
     return links
@@ -95,7 +96,7 @@ def _values(arguments: str) -> list[str]:
     except msgspec.DecodeError:
         return [arguments[:200]]
     stack, values = [decoded], list[str]()
-    while stack and len(values) < 20:
+    while stack and len(values) < MAX_LINK_VALUES:
         value = stack.pop()
         if isinstance(value, dict):
             stack.extend(value.values())

@@ -21,51 +21,58 @@ def timeline(events: Sequence[Event], findings: Sequence[Finding], *, now_ns: in
     onset_ns = min((finding.onset_ns or finding.at_ns for finding in findings), default=0)
     began_ns = min((finding.at_ns for finding in findings), default=now_ns) - LOOK_BACK_NS
     named = {span_id for finding in findings for span_id in (finding.span_id, *finding.evidence) if span_id}
-    moments: list[Moment] = []
+    told: list[tuple[int, bool, Event | Moment]] = []
     seen_error: set[str] = set()
     for event in in_order(events):
-        if event.kind in _QUIET and event.span_id not in named:
-            continue
-        if not began_ns <= event.at_ns <= now_ns:
+        if (event.kind in _QUIET and event.span_id not in named) or not began_ns <= event.at_ns <= now_ns:
             continue
         key = event.kind in (EventKind.CHANGE_MADE, EventKind.GUARD_DENIED) or event.span_id in named
         if event.kind in (EventKind.TOOL_FAILED, EventKind.MODEL_FAILED) and event.agent not in seen_error:
             seen_error.add(event.agent)
             key = True
-        moments.append(
-            Moment(
-                at_ns=event.at_ns,
-                kind=event.kind.value,
-                text=_text(event),
-                agent=visible(event.agent, 80),
-                span_id=event.span_id,
-                key=key,
-            )
-        )
-    for finding in findings:
-        moments.append(_found(finding))
+        told.append((event.at_ns, key, event))
+    told.extend((moment.at_ns, True, moment) for moment in map(_found, findings))
     if onset_ns and any(onset_ns < finding.at_ns for finding in findings):
         first = min(findings, key=lambda finding: finding.onset_ns or finding.at_ns)
-        text = f"Onset, as far as the evidence of {first.rule} shows."
-        moments.append(
-            Moment(at_ns=onset_ns, kind="onset", text=text, agent=visible(first.agent, 80), span_id=first.span_id, key=True)
-        )
-    moments.sort(key=lambda moment: moment.at_ns)
-    return _bounded(moments)
+        told.append((onset_ns, True, _began(first, onset_ns)))
+    told.sort(key=lambda each: each[0])
+    return tuple(each if isinstance(each, Moment) else _moment(each, key) for _, key, each in _bounded(told))
 
 
-def _bounded(moments: list[Moment]) -> tuple[Moment, ...]:
+def _bounded(told: list[tuple[int, bool, Event | Moment]]) -> list[tuple[int, bool, Event | Moment]]:
     """At most `MAX_MOMENTS`: the key ones first (the earliest of them when they are too many), then those nearest to one."""
-    if len(moments) <= MAX_MOMENTS:
-        return tuple(moments)
-    keys = [place for place, moment in enumerate(moments) if moment.key][:MAX_MOMENTS]
+    if len(told) <= MAX_MOMENTS:
+        return told
+    keys = [place for place, (_, key, _) in enumerate(told) if key][:MAX_MOMENTS]
 
     def distance(place: int) -> int:
         at = bisect_left(keys, place)
-        return min((abs(place - key) for key in keys[max(0, at - 1) : at + 1]), default=len(moments) - place)
+        return min((abs(place - key) for key in keys[max(0, at - 1) : at + 1]), default=len(told) - place)
 
-    kept = sorted(sorted(range(len(moments)), key=lambda place: (distance(place), place))[:MAX_MOMENTS])
-    return tuple(moments[place] for place in kept)
+    kept = sorted(range(len(told)), key=lambda place: (distance(place), place))[:MAX_MOMENTS]
+    return [told[place] for place in sorted(kept)]
+
+
+def _moment(event: Event, key: bool) -> Moment:
+    return Moment(
+        at_ns=event.at_ns,
+        kind=event.kind.value,
+        text=_text(event),
+        agent=visible(event.agent, 80),
+        span_id=event.span_id,
+        key=key,
+    )
+
+
+def _began(finding: Finding, onset_ns: int) -> Moment:
+    return Moment(
+        at_ns=onset_ns,
+        kind="onset",
+        text=f"Onset, as far as the evidence of {finding.rule} shows.",
+        agent=visible(finding.agent, 80),
+        span_id=finding.span_id,
+        key=True,
+    )
 
 
 def _found(finding: Finding) -> Moment:
