@@ -75,3 +75,17 @@ def person(server: ServerProcess) -> Iterator[Person]:
     """The server's own user."""
     with Person(server) as local:
         yield local
+
+
+@pytest.fixture
+def person_at() -> Iterator[Callable[[ServerProcess], Person]]:
+    """Makes the own user of any server."""
+    made: list[Person] = []
+
+    def make(server: ServerProcess) -> Person:
+        made.append(Person(server))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.http.close()
