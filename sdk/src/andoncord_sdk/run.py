@@ -73,6 +73,8 @@ class Run:
         self.loop = LoopWatch()
         self.probe_order = probe_order
         self.outcome = ""
+        self.calls = 0
+        """Tool calls let through so far."""
         self.nudge: str | None = None
         self.stopped: RunStopped | None = None
         self.recent: deque[SpanRecord] = deque(maxlen=RECENT_STEPS)
@@ -239,8 +241,11 @@ class Run:
     # ------------------------------------------------------------------------------------------------- for the guard
 
     def facts(self) -> dict[str, Any]:
-        """What policies may ask about the run."""
-        return {"id": self.id, "task": self.task, "spent_micro_usd": self.budget.spent_micro_usd}
+        """What policies may ask about the run. `config_version` is there only when a version was pushed: ask with `has(…)`."""
+        facts = {"id": self.id, "task": self.task, "calls": self.calls, "spent_micro_usd": self.budget.spent_micro_usd}
+        if self.admission.config_version:
+            facts["config_version"] = self.admission.config_version
+        return facts
 
     def capture(self) -> dict[str, Any]:
         """The open run as evidence: what it was doing when the agent was held."""

@@ -1,6 +1,7 @@
 """Guarded calls: a tool call and a model call, from the check before them to the span after them."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -18,7 +19,7 @@ _log = logging.getLogger("andoncord_sdk")
 _current_call: ContextVar["GuardedCall | None"] = ContextVar("andoncord_current_call", default=None)
 
 
-class GuardedCall:
+class GuardedCall(ABC):
     """One guarded call. A context manager, plain or async; `begin` and `end` serve adapters that get two callbacks.
 
     Entering waits while the agent is paused and raises when the call is refused. Leaving never raises.
@@ -102,15 +103,18 @@ class GuardedCall:
     ) -> None:
         self.__exit__(kind, error, trace)
 
+    @abstractmethod
     def _settle(self, error: BaseException | None) -> None:
         """Give the reservation back, or spend it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end_attributes(self) -> Attributes:
-        raise NotImplementedError
+        """What the span says about this kind of call."""
 
     def _started(self) -> None:
         self._is_open = True
+        if self.is_tool:
+            self.run.calls += 1
         self.start_ns = _platform.now_ns()
         outer = _current_call.get()
         if outer is not None and outer.run is self.run:
