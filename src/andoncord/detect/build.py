@@ -10,6 +10,7 @@ from andoncord.detect.loop import Repetition
 from andoncord.detect.quality import QualityDrop
 from andoncord.detect.rule import (
     AbsenceSpec,
+    AliveWhen,
     CountSpec,
     DeclaredSpec,
     DetectorSpec,
@@ -27,7 +28,7 @@ from andoncord.detect.rule import (
     kinds_of,
 )
 from andoncord.detect.spiral import CostSpiral
-from andoncord.detect.temporal import Absence, Cancel, Each
+from andoncord.detect.temporal import Absence, Alive, Cancel, Each
 from andoncord.detect.temporal import Sequence as InSequence
 from andoncord.detect.window import AgainstBaseline, Entry, InTotal, InWindow
 from andoncord.kernel.errors import CallerError
@@ -134,8 +135,12 @@ class _Builder:
             within_ns=self._within(spec.within),
             until=self._trigger(spec.until.on, spec.until.where) if spec.until else None,
             cancels=cancels,
+            alive=self._alive(spec.alive) if spec.alive else None,
             max_groups=self.max_groups,
         )
+
+    def _alive(self, spec: AliveWhen) -> Alive:
+        return Alive(self._trigger(spec.on, spec.where), self._key(spec.by), duration_ns(spec.within))
 
     def _trigger(self, kinds: Kinds, where: str) -> Trigger:
         condition = compile_condition(condition_tree(where, self.rule.place)) if where else None

@@ -19,6 +19,8 @@ MAX_READ = 24
 """Tool results remembered per run."""
 MAX_TEXT = 16_384
 """Characters looked at of each text."""
+MAX_REACHED = 8
+"""Unexplained calls out of scope remembered per run."""
 HEAD = 64
 """Characters by which two texts of one length are told apart: instructions come with every model call, and are kept once."""
 MIN_NAME = 6
@@ -34,14 +36,20 @@ _READS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 _TOLD = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED, EventKind.RUN_STARTED, EventKind.AGENT_INVOKED})
 
 
+_Reading = tuple[str, int, str, str]
+"""Span id, time, tool and text."""
+
+
 class _Run:
-    __slots__ = ("foreign", "own")
+    __slots__ = ("foreign", "own", "reached")
 
     def __init__(self) -> None:
         self.own: dict[tuple[int, str], str] = {}
         """What the agent was told by those who may: its instructions, its task, and input from before anything was read."""
-        self.foreign: deque[tuple[str, int, str, str]] = deque(maxlen=MAX_READ)
-        """Span id, time, tool and text of what it read."""
+        self.foreign: deque[_Reading] = deque(maxlen=MAX_READ)
+        """What it read."""
+        self.reached: deque[Event] = deque(maxlen=MAX_REACHED)
+        """Calls out of scope that nothing read so far explains."""
 
 
 class InjectedAction:
@@ -54,32 +62,32 @@ class InjectedAction:
     """
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
-        self.kinds = trigger.kinds | _READS | _TOLD | {EventKind.RUN_ENDED}
+        self.kinds = trigger.kinds | _READS | _TOLD
         self._trigger, self._key = trigger, key
         self._runs = Groups(_Run, limit=min(MAX_RUNS, max_groups))
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         key = self._key(event)
-        if event.kind is EventKind.RUN_ENDED:
-            self._runs.drop(key)
-            return ()
-        hits: Iterable[Hit] = ()
-        if event.kind in self._trigger.kinds and self._trigger.matches(event, facts):
-            run = self._runs.get(key)
-            if run is not None and run.foreign:
-                hits = self._trace_back(event, key, run)
-        if event.kind in _READS:
-            if event.result:
-                self._runs.at(key).foreign.append((event.span_id, event.start_ns, event.name, event.result[:MAX_TEXT]))
+        run = self._runs.at(key)
+        hits: list[Hit] = []
+        if self._trigger.matches(event, facts):
+            run.reached.append(event)
+            hits += self._explain(event, key, run, run.foreign)
+        if event.kind in _READS and event.result:
+            reading = (event.span_id, event.start_ns, event.name, event.result[:MAX_TEXT])
+            run.foreign.append(reading)
+            # Log records often overtake spans: the refusal may be known before what was read.
+            for call in tuple(run.reached):
+                if call.span_id != event.span_id and call.at_ns >= event.at_ns:
+                    hits += self._explain(call, key, run, (reading,))
         elif event.kind in _TOLD:
-            self._listen(event, key)
+            self._listen(event, run)
         return hits
 
     def tick(self, now_ns: int) -> Iterable[Hit]:
         return ()
 
-    def _listen(self, event: Event, key: Key) -> None:
-        run = self._runs.at(key)
+    def _listen(self, event: Event, run: _Run) -> None:
         told = [event.instructions, event.task]
         if not run.foreign:
             # Later inputs may repeat what was read: frameworks without tool messages paste results into the prompt.
@@ -88,14 +96,15 @@ class InjectedAction:
             if text and len(run.own) < MAX_READ:
                 run.own.setdefault((len(text), text[:HEAD]), text)
 
-    def _trace_back(self, event: Event, key: Key, run: _Run) -> Iterable[Hit]:
+    def _explain(self, event: Event, key: Key, run: _Run, readings: Iterable[_Reading]) -> Iterable[Hit]:
+        """Look for the call in what was read before it; one that has been explained is no longer asked about."""
         own = [text[:MAX_TEXT].lower() for text in (*run.own.values(), event.task)]
         own_letters = [_letters(text) for text in own]
         name = _letters(event.name)
         values = [] if event.attributes.get("code") == "policy" else _values(event.arguments)
         values = [value for value in values if not any(value in text for text in own)]
         is_telling = len(name) >= MIN_NAME and not any(name in letters for letters in own_letters)
-        for span_id, start_ns, tool, text in run.foreign:
+        for span_id, start_ns, tool, text in readings:
             lowered = text.lower()
             is_named = is_telling and name in _letters(lowered)
             carried = [value for value in values if value in lowered]
@@ -115,6 +124,7 @@ class InjectedAction:
                         "carried": [value[:80] for value in carried],
                     },
                 )
+                run.reached.remove(event)
                 return (hit,)
         return ()
 

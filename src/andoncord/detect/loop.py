@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key, key_of
-from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.event import Event
 from andoncord_sdk.loop import LoopDetector
 
 MAX_RUNS = 1_000
@@ -66,16 +66,12 @@ class Repetition:
     """
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
-        self.kinds = trigger.kinds | {EventKind.RUN_ENDED}
+        self.kinds = trigger.kinds
         self._trigger, self._key = trigger, key
         self._runs = Groups(_Run, limit=min(MAX_RUNS, max_groups))
         self._worlds = Groups(_World, limit=min(MAX_RUNS, max_groups))
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
-        if event.kind is EventKind.RUN_ENDED:
-            self._runs.drop(self._key(event))
-            self._worlds.drop(_shared(event))
-            return ()
         if not (event.arguments or event.result) or not self._trigger.matches(event, facts):
             return ()
         key = self._key(event)

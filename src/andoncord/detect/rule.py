@@ -100,6 +100,15 @@ class SequenceSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="sequ
     maxspan: Duration
 
 
+class AliveWhen(_Part, frozen=True, kw_only=True):
+    """Signs of life: who gave some, and none within `within` before the end of the waiting, is gone, not late."""
+
+    on: Kinds
+    by: Fields
+    within: Duration
+    where: str = ""
+
+
 class AbsenceSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="absence"):
     """Nothing of `until` (without it: none of the rule's own events again) within a duration, or an expression in seconds."""
 
@@ -107,6 +116,7 @@ class AbsenceSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="absen
     within: str
     until: When | None = None
     cancel: tuple[CancelWhen, ...] = ()
+    alive: AliveWhen | None = None
 
 
 class RepeatSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="repeat"):
@@ -314,6 +324,7 @@ def _conditions(rule: Rule) -> list[tuple[Path, str]]:
     if isinstance(correlate, AbsenceSpec):
         found += [(("correlate", "until", "where"), correlate.until.where)] if correlate.until else []
         found += [(("correlate", "cancel", index, "where"), cancel.where) for index, cancel in enumerate(correlate.cancel)]
+        found += [(("correlate", "alive", "where"), correlate.alive.where)] if correlate.alive else []
         if not _DURATION.fullmatch(correlate.within):
             found.append((("correlate", "within"), correlate.within))
     return [(path, text) for path, text in found if text]
@@ -324,6 +335,8 @@ def _durations(rule: Rule) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str | None]] = []
     if isinstance(correlate, CountSpec | DistinctSpec | SumSpec | RatioSpec):
         found.append((("correlate", "window"), correlate.window))
+    if isinstance(correlate, AbsenceSpec) and correlate.alive:
+        found.append((("correlate", "alive", "within"), correlate.alive.within))
     if isinstance(correlate, SequenceSpec):
         found.append((("correlate", "maxspan"), correlate.maxspan))
     return [(path, text) for path, text in found if text is not None]

@@ -97,6 +97,22 @@ class Cancel:
     key: Callable[[Event], Key]
 
 
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Signs of life of whoever is waited for. Who has given some and stopped is not late but gone, which other rules say."""
+
+    trigger: Trigger
+    key: Callable[[Event], Key]
+    within_ns: int
+
+
+class _Seen:
+    __slots__ = ("at_ns",)
+
+    def __init__(self) -> None:
+        self.at_ns = 0
+
+
 class _Waiting:
     __slots__ = ("deadline_ns", "event", "within_ns")
 
@@ -125,10 +141,14 @@ class Absence:
         within_ns: Callable[[Facts], int | None],
         until: Trigger | None,
         cancels: tuple[Cancel, ...],
+        alive: Alive | None = None,
         max_groups: int = MAX_GROUPS,
     ) -> None:
+        self._alive = alive
+        self._seen = Groups(_Seen, limit=max_groups)
         self._max_groups = max_groups
-        self.kinds = trigger.kinds.union(until.kinds if until else (), *(cancel.trigger.kinds for cancel in cancels))
+        others = [*(cancel.trigger for cancel in cancels), *([until] if until else []), *([alive.trigger] if alive else [])]
+        self.kinds = trigger.kinds.union(*(other.kinds for other in others))
         self._trigger, self._key, self._within_ns, self._until = trigger, key, within_ns, until
         self._cancels = tuple(Cancel(cancel.trigger, cancel.key) for cancel in cancels)
         self._waiting: OrderedDict[Key, _Waiting] = OrderedDict()
@@ -151,6 +171,9 @@ class Absence:
                 for key in tuple(index.get(cancel.key(event), ())):
                     if self._waiting[key].event.at_ns <= event.at_ns:
                         self._drop(key)
+        alive = self._alive
+        if alive is not None and alive.trigger.matches(event, facts):
+            self._seen.at(alive.key(event)).at_ns = event.received_ns or event.at_ns
         return self._begin(event, facts) if self._trigger.matches(event, facts) else ()
 
     def tick(self, now_ns: int) -> Iterable[Hit]:
@@ -170,7 +193,8 @@ class Absence:
                 self._put_due(key, waiting.deadline_ns)
                 continue
             self._drop(key)
-            hits.append(self._hit(waiting, key, waiting.deadline_ns))
+            if self._is_alive(waiting):
+                hits.append(self._hit(waiting, key, waiting.deadline_ns))
         return hits
 
     def _begin(self, event: Event, facts: Facts) -> Iterable[Hit]:
@@ -195,6 +219,13 @@ class Absence:
         if len(self._waiting) > self._max_groups:
             self._drop(next(iter(self._waiting)))
         return hits
+
+    def _is_alive(self, waiting: _Waiting) -> bool:
+        """Whether whoever was waited for still gave signs of life at the end, or never gave any."""
+        if self._alive is None:
+            return True
+        seen = self._seen.get(self._alive.key(waiting.event))
+        return seen is None or seen.at_ns >= waiting.deadline_ns - self._alive.within_ns
 
     def _put_due(self, key: Key, deadline_ns: int) -> None:
         if key not in self._is_due:
