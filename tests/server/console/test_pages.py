@@ -129,6 +129,16 @@ def test_a_verdict_does_not_speak_about_a_later_order(console: SampleConsole, cl
     assert ["not judged" in row.text for row in rows if "refund-agent" in row.text] == [True]
 
 
+def test_what_another_incident_holds_is_not_released_here(console: SampleConsole, client: TestClient) -> None:
+    """A room shows that another incident holds its agent, links there, and offers no release of its own."""
+    console.views["inc_000001"]["orders"] = [order("refund-agent", "kill", "13:59:00.000", incident="inc_000004")]
+    containment = parse(client.get("/incidents/inc_000001").text).one("section", id="containment")
+
+    assert containment.all("a", href="/incidents/inc_000004")
+    assert "not judged yet" not in containment.text
+    assert not containment.all("form")
+
+
 def test_hostile_text_is_shown_and_not_obeyed(hostile: str) -> None:
     """Markup arrives as text; escape, bell and bidirectional characters arrive as pictures of themselves."""
     page = parse(hostile)

@@ -97,18 +97,34 @@ def day(at: str | None) -> str:
 
 
 def compact(value: Any) -> str:
-    """A small record on one line, for reading, at most 600 characters.
+    """A small record on one line, for reading, at most 600 characters. Units are read from the ends of its names.
 
-    >>> compact({"tool": "refund", "repeats": 4})
-    'tool: refund · repeats: 4'
+    >>> compact({"tool": "refund", "repeats": 4, "cost_micro_usd": 412_000, "within_s": 3.0})
+    'tool: refund · repeats: 4 · cost: $0.41 · within: 3 s'
     """
     if isinstance(value, dict):
-        text = " · ".join(f"{words(key)}: {_plain(item)}" for key, item in value.items())
+        text = " · ".join(_named(str(key), item) for key, item in value.items())
     elif isinstance(value, (list, tuple)):
         text = ", ".join(_plain(item) for item in value)
     else:
         text = _plain(value)
     return visible(text, limit=600)
+
+
+def _named(name: str, value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for suffix, text in (("_micro_usd", _money), ("_ns", _clock_of), ("_s", duration)):
+            if name.endswith(suffix):
+                return f"{words(name.removesuffix(suffix))}: {text(value)}"
+    return f"{words(name)}: {_plain(value)}"
+
+
+def _money(amount_micro_usd: int | float) -> str:
+    return usd_text(int(amount_micro_usd))
+
+
+def _clock_of(at_ns: int | float) -> str:
+    return f"{clock(rfc3339(int(at_ns)))} UTC"
 
 
 def _plain(value: Any) -> str:

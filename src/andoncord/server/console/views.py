@@ -153,18 +153,20 @@ def _height(rung: Any) -> int:
 
 def in_force(fleet: Iterable[Json], views: Iterable[Json]) -> list[Containment]:
     """Every rung above none, with who ordered it and when, from the incidents' orders."""
-    latest: dict[str, tuple[Json, Json]] = {}
-    for view in views:
+    by_id = {view["id"]: view for view in views}
+    latest: dict[str, Json] = {}
+    for view in by_id.values():
         for order in view.get("orders") or ():
             known = latest.get(order["agent"])
-            if known is None or (order.get("at") or "") >= (known[0].get("at") or ""):
-                latest[order["agent"]] = (order, view)
+            if known is None or (order.get("at") or "") >= (known.get("at") or ""):
+                latest[order["agent"]] = order
     held: list[Containment] = []
     for agent in fleet:
         rung = agent.get("rung") or "none"
         if rung == "none":
             continue
-        order, view = latest.get(agent["agent"], ({}, {}))
+        order = latest.get(agent["agent"], {})
+        incident = str(order.get("incident") or "")
         held.append(
             Containment(
                 agent=agent["agent"],
@@ -172,8 +174,8 @@ def in_force(fleet: Iterable[Json], views: Iterable[Json]) -> list[Containment]:
                 by=str(order.get("by") or ""),
                 at=order.get("at"),
                 reason=str(order.get("reason") or ""),
-                incident=str(view.get("id") or ""),
-                verdict=_verdict_on(order, view),
+                incident=incident,
+                verdict=_verdict_on(order, by_id.get(incident, {})),
             )
         )
     return sorted(held, key=lambda one: (-_height(one.rung), one.agent))
@@ -188,8 +190,13 @@ def _verdict_on(order: Json, view: Json) -> str | None:
 
 
 def unjudged(view: Json) -> list[Json]:
-    """Orders that hold an agent and that no verdict speaks about yet."""
-    return [order for order in view["orders"] if order["rung"] != "none" and _verdict_on(order, view) is None]
+    """Orders of this incident that hold an agent and that no verdict speaks about yet."""
+    return [order for order in view["orders"] if _holds(order, view) and _verdict_on(order, view) is None]
+
+
+def _holds(order: Json, view: Json) -> bool:
+    """Whether this incident ordered it and it holds its agent: a view also shows what others ordered for the same agents."""
+    return order["rung"] != "none" and order.get("incident") in (None, "", view["id"])
 
 
 class ProvenKill(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -270,11 +277,13 @@ def current_agent(view: Json) -> str:
 
 
 def held_agents(view: Json) -> list[str]:
-    """Agents whose latest order in this incident still holds them."""
-    latest: dict[str, str] = {}
-    for order in sorted(view.get("orders") or (), key=lambda order: order.get("at") or ""):
-        latest[order["agent"]] = order["rung"]
-    return sorted(agent for agent, rung in latest.items() if rung != "none")
+    """Agents that this incident holds, and may therefore release."""
+    return sorted({order["agent"] for order in view["orders"] if _holds(order, view)})
+
+
+def suspects(view: Json) -> list[Json]:
+    """The steps worth looking at: at most three, and none that the ranking gives no weight."""
+    return [suspect for suspect in view["responsible"][:3] if suspect["score"] >= 0.005]
 
 
 def strength(score: float) -> str:
@@ -307,9 +316,6 @@ def dry_run_text(dry_run: Any) -> str:
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
-
-OWN_MOMENTS = frozenset({"intent", "receipt", "verdict", "lifecycle", "note"})
-"""Kinds of moments whose text is Andoncord's own; every other may quote an agent."""
 
 MOMENT_LIMIT = 120
 """Rows of the timeline on the page. Chosen: a screenful or five; the whole of it is in the record."""
