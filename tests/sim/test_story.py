@@ -52,6 +52,7 @@ def test_a_stopped_healthy_agent_spoils_the_score() -> None:
         wall_s=1.0,
         incidents=[],
         false_incidents=0,
+        duplicates=0,
         false_stops=1,
         missed=[],
         proposal_refused_again=True,

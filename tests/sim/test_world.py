@@ -7,6 +7,7 @@ from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.journal import check
 from andoncord.kernel.vocabulary import Category, IncidentState, Pattern, Verdict
+from andoncord.sim.failing import POISON, UPLOADS
 from andoncord.sim.fleet import FLEET
 from andoncord.sim.story import FAILURES
 from andoncord.sim.world import World
@@ -72,6 +73,20 @@ def test_the_journal_replays_to_the_same_state(world: World) -> None:
     """The chain holds, and replaying it gives the state that wrote it."""
     assert check(world.journal.read()) is None
     assert replay(world.journal.read()) == world.state
+
+
+def test_the_applied_proposal_refuses_the_same_document() -> None:
+    """With the proposal in force, the document that did harm is not read again, and nothing has to be stopped for it."""
+    world = _told(7)
+    research = world.actors["research"]
+    stops = len(research.applied)
+
+    world.wish("apply_proposal", incident=_incident(world, "b").id, reason="agreed")
+    world.shelves.put(UPLOADS, POISON)
+    world.run(10)
+
+    assert research.refusals[-1].code == "policy"
+    assert len(research.applied) == stops
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:

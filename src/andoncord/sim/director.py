@@ -14,17 +14,19 @@ import msgspec
 
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.kernel.text import visible
+from andoncord.kernel.time import SECOND_NS
 from andoncord.sim.agent import ONSETS, REFUSALS
 from andoncord.sim.client import Api
 from andoncord.sim.crew import Crew
+from andoncord.sim.failing import UPLOADS
 from andoncord.sim.fleet import FLEET
+from andoncord.sim.narration import lines
 from andoncord.sim.story import (
     FAILURES,
     OPERATOR,
     PROVEN,
     QUIET_S,
     Failure,
-    IncidentScore,
     Onset,
     Score,
     missed,
@@ -34,9 +36,10 @@ from andoncord.sim.surroundings import SharedFolder
 
 TICK_S = 0.15
 ARRIVAL_DEADLINE_S = 15.0
+AFTERMATH_S = 1.5
+"""After the second refusal the agent may have one more run under way with the same document."""
 MAX_APPROVALS = 4
 """How often the operator approves the recovery of one incident before giving up on it."""
-TOLD_EFFECTS = ("order", "terminate", "capture", "restart")
 FIRST, SECOND = "v1", "v2"
 HOLDING = ("restrict", "pause", "kill")
 
@@ -57,7 +60,8 @@ class Followed(msgspec.Struct):
     failure: Failure | None
     onset: Onset | None = None
     told: set[str] = msgspec.field(default_factory=set)
-    verdicts: int = 0
+    is_echo: bool = False
+    """It came from letting the cause in again to prove the applied proposal."""
     approvals: int = 0
     approved_state: str = ""
     view: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -96,7 +100,7 @@ class Director:
         self._injected: dict[str, float] = {}
         self._stopped_healthy: set[str] = set()
         self._let_in_again = False
-        self._refused_again = False
+        self._refused_s: float | None = None
 
     # ---- setting the scene
 
@@ -152,7 +156,7 @@ class Director:
         for summary in self._api.get("/api/v1/incidents", state="all", limit="100")["items"]:
             followed = self._incidents.get(summary["id"])
             if followed is None:
-                followed = self._incidents[summary["id"]] = Followed(failure=self._failure_of(summary))
+                followed = self._incidents[summary["id"]] = self._met(summary)
             if "ended" in followed.told:
                 continue
             followed.view = self._api.get(f"/api/v1/incidents/{summary['id']}")
@@ -161,24 +165,20 @@ class Director:
 
     def score(self) -> Score:
         """What came of it."""
-        scores: list[IncidentScore] = []
-        claimed: set[str] = set()
-        for followed in self._incidents.values():
-            letter = followed.failure.letter if followed.failure else None
-            if letter in claimed:  # A second incident for the same failure is one too many.
-                letter = None
-            if letter:
-                claimed.add(letter)
-            onset = self._onset(followed.failure) if letter else None
-            scores.append(score_incident(followed.view, failure=letter, onset=onset))
+        scores = [
+            score_incident(followed.view, failure=followed.failure.letter if followed.failure else None, onset=followed.onset)
+            for followed in self._incidents.values()
+            if followed.view.get("disposition") != "duplicate"
+        ]
         return Score(
             seed=self._seed,
             wall_s=round(self._now_s(), 1),
             incidents=scores,
             false_incidents=sum(score.failure is None for score in scores),
+            duplicates=len(self._incidents) - len(scores),
             false_stops=len(self._stopped_healthy),
             missed=missed(scores),
-            proposal_refused_again=self._refused_again,
+            proposal_refused_again=self._refused_s is not None,
             kpi=self._api.get("/api/v1/kpis"),
         )
 
@@ -194,49 +194,28 @@ class Director:
         self._say("fault", failure.agent, f"({failure.letter}) {failure.injected}")
 
     def _is_over(self) -> bool:
-        ended = sum(followed.failure is not None and "ended" in followed.told for followed in self._incidents.values())
-        return ended == len(FAILURES) and self._refused_again
+        followed = [each for each in self._incidents.values() if each.failure]
+        letters = {each.failure.letter for each in followed if each.failure}
+        return len(letters) == len(FAILURES) and all("ended" in each.told for each in followed) and self._is_proof_done()
+
+    def _is_proof_done(self) -> bool:
+        """The second refusal was seen, and what it may have set off had time to show."""
+        return self._refused_s is not None and self._now_s() - self._refused_s >= AFTERMATH_S
 
     # ---- telling
 
     def _follow(self, followed: Followed) -> None:
-        view, told = followed.view, followed.once
-        agent = ", ".join(view["agents"])
-        if told("seen"):
-            self._say("seen" if followed.failure else "alarm", agent, self._seen_text(followed))
-        for receipt in view["receipts"]:
-            if receipt["kind"] in TOLD_EFFECTS and told(receipt["intent"]):
-                self._say("stop", agent, f"{visible(receipt['wanted'])}: {visible(receipt['text'])}")
-        for given in view["verdicts"][followed.verdicts :]:
-            followed.verdicts += 1
-            self._say("proven" if given["verdict"] == "VERIFIED" else "unproven", agent, _verdict_text(given))
-        if view["root_causes"] and told("cause"):
-            self._say("cause", agent, _cause_text(view))
-        recovery = view["recovery"]
-        for place, step in enumerate(recovery["steps"] if recovery else ()):
-            if step["state"] in ("done", "failed") and told(f"step {place} {step['state']} {followed.approvals}"):
-                self._say("recovery", agent, f"{step['name'].replace('_', ' ')}: {visible(step['text'])}")
-        self._operate(followed)
-        if view["resolved_at"] and told("resolved"):
-            self._say("recovery", agent, "recovered: verified before it was released, and back at work")
-        review = view["review"]
-        if review and review["path"] and told("review"):
-            self._say("review", agent, f"review drafted: {review['path']}")
-            self._close_review(followed)
-            if view["resolved_at"]:
-                told("ended")
-
-    def _seen_text(self, followed: Followed) -> str:
         view = followed.view
-        onset = self._onset(followed.failure)
-        if onset:
-            followed.onset = onset
-        score = score_incident(view, failure=None, onset=onset)
-        after = f" {score.detected_in_s:.1f} s after it began" if score.detected_in_s is not None else ""
-        return (
-            f"{view['id']}: {view['pattern'].replace('_', ' ')} seen{after}, {view['severity']} / {view['sev']}, "
-            f"{view['category'].replace('_', ' ')}: {visible(view['title'], 120)}"
-        )
+        agent = ", ".join(view["agents"])
+        if followed.onset is None and not followed.is_echo:
+            followed.onset = self._onset(followed.failure)
+        for line in lines(view, onset=followed.onset, is_expected=followed.failure is not None):
+            if followed.once(line.key):
+                at_s = self._now_s() - (self._clock.now() - line.at_ns) / SECOND_NS
+                self._tell(Scene(at_s=at_s, kind=line.kind, agent=agent, text=line.text))
+        self._operate(followed)
+        if view["resolved_at"] and "review" in followed.told and followed.once("ended"):
+            self._close_review(followed)
 
     def _say(self, kind: str, agent: str, text: str) -> None:
         self._tell(Scene(at_s=self._now_s(), kind=kind, agent=agent, text=text))
@@ -244,11 +223,14 @@ class Director:
     # ---- the operator
 
     def _operate(self, followed: Followed) -> None:
-        """Deal with what lies around a held agent, and approve a recovery that waits for a person."""
+        """Deal with what lies around an agent that was told to stop, and approve a recovery that waits for a person."""
         view, failure = followed.view, followed.failure
-        if failure and failure.lays and view["verdicts"] and followed.once("cleared"):
+        is_ordered = any(receipt["kind"] == "order" for receipt in view["receipts"])
+        if failure and failure.lays and is_ordered and followed.once("cleared"):
             self._folder.clear(failure.lays[0])
             self._say("operator", failure.agent, f"this demo, as {OPERATOR}, {failure.cleared}")
+        if followed.is_echo and not view["containment"] and self._is_proof_done() and followed.once("disposed"):
+            self._dispose(view)
         step = view["next"]
         if not step or step["action"] != "approve_recovery" or followed.approvals >= MAX_APPROVALS or failure is None:
             return
@@ -265,10 +247,19 @@ class Director:
         )
         self._say("operator", failure.agent, f"this demo, as {OPERATOR}, approved the recovery")
 
+    def _dispose(self, view: Mapping[str, Any]) -> None:
+        """What the proof set off is the same case again, and nothing had to be stopped: close it as a duplicate."""
+        reason = "the same document, refused by the policy that the review brought"
+        path = f"/api/v1/incidents/{view['id']}/disposition"
+        self._api.post(path, {"disposition": "duplicate", "reason": reason}, key=f"{view['id']}-dispose")
+        self._say(
+            "operator", ", ".join(view["agents"]), f"this demo, as {OPERATOR}, closed {view['id']} as a duplicate: {reason}"
+        )
+
     def _close_review(self, followed: Followed) -> None:
         """For one incident, apply the proposed change and let the cause in again."""
         view, failure = followed.view, followed.failure
-        if failure is None or failure.letter != PROVEN:
+        if failure is None or failure.letter != PROVEN or followed.is_echo:
             return
         proposal = view["review"]["proposal"]
         if not proposal:
@@ -288,12 +279,15 @@ class Director:
 
     # ---- looking
 
-    def _failure_of(self, summary: Mapping[str, Any]) -> Failure | None:
+    def _met(self, summary: Mapping[str, Any]) -> Followed:
+        """A new incident, and the failure behind it if there is one."""
         taken = {followed.failure.letter for followed in self._incidents.values() if followed.failure}
         for failure in FAILURES:
-            if failure.agent in summary["agents"] and failure.letter in self._injected and failure.letter not in taken:
-                return failure
-        return None
+            if failure.agent in summary["agents"] and failure.letter in self._injected:
+                is_echo = failure.letter == PROVEN and self._let_in_again
+                if is_echo or failure.letter not in taken:
+                    return Followed(failure=failure, is_echo=is_echo)
+        return Followed(failure=None)
 
     def _onset(self, failure: Failure | None) -> Onset | None:
         if failure is None:
@@ -311,27 +305,14 @@ class Director:
                 self._say("alarm", name, "was stopped although nothing was wrong with it")
 
     def _look_for_refusal(self) -> None:
-        if not self._let_in_again or self._refused_again:
+        if not self._let_in_again or self._refused_s is not None:
             return
         for line in self._folder.lines(REFUSALS):
             refusal = msgspec.json.decode(line)
-            self._refused_again = True
+            self._refused_s = self._now_s()
+            self._folder.clear(UPLOADS)
             self._say("proof", refusal["agent"], f"{refusal['tool']} refused by the new policy: {visible(refusal['message'])}")
             return
 
     def _now_s(self) -> float:
-        return (self._clock.monotonic_ns() - self._started_ns) / 1e9
-
-
-def _verdict_text(given: Mapping[str, Any]) -> str:
-    because = given["missing"] if given["verdict"] != "VERIFIED" else given["evidence"]
-    prefix = "missing: " if given["verdict"] != "VERIFIED" else ""
-    return f"{given['verdict']} at {given['at_s']:.1f} s; {prefix}{visible('; '.join(because), 240)}"
-
-
-def _cause_text(view: Mapping[str, Any]) -> str:
-    cause = view["root_causes"][0]
-    suspect = view["responsible"][0] if view["responsible"] else None
-    where = f"; responsible step {suspect['span_id']} of {suspect['agent']}" if suspect else ""
-    claim = f"{cause.get('claim') or 'consistent with'} {cause['type'].replace('_', ' ')}"
-    return f"{claim}: {visible(cause.get('summary', ''), 200)}{where}"
+        return (self._clock.monotonic_ns() - self._started_ns) / SECOND_NS

@@ -280,7 +280,7 @@ FAILING_ROLES = (
         task=_support_task,
         script=_support,
         settings=CAREFUL_PROMPT,
-        period_s=0.3,
+        period_s=0.25,
         thinking_s=0.05,
     ),
     Role(

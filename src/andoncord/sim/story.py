@@ -105,6 +105,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
     incidents: list[IncidentScore]
     false_incidents: int
+    duplicates: int
+    """Incidents that the operator closed as the same case again; they are not listed."""
     false_stops: int
     missed: list[str]
     """Letters of failures that were not detected, contained with proof, recovered and reviewed."""

@@ -100,7 +100,7 @@ class World:
             loss=loss,
         )
         for name, role in FLEET.items():
-            self._wish("publish_version", agent=name, values=role.settings, note="as tested", good=True)
+            self.wish("publish_version", agent=name, values=role.settings, note="as tested", good=True)
         for actor in self.actors.values():
             actor.start()
         for failure in failures:
@@ -123,9 +123,9 @@ class World:
 
     def _inject(self, failure: Failure) -> None:
         if failure.publishes:
-            self._wish("publish_version", agent=failure.agent, values=failure.publishes, note=failure.note)
+            self.wish("publish_version", agent=failure.agent, values=failure.publishes, note=failure.note)
             version = self.state.registry.versions(failure.agent)[-1].version
-            self._wish("activate_version", agent=failure.agent, version=version, reason=f"roll-out: {failure.note}")
+            self.wish("activate_version", agent=failure.agent, version=version, reason=f"roll-out: {failure.note}")
         if failure.lays:
             self.shelves.put(*failure.lays)
 
@@ -202,13 +202,17 @@ class World:
 
     # ---- people
 
-    def _wish(self, command: str, *, agent: str = "", incident: str = "", key: str = "", **parameters: Any) -> None:
+    def wish(self, command: str, *, agent: str = "", incident: str = "", key: str = "", **parameters: Any) -> None:
+        """What the operator asks for."""
         by = f"person:{OPERATOR}"
         self._take(PersonAsked(command=command, by=by, agent=agent, incident=incident, key=key, parameters=parameters))
 
     def _ask_operator(self, incident: Incident) -> None:
-        """The operator deals with what lies around a held agent, and approves recoveries that wait for a person."""
-        if incident.verdicts and f"{incident.id}-clear" not in self._asked:
+        """The operator deals with what lies around an agent told to stop, and approves recoveries that wait for a person."""
+        is_ordered = any(
+            intent.receipt and intent.effect.kind is EffectKind.ORDER for intent in self.state.intents_of(incident.id)
+        )
+        if is_ordered and f"{incident.id}-clear" not in self._asked:
             self._asked.add(f"{incident.id}-clear")
             self.agenda.after(OPERATOR_S / 2, lambda: self._clear_around(incident.agents))
         step = next_action(self.state, incident)
@@ -233,7 +237,7 @@ class World:
         step = next_action(self.state, incident)
         if step is None or step["action"] != "approve_recovery":
             return
-        self._wish("approve_recovery", incident=incident_id, key=key, reason="read the incident room")
+        self.wish("approve_recovery", incident=incident_id, key=key, reason="read the incident room")
 
 
 def _declared() -> dict[str, Declared]:
