@@ -6,10 +6,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 from tests.server.console.page import Element, parse
-from tests.server.console.sample import COOKIE, FOUR, GOOD_COOKIE, HOSTILE_VIEW, SampleConsole, order
+from tests.server.console.sample import COOKIE, FOUR, GOOD_COOKIE, HOSTILE_VIEW, SampleConsole, moment, order
 
 from andoncord.kernel.vocabulary import Verdict
 from andoncord.server.console.routes import console_router
+from andoncord.server.console.views import MOMENT_LIMIT
 
 ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
 PAGES = ["/", "/incidents", "/incidents?state=all", *ROOMS, "/login"]
@@ -234,6 +235,22 @@ def test_a_missing_incident_is_a_page_that_leads_on(client: TestClient) -> None:
 
     assert answer.status_code == 404
     assert "/incidents?state=all" in answer.text
+
+
+def test_evidence_leads_to_its_moment_or_to_the_timeline(console: SampleConsole, client: TestClient) -> None:
+    """A step that is not among the rows shown leads to the timeline, not to nowhere."""
+    timeline = [
+        moment("13:00:00.000", "tool", "first", span_id="00f067aa0ba902b7"),
+        *(moment("13:00:01.000", "tool", "more") for _ in range(MOMENT_LIMIT)),
+    ]
+    console.views["inc_000001"]["timeline"] = timeline
+    page = parse(client.get("/incidents/inc_000001").text)
+    causes = page.one("section", id="causes")
+
+    links = {link.attributes["href"] for link in causes.all("a", class_="mono")}
+
+    assert {link for link in links if link.startswith("#")} == {"#timeline"}
+    assert f"{MOMENT_LIMIT} of {MOMENT_LIMIT + 1} moments" in page.one("section", id="timeline").text
 
 
 def test_figures_carry_their_target_and_their_incidents(client: TestClient) -> None:

@@ -180,6 +180,5 @@ def template_environment() -> Environment:
         verdict_tone=verdict_tone,
         outcome_tone=outcome_tone,
         line=visible,
-        instant=rfc3339,
     )
     return environment

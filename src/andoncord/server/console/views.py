@@ -354,14 +354,15 @@ def shown_moments(timeline: Sequence[Json]) -> list[ShownMoment]:
 
 
 def anchor(view: Json, span_id: str) -> str:
-    """Where on the page the step with this span is: its row of the timeline, else the timeline.
+    """Where on the page the step with this span is: its row of the timeline when it has one there, else the timeline.
 
-    >>> anchor({"timeline": [{"span_id": "a1"}]}, "a1"), anchor({"timeline": []}, "a1")
+    >>> row = {"at": "", "kind": "", "text": "", "agent": "", "span_id": "a1", "key": False}
+    >>> anchor({"timeline": [row]}, "a1"), anchor({"timeline": []}, "a1")
     ('moment-0', 'timeline')
     """
-    for index, moment in enumerate(view["timeline"]):
-        if span_id and moment.get("span_id") == span_id:
-            return f"moment-{index}"
+    for moment in shown_moments(view["timeline"]):
+        if span_id and view["timeline"][moment.index].get("span_id") == span_id:
+            return f"moment-{moment.index}"
     return "timeline"
 
 
