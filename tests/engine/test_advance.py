@@ -9,7 +9,7 @@ from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.journal import Entry, check
 from andoncord.kernel.time import SECOND_NS
-from andoncord.kernel.vocabulary import IncidentState, Mode, Severity, Verdict
+from andoncord.kernel.vocabulary import IncidentState, Mode, Pattern, Severity, Verdict
 from andoncord.testing.story import Story, finding
 
 
@@ -64,6 +64,27 @@ def test_an_unverified_fence_has_the_supervisor_end_the_process_and_is_verified_
     given = story.state.incident("inc_000001").verdicts
     assert [verdict.verdict for verdict in given] == [Verdict.UNVERIFIED, Verdict.VERIFIED]
     assert given[0].missing == ("acknowledgement from i1",)
+
+
+def test_the_silence_of_a_process_that_was_ended_on_our_order_is_no_news(story: Story) -> None:
+    """After the supervisor ended an instance, its missing heartbeats count for nothing; another instance's do."""
+    story.answers[EffectKind.ORDER] = lambda intent: (
+        (Outcome.FAILED, {"asked": 1, "confirmed": 0, "unconfirmed": ["i1"], "acks": []})
+        if intent.effect.parameters["rung"] != "none"
+        else (Outcome.DONE, {"asked": 1, "confirmed": 1, "unconfirmed": [], "acks": []})
+    )
+    story.answers[EffectKind.VERIFY] = lambda intent: (
+        Outcome.DONE,
+        {"verdict": "VERIFIED" if intent.effect.parameters["termination"] else "UNVERIFIED", "missing": [], "evidence": []},
+    )
+    story.find(finding())
+    story.run()
+    silence = {"pattern": Pattern.SILENCE, "trace_id": "", "onset_ns": story.now, "at_ns": story.now}
+    story.find(finding("f2", instance="i1", **silence))
+    assert [found.id for found in story.state.incident("inc_000001").findings] == ["f1"]
+
+    story.find(finding("f3", instance="i2", **silence))
+    assert [found.id for found in story.state.incident("inc_000001").findings] == ["f1", "f3"]
 
 
 def test_without_a_supervisor_it_stays_unverified_and_says_so(story: Story) -> None:

@@ -7,14 +7,14 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.engine.facts import Fact, FindingArrived, PersonAsked, ReceiptArrived, SystemNoted, TelemetryDigested
-from andoncord.engine.state import State
+from andoncord.engine.state import Intent, State
 from andoncord.engine.wishes import grant
 from andoncord.incident.correlate import home_of
 from andoncord.incident.impact import estimate
 from andoncord.incident.severity import judge
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.journal import Draft
-from andoncord.kernel.vocabulary import IncidentState, Mode
+from andoncord.kernel.vocabulary import IncidentState, Mode, Pattern
 from andoncord.respond.playbook import Playbook, choose
 
 
@@ -44,11 +44,14 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
 
 
 def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
-    """Record a finding, and open, enlarge or raise an incident with it. A finding in mode shadow is counted and no more."""
+    """Record a finding, and open, enlarge or raise an incident with it.
+
+    A finding in mode shadow is counted and no more, and so is the silence of a process that was ended on our order.
+    """
     if finding.id in state.seen:
         return ()
     recorded = {"finding": msgspec.to_builtins(finding)}
-    if finding.mode is Mode.SHADOW:
+    if finding.mode is Mode.SHADOW or _is_silence_we_caused(state, finding):
         return (Draft(kind="finding.recorded", body=recorded),)
 
     drafts: list[Draft] = []
@@ -127,6 +130,28 @@ def _judged(home: str, findings: Sequence[Finding], *, was_allowed: bool, playbo
         "recovery_by": playbook.recovery,
     }
     return Draft(kind="incident.judged", incident=home, body=body)
+
+
+def _is_silence_we_caused(state: State, finding: Finding) -> bool:
+    """The supervisor ended this very instance, so that it says nothing any more is what was wanted."""
+    if finding.pattern is not Pattern.SILENCE or not finding.instance:
+        return False
+    for intent in state.intents.values():
+        if intent.effect.kind is not EffectKind.TERMINATE or intent.effect.target != finding.agent or intent.receipt is None:
+            continue
+        if intent.receipt.detail.get("process_tree_empty") and finding.instance in _asked_before(state, intent):
+            return True
+    return False
+
+
+def _asked_before(state: State, termination: Intent) -> set[str]:
+    """The instances that the orders before a termination were sent to."""
+    instances: set[str] = set()
+    for intent in state.intents_of(termination.incident):
+        if intent.effect.kind is EffectKind.ORDER and intent.receipt and intent.issued_ns <= termination.issued_ns:
+            instances.update(intent.receipt.detail.get("unconfirmed", ()))
+            instances.update(ack["instance"] for ack in intent.receipt.detail.get("acks", ()))
+    return instances
 
 
 def _comes_after_release(state: State, home: str, finding: Finding) -> bool:
