@@ -271,6 +271,7 @@ class Guard:
             self._is_closed = True
         if self._heartbeat is not None:
             self._heartbeat.close()
+            self._report_heartbeat(is_closed=True)
         if self._link is not None:
             self._link.close()
         if self._exporter is not None:
@@ -347,6 +348,10 @@ class Guard:
         }
 
     def _beat(self) -> None:
+        self._report_heartbeat(is_closed=False)
+
+    def _report_heartbeat(self, *, is_closed: bool) -> None:
+        """Say how the guard is; the last one says goodbye, so that its silence afterwards is no alarm."""
         now = self.state
         self._report(
             LogRecord(
@@ -361,6 +366,7 @@ class Guard:
                     "andoncord.guard.steps_started": now.steps_started,
                     "andoncord.guard.steps_ended": now.steps_ended,
                     "andoncord.guard.records_dropped": now.records_dropped,
+                    "andoncord.guard.closed": is_closed,
                     "andoncord.config.version": self._config.version,
                 },
             )
