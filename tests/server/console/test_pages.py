@@ -9,8 +9,8 @@ from tests.server.console.page import Element, parse
 from tests.server.console.sample import COOKIE, FOUR, GOOD_COOKIE, HOSTILE_VIEW, SampleConsole, moment, order
 
 from andoncord.kernel.vocabulary import Verdict
+from andoncord.server.console.room import MOMENT_LIMIT
 from andoncord.server.console.routes import console_router
-from andoncord.server.console.views import MOMENT_LIMIT
 
 ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
 PAGES = ["/", "/incidents", "/incidents?state=all", *ROOMS, "/login"]

@@ -8,7 +8,7 @@ import msgspec
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.vocabulary import Disposition, Severity
 from andoncord.learn.review import BLANK
-from andoncord.server.console.views import RUNG_WORDS
+from andoncord.server.console.room import RUNG_WORDS
 
 FIELD_LIMIT = 4_000
 """Characters in one field, the same as the engine takes."""

@@ -13,7 +13,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.kernel.vocabulary import Disposition, Severity, SevLevel
-from andoncord.server.console import views
+from andoncord.server.console import overview
+from andoncord.server.console import room as rooms
 from andoncord.server.console.assets import load_assets
 from andoncord.server.console.filters import template_environment
 from andoncord.server.console.forms import CONTAIN, DECLARE, ROOM_FORMS, Form
@@ -83,7 +84,10 @@ class _Console:
         self._assets = load_assets()
         self._templates = template_environment()
         self._templates.globals.update(
-            asset={name: asset.address for name, asset in self._assets.items()}, views=views, new_key=port.new_key
+            asset={name: asset.address for name, asset in self._assets.items()},
+            overview=overview,
+            rooms=rooms,
+            new_key=port.new_key,
         )
 
     def router(self) -> APIRouter:
@@ -235,23 +239,23 @@ class _Console:
         return self._render(request, None, "login.html", status, after=local_path(after), problem=problem)
 
     def _now(self, request: Request, session: Session, *, problem: str = "", status: int = 200) -> Response:
-        open_incidents = views.worst_first(self._port.summaries("open"))
+        open_incidents = overview.worst_first(self._port.summaries("open"))
         recent = sorted(self._port.summaries("all"), key=lambda summary: summary.get("opened_at") or "", reverse=True)
-        details = [view for summary in recent[: views.DETAIL_LIMIT] if (view := self._port.view(summary["id"]))]
+        details = [view for summary in recent[: overview.DETAIL_LIMIT] if (view := self._port.view(summary["id"]))]
         fleet = self._port.fleet()
-        held = views.in_force(fleet, details)
+        held = overview.in_force(fleet, details)
         return self._render(
             request,
             session,
             "now.html",
             status,
             open_incidents=open_incidents,
-            recent=[summary for summary in recent if not views.is_open(summary)][:5],
-            waits=views.waits(details),
-            next_steps=views.next_steps(details),
+            recent=[summary for summary in recent if not rooms.is_open(summary)][:5],
+            waits=overview.waits(details),
+            next_steps=overview.next_steps(details),
             held=held,
-            cells=views.fleet_cells(fleet, held),
-            proven_kill=views.last_verified_kill(details),
+            cells=overview.fleet_cells(fleet, held),
+            proven_kill=overview.last_verified_kill(details),
             kpis=self._port.kpis(),
             problem=problem,
             done=CONTAIN.done if request.query_params.get("done") == "contain" else "",
@@ -269,13 +273,13 @@ class _Console:
         asked = request.query_params
         state = asked.get("state", "open")
         filters = {
-            "state": state if state in views.STATE_FILTERS else "open",
+            "state": state if state in overview.STATE_FILTERS else "open",
             "sev": asked.get("sev", "") if asked.get("sev") in tuple(SevLevel) else "",
             "agent": asked.get("agent", "")[:200],
             "q": asked.get("q", "")[:200],
         }
         every = self._port.summaries("all")
-        rows = views.chosen(
+        rows = overview.chosen(
             self._port.summaries(filters["state"]), sev=filters["sev"], agent=filters["agent"], text=filters["q"]
         )
         rows = sorted(rows, key=lambda summary: summary.get("opened_at") or "", reverse=True)
@@ -323,7 +327,7 @@ class _Console:
             session,
             "room.html",
             status,
-            view=views.room(view),
+            view=rooms.room(view),
             room=room,
             look_again=look_again,
             dispositions=tuple(Disposition),
@@ -343,7 +347,7 @@ class _Console:
             theme=theme if theme in THEMES else "auto",
             back=local_path(f"{back}?{request.url.query}" if request.url.query and back != "/login" else back),
             simulated=self._port.environment == "demo",
-            pill=views.pill(self._port.summaries("open")) if session else None,
+            pill=overview.pill(self._port.summaries("open")) if session else None,
             now_ns=self._port.now_ns(),
             path=request.url.path,
             **context,
