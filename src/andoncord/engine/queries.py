@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 
+from andoncord.engine.recovering import recovery_problem
 from andoncord.engine.state import Control, Intent, State
 from andoncord.incident.incident import Incident
-from andoncord.kernel.effect import EffectKind, Outcome
+from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.time import rfc3339, seconds_between
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import RUNGS, height
@@ -196,7 +197,7 @@ def recovery(state: State, incident: Incident) -> dict[str, Any] | None:
             for agent in incident.agents
             if (intent := state.step(incident.id, f"{incident.round}/recover/{index}:{step['name']}/{agent}"))
         ]
-        steps.append({"name": step["name"], "state": _step_state(incident, intents), "text": _step_text(step, intents)})
+        steps.append({"name": step["name"], "state": _step_state(step["name"], intents), "text": _step_text(step, intents)})
     waits = incident.recovery_by == "person" and not incident.recovery_approved_by and incident.is_open
     return {
         "strategy": incident.plan["strategy"],
@@ -295,7 +296,7 @@ def receipt_text(intent: Intent) -> str:
     because = f": {'; '.join(missing) if isinstance(missing, list) else missing}" if missing else ""
     match intent.effect.kind:
         case EffectKind.ORDER | EffectKind.CONFIGURE | EffectKind.POLICIES if "asked" in detail:
-            took = f" in {detail['fence_ms'] / 1_000:.2f} s" if detail.get("fence_ms") is not None else ""
+            took = f" in {_duration(detail['fence_ms'])}" if detail.get("fence_ms") is not None else ""
             unconfirmed = detail.get("unconfirmed") or []
             silent = f"; no answer from {', '.join(unconfirmed)}" if unconfirmed else ""
             return f"{detail['confirmed']}/{detail['asked']} confirmed{took}{silent}{because}"
@@ -381,6 +382,7 @@ def _receipt(intent: Intent) -> dict[str, Any]:
         "kind": intent.effect.kind,
         "target": intent.effect.target,
         "wanted": intent_text(intent),
+        "rung": intent.effect.parameters.get("rung"),
         "by": intent.by,
         "outcome": receipt.outcome,
         "at": rfc3339(receipt.at_ns),
@@ -390,20 +392,13 @@ def _receipt(intent: Intent) -> dict[str, Any]:
     }
 
 
-def _step_state(incident: Incident, intents: list[Intent]) -> str:
+def _step_state(name: str, intents: list[Intent]) -> str:
+    """`todo`, `running`, `failed` or `done`; a probe that was answered is done only when it showed enough quality."""
     if not intents:
         return "todo"
     if any(intent.receipt is None for intent in intents):
         return "running"
-    receipts = [intent.receipt for intent in intents if intent.receipt]
-    failed = incident.recovery_failed and intents[-1].id == _last_recovery_intent(incident, intents)
-    return "failed" if failed or any(receipt.outcome is Outcome.FAILED for receipt in receipts) else "done"
-
-
-def _last_recovery_intent(incident: Incident, intents: list[Intent]) -> str:
-    """The intent that a failed recovery stopped at: the last one whose receipt is not a plain success."""
-    unsuccessful = [each.id for each in intents if each.receipt and each.receipt.outcome is not Outcome.DONE]
-    return unsuccessful[-1] if unsuccessful else ""
+    return "failed" if any(recovery_problem(name, intent) for intent in intents) else "done"
 
 
 def _step_text(step: dict[str, Any], intents: list[Intent]) -> str:
@@ -423,3 +418,12 @@ def _when(at_ns: int) -> str | None:
 
 def _moment(at_ns: int, kind: str, text: str, agent: str, *, key: bool = False) -> dict[str, Any]:
     return {"at_ns": at_ns, "kind": kind, "text": text, "agent": agent, "span_id": "", "key": key}
+
+
+def _duration(took_ms: float) -> str:
+    """Short times in milliseconds, long ones in seconds.
+
+    >>> _duration(12.34), _duration(1_340.0)
+    ('12 ms', '1.3 s')
+    """
+    return f"{took_ms:.0f} ms" if took_ms < 1_000 else f"{took_ms / 1_000:.1f} s"

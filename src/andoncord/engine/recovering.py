@@ -52,7 +52,7 @@ def recover(state: State, incident: Incident) -> Iterator[Draft]:
                 return
             if intent.receipt is None:
                 return
-            problem = _recovery_problem(step["name"], intent)
+            problem = recovery_problem(step["name"], intent)
             if problem:
                 yield Draft(kind="recovery.failed", incident=incident.id, body={"why": problem, "intent": intent.id})
                 yield moved(incident, IncidentState.INVESTIGATING, f"recovery stopped: {problem}")
@@ -96,7 +96,7 @@ def _recovery_step(state: State, incident: Incident, key: str, step: dict[str, A
     )
 
 
-def _recovery_problem(name: str, intent: Intent) -> str:
+def recovery_problem(name: str, intent: Intent) -> str:
     """Why a recovery step did not succeed; empty when it did."""
     receipt = intent.receipt
     assert receipt is not None

@@ -70,6 +70,7 @@ def receipt(kind: str, target: str, outcome: str, at: str, text: str, wanted: st
         "kind": kind,
         "target": target,
         "wanted": wanted or f"{kind} {target}",
+        "rung": next((word for word in ("monitor", "restrict", "pause", "kill") if word in wanted), None),
         "by": "andoncord",
         "outcome": outcome,
         "at": f"2026-01-01T{at}Z",

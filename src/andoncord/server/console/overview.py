@@ -158,7 +158,7 @@ def last_verified_kill(views: Iterable[Json]) -> ProvenKill | None:
     for view in views:
         for receipt in view.get("receipts") or ():
             # The orders of a view are those in force; a kill that was released since is known by its receipt.
-            if receipt.get("wanted") != f"order kill to {receipt['target']}":
+            if receipt.get("kind") != "order" or receipt.get("rung") != "kill":
                 continue
             for verdict in view.get("verdicts") or ():
                 same = verdict.get("agent") in (None, "", receipt["target"])
