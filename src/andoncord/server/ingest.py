@@ -30,8 +30,9 @@ from andoncord.telemetry.batch import Batch, Encoding, Signal
 from andoncord.telemetry.otlp import Decoded
 from andoncord.telemetry.redact import redact_body
 
-MAX_OPEN_BODIES = 64
-"""Requests whose bodies are held in memory at once."""
+MAX_OPEN_BODIES = 1_024
+MAX_OPEN_MIB = 256
+"""Bodies held in memory at once, by number and by size."""
 BODY_DEADLINE_S = 30.0
 INLINE_BYTES = 64 * 1024
 """Up to this size masking and decoding take less time than handing them to a thread is worth."""
@@ -61,6 +62,7 @@ class Ingest:
         self._pipeline = pipeline
         self._limit = settings.max_body_mib * 1024 * 1024
         self._open_bodies = 0
+        self._open_bytes = 0
 
     def app(self) -> ASGIApp:
         """The ASGI application, behind its doors."""
@@ -85,7 +87,7 @@ class Ingest:
             token, refusal = self._token(request)
             if refusal:
                 return failure(refusal[0], encoding, refusal[1])
-            if self._open_bodies >= MAX_OPEN_BODIES or self._pipeline.backlog >= self._settings.max_backlog:
+            if self._is_full():
                 return failure(503, encoding, "more telemetry is waiting than can be read; send this again later")
             self._open_bodies += 1
             try:
@@ -102,6 +104,13 @@ class Ingest:
             return failure(408, encoding, f"the body did not arrive within {BODY_DEADLINE_S:.0f} s")
         except ClientDisconnect:
             return failure(400, encoding, "the connection was closed before the body was complete")
+
+    def _is_full(self) -> bool:
+        return (
+            self._open_bodies >= MAX_OPEN_BODIES
+            or self._open_bytes >= MAX_OPEN_MIB * 1024 * 1024
+            or self._pipeline.backlog >= self._settings.max_backlog
+        )
 
     def _token(self, request: Request) -> tuple[Token | None, tuple[int, str] | None]:
         """The token of the request, or why it is refused."""
@@ -120,6 +129,13 @@ class Ingest:
 
     async def _accept(self, request: Request, signal: Signal, encoding: Encoding, token: Token | None) -> Response:
         sent = await self._body(request)
+        self._open_bytes += len(sent)
+        try:
+            return await self._take(request, sent, signal, encoding, token)
+        finally:
+            self._open_bytes -= len(sent)
+
+    async def _take(self, request: Request, sent: bytes, signal: Signal, encoding: Encoding, token: Token | None) -> Response:
         received_ns = self._clock.now()
         trusted_agents = (token.agent,) if token else ()
         content_encoding = request.headers.get("content-encoding", "")

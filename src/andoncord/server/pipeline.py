@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.25
 GRACE_NS = 5 * SECOND_NS
 """After a start the absence rules wait this long: whoever was sending while we were away gets time to be heard again."""
-BATCHES_PER_READ = 16
+BATCHES_PER_READ = 32
+EVENTS_PER_GROUP = 512
+"""A transaction takes in batches until it holds so many events: many small ones share its cost, and none waits for long."""
 MAX_HANDED_OVER = 64
 """Decoded batches kept in memory between the acknowledgement and the reading-out; beyond that the log is decoded again."""
 REBUILD_NS = HOUR_NS
@@ -51,8 +53,8 @@ def decode(batch: Batch, body: bytes) -> Decoded:
 class Pipeline:
     """Reads the log in order on a thread of its own, runs the detectors, and records what came of it.
 
-    One batch is one transaction: its events, the findings they led to, and the place in the log. A crash in between repeats the
-    batch, and keys keep anything from counting twice.
+    A group of batches is one transaction: its events, the findings they led to, and the place in the log. A crash in between
+    repeats the group, and keys keep anything from counting twice.
 
     Args:
         on_findings: called from the thread after new findings were recorded.
@@ -136,38 +138,48 @@ class Pipeline:
             self._bank.observe(event)
 
     def _read_some(self) -> bool:
-        """Read out a few batches; False when there was none."""
+        """Read out a group of batches; False when there was none."""
         if self.backlog == 0:
             return False
         batches = self._writer.unread(limit=BATCHES_PER_READ)
+        group: list[tuple[Batch, Decoded]] = []
+        events = 0
         for batch in batches:
-            if self._stopping:
+            decoded = self._decoded(batch)
+            group.append((batch, decoded))
+            events += len(decoded.events)
+            if events >= EVENTS_PER_GROUP:
                 break
-            self._read(batch)
-        if not batches:
+        if group:
+            self._read(group)
+        else:
             # Places that were given to batches which did not become durable.
             self._read_out = self._appended
-        return bool(batches)
+        return bool(group)
 
-    def _read(self, batch: Batch) -> None:
+    def _decoded(self, batch: Batch) -> Decoded:
         with self._changed:
             decoded = self._handed_over.pop(batch.seq, None)
-        if decoded is None:
-            decoded = decode(batch, gzip.decompress(batch.body_gz))
-        fresh = self._writer.unknown([(event_key(event), event) for event in decoded.events])
+        return decoded or decode(batch, gzip.decompress(batch.body_gz))
+
+    def _read(self, group: Sequence[tuple[Batch, Decoded]]) -> None:
+        """Everything that a group of batches leads to, in one transaction."""
+        fresh = self._writer.unknown([(event_key(event), event) for _, decoded in group for event in decoded.events])
+        is_fresh = {id(event) for _, event in fresh}
+        ledger = [
+            line
+            for batch, decoded in group
+            for line in _ledger(batch.signal, decoded, stored=sum(id(event) in is_fresh for event in decoded.events))
+        ]
         fresh.sort(key=lambda pair: pair[1].at_ns)
         findings: list[Finding] = []
         for _, event in fresh:
             findings.extend(self._bank.observe(event))
         self._tell_faults()
-        self._record(
-            seq=batch.seq,
-            events=fresh,
-            findings=findings,
-            beats=self._freshen([event for _, event in fresh]),
-            ledger=_ledger(batch.signal, decoded, stored=len(fresh)),
-        )
-        self._read_out = batch.seq
+        last = group[-1][0].seq
+        beats = self._freshen([event for _, event in fresh])
+        self._record(seq=last, events=fresh, findings=findings, beats=beats, ledger=ledger)
+        self._read_out = last
 
     def _tell_faults(self) -> None:
         """Say once what a detector stumbled over."""
