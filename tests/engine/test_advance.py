@@ -1,10 +1,13 @@
 """From a finding to a reviewed incident, step by step."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from andoncord.engine.queries import summaries, view
 from andoncord.engine.run import catch_up
+from andoncord.engine.state import Intent
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.journal import Entry, check
@@ -161,6 +164,48 @@ def test_a_failed_probe_holds_the_agent_and_asks_a_person(story: Story) -> None:
     story.answers.pop(EffectKind.PROBE)
     story.ask("approve_recovery")
     story.run()
+    assert story.state.incident("inc_000001").state is IncidentState.RESOLVED
+
+
+def test_an_undecided_probe_is_continued_until_it_decides(story: Story) -> None:
+    """One failure among the first samples asks for more of them; together they release the agent."""
+    asked: list[int] = []
+
+    def answer(intent: Intent) -> tuple[Outcome, dict[str, Any]]:
+        asked.append(intent.effect.parameters["samples"])
+        failed = len(asked) == 1
+        return Outcome.DONE, {"passed": [not failed] + [True] * (asked[-1] - 1)}
+
+    story.answers[EffectKind.PROBE] = answer
+    story.find(finding())
+    story.run()
+    assert story.state.incident("inc_000001").state is IncidentState.RESOLVED
+    assert len(asked) == 2
+    assert asked[1] < asked[0]
+    probe = next(
+        step for step in view(story.state, "inc_000001", now=story.now)["recovery"]["steps"] if step["name"] == "probe"
+    )
+    assert probe["state"] == "done"
+
+
+def test_a_probe_that_is_never_answered_is_not_asked_for_ever(story: Story) -> None:
+    """Fewer samples than asked for end the recovery, they do not repeat it."""
+    story.answers[EffectKind.PROBE] = lambda _: (Outcome.FAILED, {"passed": [], "missing": "no guard"})
+    story.find(finding())
+    story.run()
+    assert "recovery.failed" in story.kinds
+
+
+def test_a_second_attempt_is_investigated_and_planned_anew(story: Story) -> None:
+    """After a failed recovery the agent is fenced again, and what is known by then makes the plan."""
+    story.answers[EffectKind.PROBE] = lambda _: (Outcome.FAILED, {"passed": []})
+    story.find(finding())
+    story.run()
+    story.answers.pop(EffectKind.PROBE)
+    story.ask("approve_recovery")
+    story.run()
+    assert story.kinds.count("plan.made") == 2
+    assert story.performed.count("2/investigate") == 1
     assert story.state.incident("inc_000001").state is IncidentState.RESOLVED
 
 

@@ -92,9 +92,9 @@ def _containment_done(state: State, incident: Incident) -> bool:
 
 
 def _plan(state: State, incident: Incident) -> Iterator[Draft]:
-    """Choose how to recover, once the investigation has an answer."""
+    """Choose how to recover, once the investigation of this round has an answer."""
     intent = state.step(incident.id, f"{incident.round}/investigate")
-    if intent is None or intent.receipt is None or incident.plan is not None:
+    if intent is None or intent.receipt is None or incident.plan_round == incident.round:
         return
     causes: Sequence[Any] = ()
     if incident.investigation:

@@ -192,11 +192,8 @@ def recovery(state: State, incident: Incident) -> dict[str, Any] | None:
         return None
     steps: list[dict[str, Any]] = []
     for index, step in enumerate(incident.plan["steps"]):
-        intents = [
-            intent
-            for agent in incident.agents
-            if (intent := state.step(incident.id, f"{incident.round}/recover/{index}:{step['name']}/{agent}"))
-        ]
+        prefix = f"{incident.round}/recover/{index}:{step['name']}/"
+        intents = [intent for intent in state.intents_of(incident.id) if intent.step.startswith(prefix)]
         steps.append({"name": step["name"], "state": _step_state(step["name"], intents), "text": _step_text(step, intents)})
     waits = incident.recovery_by == "person" and not incident.recovery_approved_by and incident.is_open
     return {
@@ -398,7 +395,8 @@ def _step_state(name: str, intents: list[Intent]) -> str:
         return "todo"
     if any(intent.receipt is None for intent in intents):
         return "running"
-    return "failed" if any(recovery_problem(name, intent) for intent in intents) else "done"
+    last = {intent.effect.target: intent for intent in intents}  # A further probe decides for those before it.
+    return "failed" if any(recovery_problem(name, intent) for intent in last.values()) else "done"
 
 
 def _step_text(step: dict[str, Any], intents: list[Intent]) -> str:

@@ -19,7 +19,9 @@ PROBE_MS = 30_000
 
 def may_recover(incident: Incident) -> bool:
     """Whether the recovery may start now: contained and proven, a plan that can run, and nobody left to ask."""
-    if incident.plan is None or incident.recovery_failed or not incident.plan["automatic"]:
+    if incident.plan is None or incident.plan_round != incident.round:
+        return False
+    if incident.recovery_failed or not incident.plan["automatic"]:
         return False
     if incident.containment is not Verdict.VERIFIED and not incident.recovery_approved_by:
         return False
@@ -52,6 +54,11 @@ def recover(state: State, incident: Incident) -> Iterator[Draft]:
                 return
             if intent.receipt is None:
                 return
+            if intent.effect.kind is EffectKind.PROBE:
+                drafts, intent = _probe_further(state, incident, key, intent)
+                yield from drafts
+                if drafts or intent.receipt is None:
+                    return
             problem = recovery_problem(step["name"], intent)
             if problem:
                 yield Draft(kind="recovery.failed", incident=incident.id, body={"why": problem, "intent": intent.id})
@@ -96,12 +103,50 @@ def _recovery_step(state: State, incident: Incident, key: str, step: dict[str, A
     )
 
 
+def _probe_further(state: State, incident: Incident, key: str, intent: Intent) -> tuple[list[Draft], Intent]:
+    """Ask for the samples that could still decide; the last probe carries what all before it showed.
+
+    The gate's test may be looked at after every sample, so going on is no second chance: it ends at its `max_samples`.
+    """
+    number = 1
+    while intent.receipt is not None:
+        answered = samples_of(intent)
+        judged = QualityGate().judge(answered)
+        asked = int(intent.effect.parameters["samples"])
+        came = len(intent.receipt.detail.get("passed", ()))
+        if judged.decided or came < asked:
+            break
+        number += 1
+        further = state.step(incident.id, f"{key}/{number}")
+        if further is None:
+            draft = intent_draft(
+                state,
+                incident.id,
+                f"{key}/{number}",
+                EffectKind.PROBE,
+                intent.effect.target,
+                deadline_ms=PROBE_MS,
+                reversal="nothing to undo",
+                parameters={"samples": judged.needed, "before": answered},
+            )
+            return [draft], intent
+        intent = further
+    return [], intent
+
+
+def samples_of(probe: Intent) -> list[bool]:
+    """Every sample up to and including this probe's, in order."""
+    assert probe.receipt is not None
+    before = probe.effect.parameters.get("before", [])
+    return [bool(passed) for passed in (*before, *probe.receipt.detail.get("passed", []))]
+
+
 def recovery_problem(name: str, intent: Intent) -> str:
     """Why a recovery step did not succeed; empty when it did."""
     receipt = intent.receipt
     assert receipt is not None
     if intent.effect.kind is EffectKind.PROBE:
-        judged = QualityGate().judge([bool(passed) for passed in receipt.detail.get("passed", [])])
+        judged = QualityGate().judge(samples_of(intent))
         return "" if judged.accepted else f"quality was not shown to be above 0.8: {judged.why}"
     if receipt.outcome is Outcome.DONE:
         return ""

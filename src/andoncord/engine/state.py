@@ -260,7 +260,7 @@ def _verdict_given(state: State, entry: Entry) -> None:
 
 
 def _plan_made(state: State, entry: Entry) -> None:
-    _update(state, entry.incident, plan=entry.body["plan"])
+    _update(state, entry.incident, plan=entry.body["plan"], plan_round=state.incidents[entry.incident].round)
 
 
 def _recovery_approved(state: State, entry: Entry) -> None:

@@ -61,6 +61,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[VerdictGiven, ...] = ()
     investigation: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
+    plan_round: int = 0
+    """The round that the plan was made in; an older plan is made anew before it is run."""
     recovery_approved_by: str = ""
     recovery_failed: str = ""
     review: dict[str, Any] | None = None
