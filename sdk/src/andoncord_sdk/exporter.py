@@ -121,10 +121,11 @@ class Exporter:
     def _send_until_done(self, batch: Sequence[Record]) -> None:
         spans = [record for record in batch if isinstance(record, SpanRecord)]
         logs = [record for record in batch if isinstance(record, LogRecord)]
-        if logs:
-            self._deliver("/v1/logs", logs_request(self._resource, logs), len(logs))
+        # Spans first: a refusal is judged by what the run read before it.
         if spans:
             self._deliver("/v1/traces", spans_request(self._resource, spans), len(spans))
+        if logs:
+            self._deliver("/v1/logs", logs_request(self._resource, logs), len(logs))
 
     def _deliver(self, path: str, body: object, count: int) -> None:
         back_off_s = BACK_OFF_MIN_S

@@ -85,6 +85,8 @@ class Run:
             "andoncord.probe": True if probe_order is not None else None,
         }
         self.start_ns = 0
+        self.config_version = admission.config_version
+        """The version in force when the run began: what it worked with, even if another is pushed before it ends."""
         self._registry = registry
         self.outer = outer
         self._failure = ""
@@ -184,6 +186,7 @@ class Run:
         if self.probe_order is None and order.rung >= Rung.KILL:
             raise AgentStopped("order", f"{self.admission.agent} is stopped: {order.reason or 'no reason given'}")
         self.start_ns = _platform.now_ns()
+        self.config_version = self.admission.config_version
         self._is_open = True
         _current_run.set(self)
         self._registry.opened(self)
@@ -214,7 +217,7 @@ class Run:
                 attributes={
                     **self.attributes,
                     "gen_ai.operation.name": "invoke_agent",
-                    "andoncord.config.version": self.admission.config_version,
+                    "andoncord.config.version": self.config_version,
                 },
             )
         )
@@ -306,7 +309,7 @@ class Run:
                 at_ns=_platform.now_ns(),
                 trace_id=self.trace_id,
                 span_id=self.span_id,
-                attributes={**self.attributes, "andoncord.config.version": self.admission.config_version, **attributes},
+                attributes={**self.attributes, "andoncord.config.version": self.config_version, **attributes},
             )
         )
 

@@ -147,7 +147,7 @@ class GuardedCall(ABC):
             error_type=self.error_type,
             attributes={
                 **self.run.attributes,
-                "andoncord.config.version": self.run.admission.config_version,
+                "andoncord.config.version": self.run.config_version,
                 "gen_ai.operation.name": self.operation,
                 self.name_attribute: self.name,
                 **self._end_attributes(),

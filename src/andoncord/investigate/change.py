@@ -104,11 +104,15 @@ def changes(events: Sequence[Event], *, agents: Iterable[str], first_ns: int, no
     for agent in dict.fromkeys(agents):
         raw = [*_announced(events, agent), *_unannounced(events, agent)]
         raw.sort(key=lambda change: (change.at_ns, not change.announced))
+        announced = {change.after for change in raw if change.announced}
         kept: list[ChangeSeen] = []
         for change in raw:
             in_time = first_ns - LOOK_BACK_NS <= change.at_ns <= min(first_ns, now_ns)
-            # A version that an announced change brought is not a second, silent change.
-            known = any(other.after == change.after and (other.announced or other.kind == change.kind) for other in kept)
+            # A version that an announced change brought is not a second, silent change, even where a run that was under way
+            # names it before the announcement.
+            known = change.after in announced or any(
+                other.after == change.after and other.kind == change.kind for other in kept
+            )
             if in_time and not (known and not change.announced):
                 kept.append(change)
         times = [change.at_ns for change in raw if change.announced]
