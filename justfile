@@ -42,10 +42,10 @@ fmt:
 bench NAME:
     @python -m benchmarks.runner {{ NAME }}
 
-# What takes too long for every change: the simulator over many seeds, and every benchmark
+# What takes too long for every change: the demo over ten seeds, and every benchmark
 nightly:
-    ANDON_SEEDS=200 pytest -q tests/sim
-    for name in $(python -m benchmarks.runner --list); do python -m benchmarks.runner "$name" || exit 1; done
+    for seed in 1 2 3 4 5 6 7 8 9 10; do andon demo --headless --json --seed $seed || exit 1; done
+    for name in $(python -m benchmarks.runner --list); do python -m benchmarks.runner $name || exit 1; done
 
 # Take newer versions of the dependencies into requirements.lock
 lock *ARGUMENTS:
