@@ -131,7 +131,7 @@ async def _control(
     def policies_in_force() -> list[dict[str, Any]]:
         return [*own_policies, *compiled_policies(engine.state)]
 
-    guards = GuardPerformers(hub=hub, clock=clock, state=lambda: engine.state, policies=policies_in_force)
+    guards = GuardPerformers(hub=hub, telemetry=telemetry, clock=clock, state=lambda: engine.state, policies=policies_in_force)
     performers: dict[EffectKind, Performer] = {
         **guards.table(),
         EffectKind.VERIFY: VerifyPerformer(hub=hub, telemetry=telemetry, clock=clock),

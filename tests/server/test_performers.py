@@ -3,14 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
-from andoncord.server.hub import Ack, Force, Guard, GuardHub, Registration, order_id
+from andoncord.server.hub import GONE_AFTER_NS, Ack, Force, Guard, GuardHub, Registration, order_id
 from andoncord.server.performers import GuardPerformers
+from andoncord.telemetry.batch import Beat
 from andoncord.testing.system import CountedEntropy, HandClock
 
 Reply = Callable[[str, dict[str, Any]], Ack | None]
@@ -19,11 +22,17 @@ Reply = Callable[[str, dict[str, Any]], Ack | None]
 class World:
     """A hub with scripted guards on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.clock = HandClock()
+        self.writer = SqliteTelemetryWriter(folder / "telemetry.db")
         self.hub = GuardHub(clock=HandClock(), entropy=CountedEntropy(), force=lambda agent: Force(rung="none", epoch=(1, 0)))
         self.state = State()
         self.performers = GuardPerformers(
-            hub=self.hub, clock=HandClock(), state=lambda: self.state, policies=lambda: [{"id": "p1"}]
+            hub=self.hub,
+            telemetry=SqliteTelemetryReader(folder / "telemetry.db"),
+            clock=self.clock,
+            state=lambda: self.state,
+            policies=lambda: [{"id": "p1"}],
         ).table()
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -69,6 +78,11 @@ class World:
         return asyncio.run(whole())
 
 
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
 def obeys(name: str, body: dict[str, Any]) -> Ack:
     return Ack(order_id=body["order_id"], outcome="enforced", at_ns=7, state={"rung": body.get("rung", "")})
 
@@ -85,7 +99,7 @@ def silent(name: str, body: dict[str, Any]) -> None:
     return None
 
 
-def test_an_order_is_done_when_all_confirmed() -> None:
+def test_an_order_is_done_when_all_confirmed(world: World) -> None:
     """DONE needs every guard; the receipt names what each answered."""
 
     async def story(world: World) -> Receipt:
@@ -93,16 +107,16 @@ def test_an_order_is_done_when_all_confirmed() -> None:
         await world.guard("i2", obeys)
         return await world.order()
 
-    world = World()
     receipt = world.run(story)
     assert receipt.outcome is Outcome.DONE
     assert (receipt.detail["asked"], receipt.detail["confirmed"], receipt.detail["unconfirmed"]) == (2, 2, [])
     assert [ack["instance"] for ack in receipt.detail["acks"]] == ["i1", "i2"]
+    assert receipt.detail["supervised"] is False
     assert {body["order_id"] for _, _, body in world.sent} == {order_id("a", (1, 1))}
 
 
 @pytest.mark.parametrize(("reply", "missing"), [(silent, None), (refuses, ["i2 answered refused: not newer"])])
-def test_one_that_does_not_confirm_makes_it_partial(reply: Reply, missing: list[str] | None) -> None:
+def test_one_that_does_not_confirm_makes_it_partial(world: World, reply: Reply, missing: list[str] | None) -> None:
     """A guard that is silent or refuses is named, never rounded up."""
 
     async def story(world: World) -> Receipt:
@@ -110,33 +124,63 @@ def test_one_that_does_not_confirm_makes_it_partial(reply: Reply, missing: list[
         await world.guard("i2", reply)
         return await world.order()
 
-    receipt = World().run(story)
+    receipt = world.run(story)
     assert receipt.outcome is Outcome.PARTIAL
     assert receipt.detail["unconfirmed"] == ["i2"]
     assert receipt.detail["fence_ms"] is None
     assert receipt.detail.get("missing") == missing
 
 
-def test_nobody_answering_is_failed() -> None:
+def test_nobody_answering_is_failed(world: World) -> None:
     """An order that no guard confirmed has failed."""
 
     async def story(world: World) -> Receipt:
         await world.guard("i1", silent)
         return await world.order()
 
-    assert World().run(story).outcome is Outcome.FAILED
+    assert world.run(story).outcome is Outcome.FAILED
 
 
-def test_no_guard_at_all_is_said() -> None:
+def test_no_guard_at_all_is_said(world: World) -> None:
     """Without an enforcement point nothing is claimed."""
-    receipt = World().run(lambda world: world.order())
+    receipt = world.run(lambda world: world.order())
 
     assert receipt.outcome is Outcome.PARTIAL
     assert receipt.detail["asked"] == 0
     assert receipt.detail["missing"] == "no enforcement point is connected for a"
 
 
-def test_an_order_sent_again_is_the_same_order() -> None:
+@pytest.mark.parametrize(("age_ns", "asked"), [(1, 2), (GONE_AFTER_NS + 1, 1)])
+def test_a_process_that_no_order_reaches_is_counted(world: World, age_ns: int, asked: int) -> None:
+    """An agent whose heartbeats go on without a connection was not stopped, and the receipt says which one."""
+    heard_ns = world.clock.now() - age_ns
+    beat = Beat(agent="a", instance="i2", trusted=True, last_seen_ns=heard_ns, heartbeat_ns=heard_ns)
+    world.writer.record(seq=None, events=(), findings=(), beats=[beat], ledger=(), now_ns=0)
+
+    async def story(world: World) -> Receipt:
+        await world.guard("i1", obeys)
+        return await world.order()
+
+    receipt = world.run(story)
+    assert receipt.detail["asked"] == asked
+    assert receipt.detail["unconfirmed"] == ["i2"][: asked - 1]
+
+
+def test_a_process_that_said_goodbye_is_not(world: World) -> None:
+    """The last heartbeats of a process that ended in good order are not taken for life."""
+    now = world.clock.now()
+    beat = Beat(agent="a", instance="i2", trusted=True, last_seen_ns=now, heartbeat_ns=now)
+    world.writer.record(seq=None, events=(), findings=(), beats=[beat], ledger=(), now_ns=0)
+
+    async def story(world: World) -> Receipt:
+        await world.guard("i1", obeys)
+        world.hub.depart(await world.guard("i2", obeys))
+        return await world.order()
+
+    assert world.run(story).detail["unconfirmed"] == []
+
+
+def test_an_order_sent_again_is_the_same_order(world: World) -> None:
     """After a crash the same epoch goes out under the same id, so a guard recognises it."""
 
     async def story(world: World) -> None:
@@ -144,20 +188,19 @@ def test_an_order_sent_again_is_the_same_order() -> None:
         await world.order(counter=3)
         await world.order(counter=3)
 
-    world = World()
     world.run(story)
     assert {body["order_id"] for _, _, body in world.sent} == {"a@1.3"}
 
 
-def test_termination_needs_a_supervisor() -> None:
+def test_termination_needs_a_supervisor(world: World) -> None:
     """Without one the receipt says what is missing."""
-    receipt = World().run(lambda world: world.perform(EffectKind.TERMINATE))
+    receipt = world.run(lambda world: world.perform(EffectKind.TERMINATE))
 
     assert receipt.outcome is Outcome.FAILED
     assert "supervisor" in receipt.detail["missing"]
 
 
-def test_an_empty_tree_ends_the_wait_for_its_guards() -> None:
+def test_an_empty_tree_ends_the_wait_for_its_guards(world: World) -> None:
     """Once the supervisor saw the process tree empty, its guards are not asked any more."""
 
     async def story(world: World) -> tuple[Receipt, int]:
@@ -165,51 +208,57 @@ def test_an_empty_tree_ends_the_wait_for_its_guards() -> None:
         await world.guard("s1", says(process_tree_empty=True, signalled=[4], took_ms=3), kind="supervisor")
         return await world.perform(EffectKind.TERMINATE), len(world.hub.points("a"))
 
-    receipt, left = World().run(story)
+    receipt, left = world.run(story)
     assert receipt.outcome is Outcome.DONE
     assert (receipt.detail["process_tree_empty"], receipt.detail["signalled"], left) == (True, [4], 0)
 
 
-def test_a_tree_that_is_not_empty_is_partial() -> None:
+def test_a_tree_that_is_not_empty_is_partial(world: World) -> None:
     """Processes that remain are named."""
 
     async def story(world: World) -> Receipt:
         await world.guard("s1", says(process_tree_empty=False, remaining=[9]), kind="supervisor")
         return await world.perform(EffectKind.TERMINATE)
 
-    receipt = World().run(story)
+    receipt = world.run(story)
     assert receipt.outcome is Outcome.PARTIAL
     assert (receipt.detail["process_tree_empty"], receipt.detail["remaining"]) == (False, [9])
 
 
-def test_a_restart_is_done_when_the_guard_is_back() -> None:
+def test_a_restart_is_done_when_the_guard_is_back(world: World) -> None:
     """The supervisor's word is not enough: the agent's guard must connect."""
 
     async def story(world: World) -> Receipt:
-        await world.guard("s1", says(pid=12), kind="supervisor")
+        asked = asyncio.Event()
+
+        def starts(name: str, body: dict[str, Any]) -> Ack:
+            asked.set()
+            return Ack(order_id=body["order_id"], outcome="enforced", detail={"pid": 12})
+
+        await world.guard("s1", starts, kind="supervisor")
         coming = asyncio.create_task(world.perform(EffectKind.RESTART))
-        await asyncio.sleep(0.02)
+        await asked.wait()
         await world.guard("i2", obeys)
         return await coming
 
-    receipt = World().run(story)
+    receipt = world.run(story)
     assert receipt.outcome is Outcome.DONE
     assert (receipt.detail["pids"], receipt.detail["instance"]) == ([12], "i2")
 
 
-def test_probes_come_back_one_by_one() -> None:
+def test_probes_come_back_one_by_one(world: World) -> None:
     """The receipt holds every answer, right or wrong."""
 
     async def story(world: World) -> Receipt:
         await world.guard("i1", says(passed=[True, False, True]))
         return await world.perform(EffectKind.PROBE, samples=3)
 
-    receipt = World().run(story)
+    receipt = world.run(story)
     assert receipt.outcome is Outcome.DONE
     assert (receipt.detail["passed"], receipt.detail["asked"]) == ([True, False, True], 3)
 
 
-def test_configuration_comes_from_the_registry() -> None:
+def test_configuration_comes_from_the_registry(world: World) -> None:
     """Guards get the values of the version that was named."""
 
     async def story(world: World) -> Receipt:
@@ -217,18 +266,16 @@ def test_configuration_comes_from_the_registry() -> None:
         await world.guard("i1", obeys)
         return await world.perform(EffectKind.CONFIGURE, version="v1")
 
-    world = World()
     assert world.run(story).outcome is Outcome.DONE
     assert world.sent[0][2] == {"order_id": "inc_1.001", "version": "v1", "values": {"prompt": "kind"}}
 
 
-def test_policies_go_to_every_guard() -> None:
+def test_policies_go_to_every_guard(world: World) -> None:
     """Each guard loads the whole set in force."""
 
     async def story(world: World) -> Receipt:
         await world.guard("i1", obeys)
         return await world.perform(EffectKind.POLICIES)
 
-    world = World()
     assert world.run(story).outcome is Outcome.DONE
     assert world.sent[0][1:] == ("policies", {"order_id": "inc_1.001", "policies": [{"id": "p1"}]})

@@ -19,6 +19,8 @@ MAX_GUARDS = 10_000
 MAX_QUEUED = 256
 """Events waiting for one guard; a guard this far behind is disconnected and starts over."""
 MAX_ORDERS_REMEMBERED = 2_000
+MAX_DEPARTED = 10_000
+"""Processes remembered as gone for good, so that their last heartbeats are not taken for life."""
 
 Kind = Literal["guard", "supervisor"]
 
@@ -115,6 +117,7 @@ class GuardHub:
         self._force = force
         self._guards: dict[str, Guard] = {}
         self._answers: OrderedDict[str, _Answers] = OrderedDict()
+        self._departed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._came = asyncio.Event()
         self._closed = False
 
@@ -136,6 +139,7 @@ class GuardHub:
             id=self._entropy.identifier("grd"), token_id=token_id, registration=registration, seen_ns=self._clock.now()
         )
         self._guards[guard.id] = guard
+        self._departed.pop((guard.agent, guard.instance), None)
         return guard
 
     def guard(self, guard_id: str, *, token_id: str) -> Guard:
@@ -152,12 +156,19 @@ class GuardHub:
     def depart(self, guard: Guard) -> None:
         """A guard that says goodbye is not expected to answer any more."""
         self._drop(guard)
+        self._departed[guard.agent, guard.instance] = None
+        while len(self._departed) > MAX_DEPARTED:
+            self._departed.popitem(last=False)
+
+    def has_departed(self, agent: str, instance: str) -> bool:
+        """Whether a process is known to be gone for good."""
+        return (agent, instance) in self._departed
 
     def forget_agent_processes(self, agent: str, *, host: str) -> None:
         """The agent's process tree on `host` was seen empty: its guards there are gone for good."""
         for guard in self.points(agent):
             if guard.registration.host == host:
-                self._drop(guard)
+                self.depart(guard)
 
     def revoke(self, token_id: str) -> None:
         """Close everything that a token opened."""

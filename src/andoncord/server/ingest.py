@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import logging
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -29,6 +30,8 @@ from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.batch import Batch, Encoding, Signal
 from andoncord.telemetry.otlp import Decoded
 from andoncord.telemetry.redact import redact_body
+
+logger = logging.getLogger(__name__)
 
 MAX_OPEN_BODIES = 1_024
 MAX_OPEN_MIB = 256
@@ -160,7 +163,12 @@ class Ingest:
         if rejected and not decoded.events:
             raise CallerError(f"nothing in the body could be read: {message}")
         if decoded.events:
-            seq = await self._appender.append(batch)
+            try:
+                seq = await self._appender.append(batch)
+            except Exception:
+                # A full disk, most likely. Nothing was accepted, so the sender keeps it and comes again.
+                logger.exception("a batch could not be appended to the ingest log")
+                return failure(503, encoding, "the batch could not be stored; send it again later")
             self._pipeline.offer(seq, decoded)
         return success(signal, encoding, rejected=rejected, message=message)
 

@@ -10,8 +10,8 @@ from typing import Any
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.ports import Performer
-from andoncord.server.hub import Ack, Force, Guard, GuardHub, order_id
-from andoncord.server.ports import ServerClock
+from andoncord.server.hub import GONE_AFTER_NS, Ack, Force, Guard, GuardHub, order_id
+from andoncord.server.ports import ServerClock, TelemetryReader
 
 ANSWERED = "enforced"
 GUARD_WAIT_S = 5.0
@@ -22,6 +22,7 @@ class GuardPerformers:
     """Performers over one hub.
 
     Args:
+        telemetry: tells of processes that are alive but not connected.
         state: the engine's state, read anew each time.
         policies: every policy that guards must load.
     """
@@ -30,11 +31,13 @@ class GuardPerformers:
         self,
         *,
         hub: GuardHub,
+        telemetry: TelemetryReader,
         clock: ServerClock,
         state: Callable[[], State],
         policies: Callable[[], list[dict[str, Any]]],
     ) -> None:
         self._hub = hub
+        self._telemetry = telemetry
         self._clock = clock
         self._state = state
         self._policies = policies
@@ -62,7 +65,22 @@ class GuardPerformers:
         )
         guards = self._hub.points(effect.target)
         body = self._hub.order_body(effect.target, force)
-        return await self._ask_guards(intent, effect, guards, "order", body, order=order_id(effect.target, force.epoch))
+        order = order_id(effect.target, force.epoch)
+        lost = self._alive_but_not_connected(effect.target, {guard.instance for guard in guards})
+        return await self._ask_guards(intent, effect, guards, "order", body, order=order, lost=lost)
+
+    def _alive_but_not_connected(self, agent: str, connected: set[str]) -> list[str]:
+        """Processes whose heartbeats say that they run, and that no order reaches: they must not be left out of the count."""
+        horizon = self._clock.now() - GONE_AFTER_NS
+        return [
+            beat.instance
+            for beat in self._telemetry.beats()
+            if beat.agent == agent
+            and beat.trusted
+            and beat.heartbeat_ns > horizon
+            and beat.instance not in connected
+            and not self._hub.has_departed(agent, beat.instance)
+        ]
 
     async def configure(self, intent: str, effect: Effect) -> Receipt:
         """Have every guard of the agent take a version of the registry."""
@@ -153,22 +171,31 @@ class GuardPerformers:
         return await self._hub.collect(order, [guard.instance for guard in guards], timeout_s=timeout_s)
 
     async def _ask_guards(
-        self, intent: str, effect: Effect, guards: Sequence[Guard], event: str, body: dict[str, Any], *, order: str
+        self,
+        intent: str,
+        effect: Effect,
+        guards: Sequence[Guard],
+        event: str,
+        body: dict[str, Any],
+        *,
+        order: str,
+        lost: Sequence[str] = (),
     ) -> Receipt:
-        """Ask guards and count who confirmed."""
+        """Ask guards and count who confirmed; who is `lost` counts as asked."""
         started_ns = self._clock.monotonic_ns()
         acks = await self._ask(effect, guards, event, body, order=order)
         took_ms = (self._clock.monotonic_ns() - started_ns) / 1_000_000
         confirmed = [guard.instance for guard in guards if _confirms(acks.get(guard.instance))]
-        unconfirmed = [guard.instance for guard in guards if guard.instance not in confirmed]
+        unconfirmed = [guard.instance for guard in guards if guard.instance not in confirmed] + list(lost)
         detail: dict[str, Any] = {
-            "asked": len(guards),
+            "asked": len(guards) + len(lost),
             "confirmed": len(confirmed),
             "unconfirmed": unconfirmed,
             "fence_ms": round(took_ms, 3) if confirmed and not unconfirmed else None,
             "acks": [_report(guard, acks[guard.instance]) for guard in guards if guard.instance in acks],
+            "supervised": bool(self._hub.points(effect.target, kind="supervisor")),
         }
-        if not guards:
+        if not guards and not lost:
             detail["missing"] = f"no enforcement point is connected for {effect.target}"
             return self._receipt(intent, Outcome.PARTIAL, detail)
         refused = [_objection(instance, acks[instance]) for instance in unconfirmed if instance in acks]

@@ -48,6 +48,7 @@ def install(app: FastAPI) -> None:
         CallerError: _caller_error,
         RequestValidationError: _validation_error,
         HTTPException: _http_error,
+        Exception: _our_error,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
@@ -64,6 +65,10 @@ async def _validation_error(_request: Request, error: RequestValidationError) ->
     ]
     first = f"{errors[0]['pointer']}: {errors[0]['detail']}" if errors else "the request is not valid"
     return problem(422, "cannot be done as asked", first, errors=errors)
+
+
+async def _our_error(_request: Request, _error: Exception) -> Response:
+    return problem(500, "our fault", "something broke here; what was decided before is kept, and the log says more")
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:

@@ -1,0 +1,146 @@
+"""The performer of VERIFY."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
+from andoncord.kernel.effect import Effect, EffectKind, Receipt
+from andoncord.server.hub import Ack, Force, GuardHub, Registration, order_id
+from andoncord.server.watching import VerifyPerformer
+from andoncord.telemetry.batch import event_key
+from andoncord.telemetry.event import Event, EventKind
+from andoncord.testing.clock import OPENING
+from andoncord.testing.system import CountedEntropy, HandClock
+
+FENCED_NS = OPENING + 1_000
+
+
+class Watch:
+    """A performer over a real store, with one guard `i1` of agent `a`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = HandClock()
+        self.writer = SqliteTelemetryWriter(folder / "telemetry.db")
+        self.hub = GuardHub(clock=self.clock, entropy=CountedEntropy(), force=lambda agent: Force(rung="none", epoch=(1, 0)))
+        self.guard = self.hub.register(Registration(agent="a", instance="i1"), token_id="tok")
+        self.performer = VerifyPerformer(
+            hub=self.hub, telemetry=SqliteTelemetryReader(folder / "telemetry.db"), clock=self.clock
+        )
+
+    def heard(self, kind: EventKind, *, after_ns: int, trusted: bool = True, **attributes: Any) -> None:
+        """Store one event of the guard's process, `after_ns` after the fence."""
+        event = Event(
+            kind=kind,
+            agent="a",
+            instance="i1",
+            span_id=str(after_ns),
+            start_ns=FENCED_NS + after_ns,
+            trusted=trusted,
+            attributes=attributes,
+        )
+        pair = (event_key(event), event)
+        self.writer.record(seq=None, events=[pair], findings=(), beats=(), ledger=(), now_ns=0)
+
+    def beats(self, *, in_flight: int = 0, steps_started: int = 4, trusted: bool = True) -> None:
+        for after_ns in (1_000, 2_000):
+            self.heard(
+                EventKind.HEARTBEAT, after_ns=after_ns, trusted=trusted, in_flight=in_flight, steps_started=steps_started
+            )
+
+    def ack(self) -> dict[str, Any]:
+        state = {"steps_started": 4, "in_flight": []}
+        return {"instance": "i1", "outcome": "enforced", "at_ns": FENCED_NS, "state": state}
+
+    def verdict(self, *, acknowledged: bool = True, termination: dict[str, Any] | None = None) -> Receipt:
+        parameters = {
+            "rung": "pause",
+            "epoch": [1, 3],
+            "acknowledgements": [self.ack()] if acknowledged else [],
+            "unconfirmed": [] if acknowledged else ["i1"],
+            "termination": termination,
+            "fenced_ns": FENCED_NS,
+        }
+        effect = Effect(
+            kind=EffectKind.VERIFY, target="a", incident="inc_1", key="k", deadline_ms=0, reversal="-", parameters=parameters
+        )
+        return asyncio.run(self.performer.perform("inc_1.003", effect))
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Watch:
+    return Watch(tmp_path)
+
+
+def test_heartbeats_that_count_no_step_verify(watch: Watch) -> None:
+    """Acknowledged, and seen to be quiet."""
+    watch.beats()
+
+    assert watch.verdict().detail["verdict"] == "VERIFIED"
+
+
+def test_without_heartbeats_nothing_is_verified(watch: Watch) -> None:
+    """Silence is not quiescence."""
+    detail = watch.verdict().detail
+
+    assert detail["verdict"] == "UNVERIFIED"
+    assert "heartbeats" in detail["missing"][0]
+
+
+def test_heartbeats_that_anybody_could_send_do_not_count(watch: Watch) -> None:
+    """Signals without a token bound to the agent prove nothing."""
+    watch.beats(trusted=False)
+
+    assert watch.verdict().detail["verdict"] == "UNVERIFIED"
+
+
+def test_a_step_after_the_acknowledgement_is_a_failure(watch: Watch) -> None:
+    """The guard said that it holds, and a step began all the same."""
+    watch.beats()
+    watch.heard(EventKind.STEP_STARTED, after_ns=500)
+
+    assert watch.verdict().detail["verdict"] == "FAILED"
+
+
+def test_a_step_before_the_acknowledgement_is_none(watch: Watch) -> None:
+    """What began before the fence is not held against it."""
+    watch.beats()
+    watch.heard(EventKind.STEP_STARTED, after_ns=-500)
+
+    assert watch.verdict().detail["verdict"] == "VERIFIED"
+
+
+def test_what_is_still_in_flight_is_missing(watch: Watch) -> None:
+    """A call that began before the fence has to end before the agent counts as stopped."""
+    watch.beats(in_flight=1)
+
+    assert watch.verdict().detail["verdict"] == "UNVERIFIED"
+
+
+def test_an_answer_that_came_late_counts(watch: Watch) -> None:
+    """The order's receipt had no answer yet; the hub has one now."""
+    watch.beats()
+    assert watch.verdict(acknowledged=False).detail["verdict"] == "UNVERIFIED"
+
+    late = Ack(order_id=order_id("a", (1, 3)), outcome="enforced", at_ns=FENCED_NS, state={"steps_started": 4})
+    watch.hub.acknowledge(watch.guard, late)
+    assert watch.verdict(acknowledged=False).detail["verdict"] == "VERIFIED"
+
+
+def test_a_process_that_came_after_the_order_has_to_answer_too(watch: Watch) -> None:
+    """A new instance of the agent is as much part of it as the old ones."""
+    watch.beats()
+    watch.hub.register(Registration(agent="a", instance="i2"), token_id="tok")
+    detail = watch.verdict().detail
+
+    assert detail["verdict"] == "UNVERIFIED"
+    assert detail["missing"] == ["acknowledgement from i2"]
+
+
+def test_an_empty_process_tree_verifies(watch: Watch) -> None:
+    """Nothing that runs, nothing that has to answer."""
+    detail = watch.verdict(acknowledged=False, termination={"process_tree_empty": True}).detail
+
+    assert detail["verdict"] == "VERIFIED"
