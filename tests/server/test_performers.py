@@ -246,6 +246,39 @@ def test_a_restart_is_done_when_the_guard_is_back(world: World) -> None:
     assert (receipt.detail["pids"], receipt.detail["instance"]) == ([12], "i2")
 
 
+def test_a_restart_replaces_the_process_that_was_there(world: World) -> None:
+    """The process that the supervisor ended is not asked any more; one on another host still is."""
+
+    async def story(world: World) -> tuple[Receipt, list[str]]:
+        await world.guard("i1", silent)
+        await world.guard("i2", silent, host="h2")
+        await world.guard("s1", says(pid=12), kind="supervisor")
+        receipt = await world.perform(EffectKind.RESTART)
+        return receipt, [guard.instance for guard in world.hub.points("a")]
+
+    receipt, left = world.run(story)
+    assert receipt.outcome is Outcome.DONE
+    assert left == ["i2"]
+
+
+def test_an_agent_that_has_just_started_is_probed_when_it_can_be(world: World) -> None:
+    """A guard connects a moment before the agent's code says how to probe it."""
+
+    async def story(world: World) -> Receipt:
+        asked: list[str] = []
+
+        def later(name: str, body: dict[str, Any]) -> Ack:
+            asked.append(name)
+            if len(asked) < 3:
+                return Ack(order_id=body["order_id"], outcome="failed", detail={"error": "no probe is registered"})
+            return Ack(order_id=body["order_id"], outcome="enforced", detail={"passed": [True]})
+
+        await world.guard("i1", later)
+        return await world.perform(EffectKind.PROBE, samples=1)
+
+    assert world.run(story).detail["passed"] == [True]
+
+
 def test_probes_come_back_one_by_one(world: World) -> None:
     """The receipt holds every answer, right or wrong."""
 

@@ -282,6 +282,10 @@ class GuardHub:
         answers = self._answers.get(order)
         return dict(answers.acks) if answers else {}
 
+    def forget_acks(self, order: str) -> None:
+        """Ask as if for the first time: what was answered to this order does not count any more."""
+        self._answers.pop(order, None)
+
     async def collect(self, order: str, instances: Iterable[str], *, timeout_s: float) -> dict[str, Ack]:
         """The answers to an order, as soon as all of `instances` answered or when the time is up."""
         wanted = set(instances)

@@ -4,18 +4,23 @@ Each is idempotent: an order carries its epoch and every other message the inten
 recognised as the same. What did not answer is named in the receipt and never rounded up.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.ports import Performer
+from andoncord.kernel.time import SECOND_NS
 from andoncord.server.hub import GONE_AFTER_NS, Ack, Force, Guard, GuardHub, order_id
 from andoncord.server.ports import ServerClock, TelemetryReader
 
 ANSWERED = "enforced"
 GUARD_WAIT_S = 5.0
 """How long a probe or a restart waits for a guard to connect."""
+PROBE_WAIT_S = 3.0
+PROBE_AGAIN_S = 0.1
+"""How long, and how often, an agent that cannot be probed yet is asked."""
 
 
 class GuardPerformers:
@@ -125,10 +130,14 @@ class GuardPerformers:
         if not supervisors:
             return self._failed(intent, f"no supervisor is connected for {effect.target}")
         body = {"order_id": intent, "agent": effect.target, "reason": effect.parameters.get("reason", "recovery")}
+        before = self._hub.points(effect.target)
         acks = await self._ask(effect, supervisors, "restart", body, order=intent)
         done = [guard.instance for guard in supervisors if _confirms(acks.get(guard.instance))]
         if not done:
             return self._failed(intent, f"no supervisor of {effect.target} confirmed the restart")
+        for supervisor in supervisors:
+            if supervisor.instance in done:
+                self._forget_replaced(before, supervisor.registration.host, acks[supervisor.instance].detail.get("pid"))
         guard = await self._hub.wait_for(lambda each: _is_guard_of(each, effect.target), timeout_s=GUARD_WAIT_S)
         detail = {
             "asked": len(supervisors),
@@ -142,6 +151,12 @@ class GuardPerformers:
         complete = guard is not None and len(done) == len(supervisors)
         return self._receipt(intent, Outcome.DONE if complete else Outcome.PARTIAL, detail)
 
+    def _forget_replaced(self, before: Sequence[Guard], host: str, pid: object) -> None:
+        """The supervisor on `host` ended the processes that were there; only the one it started has to answer from now on."""
+        for guard in before:
+            if guard.registration.host == host and guard.registration.pid != pid:
+                self._hub.depart(guard)
+
     async def probe(self, intent: str, effect: Effect) -> Receipt:
         """Have one guard of the agent work on tasks with known answers."""
         guard = await self._hub.wait_for(lambda each: _can_probe(each, effect.target), timeout_s=GUARD_WAIT_S)
@@ -149,8 +164,7 @@ class GuardPerformers:
             return self._failed(intent, f"no connected guard of {effect.target} can be probed")
         samples = int(effect.parameters["samples"])
         body = {"order_id": intent, "samples": samples}
-        acks = await self._ask(effect, [guard], "probe", body, order=intent)
-        ack = acks.get(guard.instance)
+        ack = await self._ask_when_able(effect, guard, body, order=intent)
         passed = [bool(each) for each in ack.detail.get("passed", ())] if ack else []
         detail: dict[str, Any] = {"instance": guard.instance, "asked": samples, "passed": passed}
         if ack is None:
@@ -161,6 +175,17 @@ class GuardPerformers:
             detail["errors"] = errors
         complete = _confirms(ack) and len(passed) >= samples
         return self._receipt(intent, Outcome.DONE if complete else Outcome.PARTIAL if passed else Outcome.FAILED, detail)
+
+    async def _ask_when_able(self, effect: Effect, guard: Guard, body: dict[str, Any], *, order: str) -> Ack | None:
+        """The answer to a probe. An agent that has just started may not have its probe yet: it is asked again for a while."""
+        end_ns = self._clock.monotonic_ns() + int(PROBE_WAIT_S * SECOND_NS)
+        while True:
+            ack = (await self._ask(effect, [guard], "probe", body, order=order)).get(guard.instance)
+            began = ack is None or "passed" in ack.detail
+            if began or self._clock.monotonic_ns() >= end_ns:
+                return ack
+            await asyncio.sleep(PROBE_AGAIN_S)
+            self._hub.forget_acks(order)
 
     async def _ask(
         self, effect: Effect, guards: Sequence[Guard], event: str, body: dict[str, Any], *, order: str
