@@ -187,7 +187,7 @@ class Guard:
 
                 @functools.wraps(fn)
                 async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                    async with self._current_run(tool).step(tool, named(args, kwargs)) as step:
+                    async with self.enclosing_run(tool).step(tool, named(args, kwargs)) as step:
                         step.result = result = await fn(*args, **kwargs)
                     return result
 
@@ -195,7 +195,7 @@ class Guard:
 
             @functools.wraps(fn)
             def call(*args: P.args, **kwargs: P.kwargs) -> T:
-                with self._current_run(tool).step(tool, named(args, kwargs)) as step:
+                with self.enclosing_run(tool).step(tool, named(args, kwargs)) as step:
                     step.result = result = fn(*args, **kwargs)
                 return result
 
@@ -255,6 +255,28 @@ class Guard:
             records_dropped=0 if self._exporter is None else self._exporter.dropped,
         )
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether what a run may spend is limited, so that an unknown price must not count as free."""
+        return self._budget_micro_usd is not None
+
+    def enclosing_run(self, tool: str) -> Run:
+        """The run of this guard that encloses the code it is called from, for an adapter that is about to call `tool`.
+
+        Raises:
+            CallDenied: there is none, so `tool` must not be called. The refusal has been reported.
+        """
+        run = current_run()
+        while run is not None and run.admission is not self._admission:
+            run = run.outer  # Another agent's run was opened inside ours.
+        if run is None:
+            remedy = "open one with guard.run(), or carry the context into the thread"
+            refusal = CallDenied("guard_error", f"{tool} was called outside a run of {self.agent}: {remedy}", tool=tool)
+            stray = self.run()
+            self._admission.refuse(stray, stray.step(tool), refusal)
+            raise refusal
+        return run
+
     def wait_released(self, timeout: float | None = None) -> bool:
         """Wait until the agent is neither paused nor stopped. False if `timeout` seconds passed first."""
         return self._admission.gate.wait_below(Rung.PAUSE, timeout)
@@ -296,18 +318,6 @@ class Guard:
     def _open_probe(self, index: int, order: Order) -> Run:
         budget = self._budget_micro_usd
         return Run(self._admission, self, task=f"probe {index}", budget_micro_usd=budget, probe_order=order)
-
-    def _current_run(self, tool: str) -> Run:
-        run = current_run()
-        while run is not None and run.admission is not self._admission:
-            run = run.outer  # Another agent's run was opened inside ours.
-        if run is None:
-            remedy = "open one with guard.run(), or carry the context into the thread"
-            refusal = CallDenied("guard_error", f"{tool} was called outside a run of {self.agent}: {remedy}", tool=tool)
-            stray = self.run()
-            self._admission.refuse(stray, stray.step(tool), refusal)
-            raise refusal
-        return run
 
     def _config_changed(self, kind: str, old: str, new: str) -> None:
         self.change(kind, old, new)  # type: ignore[arg-type]  # one of the kinds, by construction

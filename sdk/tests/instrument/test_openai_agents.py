@@ -439,4 +439,4 @@ def test_runs_of_one_agent_at_the_same_time_are_kept_apart(desk: Desk) -> None:
         return await asyncio.gather(*(runner.run(agent, f"task {number}") for number in range(3)))
 
     assert [result.final_output for result in asyncio.run(main())] == ["done"] * 3
-    assert runner._open_calls == {}
+    assert runner._calls._open_calls == {}

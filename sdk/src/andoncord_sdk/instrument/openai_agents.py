@@ -28,10 +28,20 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from andoncord_sdk.errors import CallDenied, GuardError
+from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.guard import Guard
+from andoncord_sdk.instrument._calls import (
+    MAX_MESSAGES,
+    MAX_TEXT,
+    Calls,
+    Prices,
+    admit_async,
+    cut,
+    tool_call,
+    tool_response,
+)
 from andoncord_sdk.run import Run
-from andoncord_sdk.step import GuardedCall, ModelStep, Step
+from andoncord_sdk.step import ModelStep, Step
 
 try:
     from agents import (
@@ -51,17 +61,6 @@ try:
     )
 except ImportError as missing:  # pragma: no cover - needs an environment without the framework
     raise ImportError("install the framework with: pip install 'andoncord-sdk[openai-agents]'") from missing
-
-MAX_MESSAGES = 20
-"""Latest messages of a model call's input that are reported."""
-MAX_TEXT = 4000
-"""Characters of one message or task that are reported."""
-MAX_CAUSES = 20
-"""Exceptions followed back to find the guard's refusal."""
-TOKENS_PER_PRICE = 1_000_000
-
-Prices = Mapping[str, tuple[float, float]]
-"""US dollars per million input and output tokens, by model. Cached input counts in full: the guard errs on the dear side."""
 
 
 class GuardedRunner:
@@ -85,14 +84,9 @@ class GuardedRunner:
         max_call_usd: float | None = None,
         unguarded: Collection[str] = (),
     ) -> None:
-        if guard._budget_micro_usd is not None and prices is None:
-            raise ValueError("the guard has a budget, so it needs to know what models cost: pass prices={model: (in, out)}")
         self.guard = guard
-        self._prices = prices
-        self._max_call_usd = max_call_usd
+        self._calls = Calls(guard, prices=prices, max_call_usd=max_call_usd)
         self._unguarded = frozenset(unguarded)
-        self._open_calls: dict[tuple[str, object], GuardedCall] = {}
-        """By run and call; a call that fails in the framework is closed with its run."""
 
     async def run(self, agent: Agent[Any], input: Any, *, task: str = "", **options: Any) -> RunResult:  # noqa: A002
         """`Runner.run`, guarded.
@@ -116,24 +110,8 @@ class GuardedRunner:
     async def open(self, agent: Agent[Any], task: str = "") -> AsyncIterator[Run]:
         """A guarded run around whatever starts `agent` inside it. Raises what `run` raises."""
         self.watch(agent)
-        run = self.guard.run(task[:MAX_TEXT]).begin()
-        error: BaseException | None = None
-        try:
+        with self._calls.open(task) as run:
             yield run
-            if run.stopped is not None:  # Some handler of the framework made a result of it.
-                raise run.stopped
-        except Exception as raised:
-            error = _refusal_in(raised) or run.stopped or raised
-            if error is raised:
-                raise
-            raise error from raised
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            for key in [key for key in self._open_calls if key[0] == run.id]:
-                self._open_calls.pop(key).end(error or _Unfinished())
-            run.end(error)
 
     def watch(self, agent: Agent[Any]) -> None:
         """Put an agent, and every agent it can reach, under the guard. Doing it again takes in what was added since.
@@ -221,23 +199,17 @@ class GuardedRunner:
     async def admit_tool(self, data: ToolInputGuardrailData) -> ToolGuardrailFunctionOutput:
         """Begin a guarded step, or tell the model why there is none."""
         call = data.context
-        run = self.guard._current_run(call.qualified_tool_name)
-        key = (run.id, call.tool_call_id)
-        if key not in self._open_calls:
-            step = run.step(call.qualified_tool_name, _arguments(call.tool_arguments))
-            try:
-                await step.begin_async()
-            except CallDenied as refusal:
-                if refusal.code == "guard_error":
-                    raise
+        step = self._calls.tool(call.qualified_tool_name, _arguments(call.tool_arguments))
+        if not self._calls.is_open(step.run, call.tool_call_id):
+            if (refusal := await admit_async(step)) is not None:
                 return ToolGuardrailFunctionOutput.reject_content(str(refusal))
-            self._open_calls[key] = step
+            self._calls.keep(call.tool_call_id, step)
         return ToolGuardrailFunctionOutput.allow()
 
     def settle_tool(self, data: ToolOutputGuardrailData) -> Step | None:
         """End the step of a call that gave `data.output`."""
-        run = self.guard._current_run(data.context.qualified_tool_name)
-        step = self._open_calls.pop((run.id, data.context.tool_call_id), None)
+        run = self.guard.enclosing_run(data.context.qualified_tool_name)
+        step = self._calls.take(run, data.context.tool_call_id)
         if not isinstance(step, Step):
             return None
         step.result = data.output
@@ -253,7 +225,7 @@ class GuardedRunner:
             CallDenied: it would run unguarded.
         """
         if not self._is_guarded(tool) or not (isinstance(tool, FunctionTool) or tool.name in self._unguarded):
-            run = self.guard._current_run(tool.name)
+            run = self.guard.enclosing_run(tool.name)
             refusal = CallDenied(
                 "guard_error", f"{tool.name} was given to {agent.name} behind the guard's back", tool=tool.name
             )
@@ -266,30 +238,18 @@ class GuardedRunner:
         Raises:
             GuardError: it must not be made.
         """
-        model = _model_name(agent)
-        run = self.guard._current_run(model)
-        if self.guard._budget_micro_usd is not None and model not in (self._prices or {}):
-            raise CallDenied(
-                "guard_error", f"{self.guard.agent} has a budget, and the price of {model} is not known", tool=model
-            )
         seen = [_message(item) for item in messages[-MAX_MESSAGES:]]
-        step = run.model_step(model, max_cost_usd=self._max_call_usd, system=system or "", input=seen)
+        step = self._calls.model(_model_name(agent), system=system or "", messages=seen)
         await step.begin_async()
-        key = (run.id, id(context))
-        if (unfinished := self._open_calls.pop(key, None)) is not None:
-            unfinished.end(_Unfinished())
-        self._open_calls[key] = step
+        self._calls.keep(id(context), step)
 
     def end_model(self, context: object, agent: Agent[Any], response: ModelResponse) -> None:
         """End the model call that gave `response`."""
-        run = self.guard._current_run(_model_name(agent))
-        step = self._open_calls.pop((run.id, id(context)), None)
+        run = self.guard.enclosing_run(_model_name(agent))
+        step = self._calls.take(run, id(context))
         if not isinstance(step, ModelStep):
             return
-        usage = response.usage
-        step.input_tokens, step.output_tokens = usage.input_tokens, usage.output_tokens
-        if (price := (self._prices or {}).get(step.name)) is not None:
-            step.cost_usd = (usage.input_tokens * price[0] + usage.output_tokens * price[1]) / TOKENS_PER_PRICE
+        self._calls.spend(step, response.usage.input_tokens, response.usage.output_tokens)
         step.output = [{"role": "assistant", "parts": [part for item in response.output for part in _message(item)["parts"]]}]
         step.end()
 
@@ -370,20 +330,6 @@ class _GuardedHandoff:
         return agent
 
 
-class _Unfinished(Exception):
-    """A call of which the framework never told the end."""
-
-
-def _refusal_in(error: BaseException) -> GuardError | None:
-    """What the guard raised, out of what the framework made of it."""
-    cause: BaseException | None = error
-    for _ in range(MAX_CAUSES):
-        if cause is None or isinstance(cause, GuardError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
 def _arguments(text: str) -> dict[str, Any]:
     """A tool call's arguments as policies see them. What is not a JSON object will not run either: the tool refuses it."""
     try:
@@ -403,18 +349,11 @@ def _message(item: Any) -> dict[str, Any]:
     """One item of a conversation in OpenTelemetry's form of messages."""
     fields: Mapping[str, Any] = item if isinstance(item, Mapping) else item.model_dump()
     kind = fields.get("type")
-    part: dict[str, Any]
     if kind == "function_call":
-        part = {"type": "tool_call", "id": fields["call_id"], "name": fields["name"], "arguments": _cut(fields["arguments"])}
-        return {"role": "assistant", "parts": [part]}
+        return {"role": "assistant", "parts": [tool_call(fields["call_id"], fields["name"], fields["arguments"])]}
     if kind == "function_call_output":
-        part = {"type": "tool_call_response", "id": fields["call_id"], "response": _cut(fields["output"])}
-        return {"role": "tool", "parts": [part]}
+        return {"role": "tool", "parts": [tool_response(fields["call_id"], fields["output"])]}
     content = fields.get("content")
     texts = [content] if isinstance(content, str) else [part.get("text") for part in content or () if isinstance(part, Mapping)]
-    parts = [{"type": "text", "content": _cut(text)} for text in texts if text]
+    parts = [{"type": "text", "content": cut(text)} for text in texts if text]
     return {"role": fields.get("role") or "assistant", "parts": parts or [{"type": str(kind or "unknown")}]}
-
-
-def _cut(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value, default=str))[:MAX_TEXT]
