@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sdk.tests.wire_server import DEADLINE_S, WireServer, attributes
 
-from andoncord_sdk import AgentStopped, CallDenied, Guard
+from andoncord_sdk import AgentStopped, CallDenied, Guard, RunStopped
 
 MakeGuard = Callable[..., Guard]
 
@@ -186,6 +186,29 @@ def test_policies_are_pushed_and_a_broken_set_leaves_the_old_one_in_force(wire: 
 
     with guard.run() as run, pytest.raises(CallDenied, match="no"):
         run.call("pay", lambda: pytest.fail("was called"))
+
+
+def test_a_denial_explains_itself_to_the_caller_and_in_the_log(wire: WireServer, make_guard: MakeGuard) -> None:
+    """Policy, message and the clause that decided reach caller and log; a default denial names what comes close."""
+    is_big = {
+        "op": ">",
+        "args": [{"op": "field", "of": {"op": "name", "name": "args"}, "name": "usd"}, {"op": "const", "value": 9}],
+    }
+    wire.policies = [
+        {"id": "cap", "effect": "forbid", "tool": "pay", "when": is_big, "message": "ask a person"},
+        {"id": "clerks-pay", "effect": "permit", "role": "clerk", "tool": "pay"},
+    ]
+    guard = make_guard(role="clerk")
+
+    with guard.run() as run, pytest.raises(CallDenied) as refusal:
+        run.call("pay", lambda usd: pytest.fail("was called"), usd=10)
+    with guard.run() as run, pytest.raises(RunStopped, match="clerks-pay permits pay"):
+        run.call("look", lambda: pytest.fail("was called"))
+
+    assert str(refusal.value) == "ask a person [cap: args.usd > 9 (args.usd is 10)]"
+    denied = wire.wait_log("andoncord.guard.denied")
+    assert denied["andoncord.decision.policy"] == "cap"
+    assert denied["andoncord.decision.clause"] == "args.usd > 9 (args.usd is 10)"
 
 
 def test_policies_that_cannot_be_loaded_at_registration_hold_every_tool_call(wire: WireServer, make_guard: MakeGuard) -> None:

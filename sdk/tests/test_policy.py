@@ -32,7 +32,9 @@ def test_a_prohibition_says_which_and_why() -> None:
     """A refusal names the policy and carries its message."""
     decision = decide([forbid(when=BIG)], args={"amount": 101})
 
-    assert decision == Decision(allow=False, code="policy", policy_id="cap", message="ask a person")
+    clause = "args.amount > 100 (args.amount is 101)"
+    assert decision == Decision(allow=False, code="policy", policy_id="cap", message="ask a person", clause=clause)
+    assert decision.explanation == f"ask a person [cap: {clause}]"
     assert decide([forbid(when=BIG)], args={"amount": 100}).allow
 
 
@@ -68,7 +70,7 @@ def test_one_permission_makes_the_rest_forbidden() -> None:
     )
 
     assert (decision.allow, decision.code, decision.policy_id) == (False, "scope", "")
-    assert decision.near_misses == ("small permits it only if args.amount <= 100", "may permits orders.*")
+    assert decision.near_misses == ("small permits it only if args.amount <= 100 (args.amount is 101)", "may permits orders.*")
     assert "nothing permits bot to call pay" in decision.message
 
 
@@ -79,6 +81,58 @@ def test_permissions_of_others_do_not_concern_an_agent() -> None:
     assert decide(policies, agent="bot", environment="prod").allow
     assert decide(policies, agent="report-1", environment="test").allow
     assert not decide(policies, agent="report-1", environment="prod").allow
+
+
+def test_a_scope_can_name_a_role() -> None:
+    """A role is a glob like the others; a guard that declares no role has the empty one, which only `*` matches."""
+    policies = [permit(role="report-*", tool="read"), forbid("no-interns", role="intern", tool="pay")]
+
+    assert not decide(policies, role="report-writer").allow
+    assert decide(policies, role="report-writer", tool="read").allow
+    assert not decide(policies, role="intern").allow
+    assert decide(policies, role="clerk").allow
+    assert decide(policies).allow
+
+
+RESOURCE = {"argument": "path", "prefix": "/data/reports/"}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_forbidden", "is_permitted"),
+    [
+        ("/data/reports/may.csv", True, True),
+        ("/data/keys", False, False),
+        ("/data/reports", False, False),
+        ("s3://bucket/may.csv", False, False),
+        ("/data/reports/../keys", True, False),
+        ("/data/reports/a/..", True, False),
+        ("/data//reports/may.csv", True, False),
+        ("/data/reports/%2e%2E/keys", True, False),
+        ("/data\\reports\\may.csv", True, False),
+        (7, True, False),
+        (None, True, False),
+    ],
+)
+def test_a_scope_can_name_a_resource(path: object, is_forbidden: bool, is_permitted: bool) -> None:
+    """A resource is the prefix of an argument; where it cannot be told, a prohibition applies and a permission does not."""
+    assert decide([forbid(resource=RESOURCE)], args={"path": path}).allow is not is_forbidden
+    assert decide([permit(resource=RESOURCE)], args={"path": path}).allow is is_permitted
+
+
+def test_a_missing_resource_is_not_guessed() -> None:
+    """Without the argument a prohibition applies and a permission does not; a condition that is false settles it."""
+    assert not decide([forbid(resource=RESOURCE)]).allow
+    assert not decide([permit(resource=RESOURCE)]).allow
+    assert decide([forbid(resource=RESOURCE, when=BIG)], args={"amount": 1}).allow
+    assert "the resource args.path is missing" in decide([forbid(resource=RESOURCE)]).message
+
+
+def test_a_refusal_shows_the_clause_that_decided() -> None:
+    """Of a condition with alternatives only the one that holds is named, with what it saw."""
+    other = {"op": "==", "args": [{"op": "name", "name": "agent"}, {"op": "const", "value": "else"}]}
+    decision = decide([forbid(when={"op": "||", "args": [other, BIG]})], args={"amount": 101})
+
+    assert decision.clause == "args.amount > 100 (args.amount is 101)"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +175,9 @@ def test_anything_that_breaks_inside_a_prohibition_holds() -> None:
         {"id": "x", "effect": "allow"},
         {"id": "", "effect": "forbid"},
         {"id": "x", "effect": "forbid", "obligations": []},
+        {"id": "x", "effect": "forbid", "resource": "/data"},
+        {"id": "x", "effect": "forbid", "resource": {"argument": "path"}},
+        {"id": "x", "effect": "forbid", "resource": {"argument": "path", "prefix": ""}},
         {"id": "x", "effect": "forbid", "when": {"op": "exec"}},
         {"id": "x", "effect": "forbid", "tool": None},
         {"id": "x", "effect": "forbid", "tool": "a" * 2000},

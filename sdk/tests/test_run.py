@@ -244,7 +244,7 @@ def test_a_policy_denies_one_call_and_the_run_goes_on() -> None:
     assert (refusal.value.code, refusal.value.policy, refusal.value.message) == (
         "policy",
         "refund-cap",
-        "refunds need a person",
+        "refunds need a person [refund-cap]",
     )
 
 

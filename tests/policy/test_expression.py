@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from andoncord.kernel.errors import CallerError
-from andoncord.policy.expression import Tree, parse, render
+from andoncord.policy.expression import Tree, parse
+from andoncord_sdk.explain import render
 from andoncord_sdk.expression import ExpressionError, compile_expression
 from andoncord_sdk.values import INT_MAX, INT_MIN, equal, kind_of
 

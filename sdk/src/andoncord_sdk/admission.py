@@ -32,6 +32,7 @@ class Admission:
     report: Callable[..., None]
     """Takes a record, and `urgent`."""
     environment: str = ""
+    role: str = ""
     tools: Mapping[str, ToolKind] | None = None
     """The declared scope; None where nothing is declared and everything is allowed."""
     policies: PolicySet | None = None
@@ -85,6 +86,7 @@ class Admission:
                     "andoncord.decision.policy": refusal.policy,
                     "andoncord.decision.message": refusal.message,
                     "andoncord.decision.action": action or refusal.action,
+                    **_explained(refusal),
                 },
             ),
             urgent=True,
@@ -140,6 +142,7 @@ class Admission:
             decision = self.policies.decide(
                 {
                     "agent": self.agent,
+                    "role": self.role,
                     "environment": self.environment,
                     "tool": call.name,
                     "args": call.arguments,
@@ -148,8 +151,11 @@ class Admission:
             )
             if not decision.allow:
                 if decision.code == "scope":
-                    raise RunStopped("scope", decision.message, tool=call.name)
-                denied = CallDenied("policy", decision.message, tool=call.name, policy=decision.policy_id)
+                    stopped = RunStopped("scope", decision.message, tool=call.name)
+                    stopped.near_misses = decision.near_misses
+                    raise stopped
+                denied = CallDenied("policy", decision.explanation, tool=call.name, policy=decision.policy_id)
+                denied.clause = decision.clause
         if self.tools is not None and call.name not in self.tools:
             # Out of scope ends the run, so it outranks a policy that would only refuse the call.
             message = f"{self.agent} may not use {call.name}: it is not among its declared tools"
@@ -174,6 +180,12 @@ class Admission:
 
     def _is_read(self, call: "GuardedCall") -> bool:
         return self.tools is not None and self.tools.get(call.name) == "read"
+
+
+def _explained(refusal: GuardError) -> dict[str, str]:
+    """What a policy decision says beyond its message."""
+    explained = {"andoncord.decision.clause": refusal.clause, "andoncord.decision.near_misses": "; ".join(refusal.near_misses)}
+    return {name: text for name, text in explained.items() if text}
 
 
 def _over_budget(run: "Run") -> str:

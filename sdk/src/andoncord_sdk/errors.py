@@ -14,6 +14,8 @@ class GuardError(Exception):
         policy: id of the policy that refused it, or "".
         message: one sentence for a person or a model.
         tool: the tool or model that was to be called.
+        clause: the part of that policy that applied, or "".
+        near_misses: why the permissions that come closest did not apply.
     """
 
     def __init__(self, code: Code, message: str, *, tool: str = "", policy: str = "") -> None:
@@ -22,6 +24,8 @@ class GuardError(Exception):
         self.message = message
         self.tool = tool
         self.policy = policy
+        self.clause = ""
+        self.near_misses: tuple[str, ...] = ()
 
     @property
     def action(self) -> Literal["deny", "stop_run"]:

@@ -76,6 +76,7 @@ class Guard:
         on_loop: what happens to a run that repeats itself without progress.
         on_nudge: takes a sentence for the model at the third repetition.
         environment: such as "prod".
+        role: what the agent acts as, such as "report-writer"; policies can be scoped to it.
         system: the service the agent belongs to; the agent's name if "".
         heartbeat_s: seconds between heartbeats.
         hold_max_s: how long a call may be held while the agent is paused before it is refused instead; None for no limit.
@@ -106,6 +107,7 @@ class Guard:
         on_loop: OnLoop = "stop",
         on_nudge: Callable[[str], None] | None = None,
         environment: str = "",
+        role: str = "",
         system: str = "",
         heartbeat_s: float = 1.0,
         hold_max_s: float | None = None,
@@ -131,6 +133,7 @@ class Guard:
         self._admission = Admission(
             agent=agent,
             environment=environment,
+            role=role,
             gate=Gate(),
             report=self._report,
             tools=None if tools is None else dict(tools),

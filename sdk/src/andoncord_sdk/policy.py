@@ -1,17 +1,21 @@
-"""Policies as a guard applies them: permissions and prohibitions, looked up by tool, decided in about a microsecond.
+r"""Policies as a guard applies them: permissions and prohibitions, looked up by tool, decided in about a microsecond.
 
 * Deny overrides: one `forbid` that applies refuses the call, whatever is permitted.
 * A `forbid` whose condition cannot be evaluated applies; a `permit` whose condition cannot be evaluated does not.
-* As soon as any `permit` is about an agent (in its environment), that agent may do only what is permitted.
+* As soon as any `permit` is about an agent (in its role and environment), that agent may do only what is permitted.
+* A scope can name a resource by the prefix of one text argument. Where that argument is missing, is no text, or is written so
+  that the place it leads to cannot be told from its beginning (`..`, `//`, `\\`, `%2e`), the scope cannot be checked either.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from typing import Any, Literal, NamedTuple
 
-from andoncord_sdk.expression import ExpressionError, compile_condition
+from andoncord_sdk.explain import deciding_clause
+from andoncord_sdk.expression import ExpressionError, Node, compile_condition
+from andoncord_sdk.values import kind_of
 
 MAX_POLICIES = 10_000
 MAX_REMEMBERED = 1024
@@ -39,8 +43,17 @@ class Decision:
     policy_id: str = ""
     """The policy that decided; empty when none did."""
     message: str = ""
+    clause: str = ""
+    """The part of the prohibition that applied, with the values it looked at; empty when it has no condition."""
     near_misses: tuple[str, ...] = ()
     """Why the permissions that come closest did not apply."""
+
+    @property
+    def explanation(self) -> str:
+        """The message, the policy and its clause in one sentence: what the caller is told."""
+        if self.allow or not self.policy_id:
+            return self.message
+        return f"{self.message} [{self.policy_id}: {self.clause}]" if self.clause else f"{self.message} [{self.policy_id}]"
 
 
 _ALLOWED = Decision(allow=True)
@@ -51,8 +64,8 @@ class PolicySet:
 
     Args:
         compiled: what `andoncord.policy.policy.compile_policies` makes: objects with `id`, `effect` (`forbid` or `permit`),
-            `agent`, `tool` and `environment` (globs), `when` (an expression tree or None) and `message`;
-            for people also `condition`, `severity` and `source`.
+            `agent`, `role`, `tool` and `environment` (globs), `resource` (`argument` and `prefix`, or None), `when` (an
+            expression tree or None) and `message`; for people also `condition`, `severity` and `source`.
 
     Raises:
         PolicyError: when any of them is malformed.
@@ -67,6 +80,8 @@ class PolicySet:
     >>> decision = policies.decide({"agent": "support", "tool": "refund", "args": {"usd": "12"}})
     >>> decision.allow, decision.message
     (False, "ask a person (its condition could not be checked: '>' cannot order a text and a number)")
+    >>> policies.decide({"agent": "support", "tool": "refund", "args": {"usd": 300}}).explanation
+    'ask a person [cap: args.usd > 200 (args.usd is 300)]'
     """
 
     def __init__(self, compiled: Sequence[Mapping[str, Any]]) -> None:
@@ -75,7 +90,7 @@ class PolicySet:
         self._policies = tuple(_loaded(policy) for policy in compiled)
         if len({policy.id for policy in self._policies}) != len(self._policies):
             raise PolicyError("two policies have the same id")
-        self._concerning: dict[tuple[str, str, str], _Concerning] = {}
+        self._concerning: dict[_Key, _Concerning] = {}
 
     def __len__(self) -> int:
         return len(self._policies)
@@ -84,14 +99,16 @@ class PolicySet:
         """Decide on one call.
 
         Args:
-            request: `agent` and `tool`; whatever conditions ask about: `args`, `run`, `environment`.
+            request: `agent` and `tool`; whatever scopes and conditions ask about: `args`, `run`, `role`, `environment`.
         """
-        key = (request["agent"], request["tool"], request.get("environment", ""))
+        key = (request["agent"], request["tool"], request.get("environment", ""), request.get("role", ""))
         concerning = self._concerning.get(key) or self._look_up(key)
         for policy in concerning.forbids:
             try:
-                if policy.when is None or policy.when(request):
+                if policy.applies is None:
                     return policy.refusal
+                if policy.applies(request):
+                    return _refused(policy, request)
             except Exception as error:  # Whatever goes wrong in a prohibition, it holds.
                 return Decision(
                     allow=False,
@@ -103,15 +120,15 @@ class PolicySet:
             return _ALLOWED
         for policy in concerning.permits:
             try:
-                if policy.when is None or policy.when(request):
+                if policy.applies is None or policy.applies(request):
                     return policy.permission
             except Exception:  # Whatever goes wrong in a permission, it does not permit. The near misses say so.
                 continue
         return self._not_permitted(request, concerning)
 
-    def _look_up(self, key: tuple[str, str, str]) -> "_Concerning":
-        agent, tool, environment = key
-        mine = [policy for policy in self._policies if policy.agent(agent) and policy.environment(environment)]
+    def _look_up(self, key: "_Key") -> "_Concerning":
+        agent, tool, environment, role = key
+        mine = [each for each in self._policies if each.agent(agent) and each.environment(environment) and each.role(role)]
         concerning = _Concerning(
             forbids=tuple(policy for policy in mine if policy.effect == "forbid" and policy.tool(tool)),
             permits=tuple(policy for policy in mine if policy.effect == "permit" and policy.tool(tool)),
@@ -136,15 +153,22 @@ class PolicySet:
         )
 
 
+_Key = tuple[str, str, str, str]
+"""Agent, tool, environment and role."""
+
+
 class _Policy(NamedTuple):
     id: str
     effect: str
     agent: Callable[[str], bool]
+    role: Callable[[str], bool]
     tool: Callable[[str], bool]
     environment: Callable[[str], bool]
     tool_glob: str
-    condition: str
-    when: Condition | None
+    resource: "Resource | None"
+    when: Node | None
+    applies: Condition | None
+    """Resource and condition together; None when there is neither."""
     refusal: Decision
     permission: Decision
 
@@ -159,7 +183,45 @@ class _Concerning(NamedTuple):
     needs_permit: bool
 
 
-_FIELDS = frozenset({"id", "effect", "agent", "tool", "environment", "when", "condition", "message", "severity", "source"})
+class Resource(NamedTuple):
+    """What a scope names by the beginning of one argument.
+
+    >>> reports = Resource("path", "/data/reports/")
+    >>> reports.holds({"path": "/data/reports/may.csv"}), reports.holds({"path": "/data/keys"})
+    (True, False)
+    >>> reports.holds({"path": "/data/reports/../keys"})
+    Traceback (most recent call last):
+    andoncord_sdk.values.ExpressionError: where the resource args.path leads cannot be told from its beginning
+    """
+
+    argument: str
+    prefix: str
+
+    def holds(self, arguments: Any) -> bool:
+        """Whether the argument begins with the prefix.
+
+        Raises:
+            ExpressionError: it is missing, no text, or ambiguous.
+        """
+        if not isinstance(arguments, Mapping) or self.argument not in arguments:
+            raise ExpressionError(f"the resource args.{self.argument} is missing")
+        value = arguments[self.argument]
+        if not isinstance(value, str):
+            raise ExpressionError(f"the resource args.{self.argument} is a {kind_of(value)}, not a text")
+        if _AMBIGUOUS.search(value):
+            raise ExpressionError(f"where the resource args.{self.argument} leads cannot be told from its beginning")
+        return value.startswith(self.prefix)
+
+    def __str__(self) -> str:
+        return f"args.{self.argument} begins with {self.prefix!r}"
+
+
+_AMBIGUOUS = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|(?<!:)//|\\|%(?:2[eEfF]|5[cC]|25)|[\x00-\x1f]")
+"""Segments `.` and `..`, doubled slashes (after a scheme they are meant), backslashes, escapes of these, control characters."""
+
+_FIELDS = frozenset(
+    ("id", "effect", "agent", "role", "tool", "environment", "resource", "when", "condition", "message", "severity", "source")
+)
 
 
 def _loaded(compiled: Mapping[str, Any]) -> _Policy:
@@ -177,18 +239,47 @@ def _loaded(compiled: Mapping[str, Any]) -> _Policy:
         when = None if compiled.get("when") is None else compile_condition(compiled["when"])
     except ExpressionError as error:
         raise PolicyError(f"policy {policy_id}: {error}") from None
+    resource = _resource(compiled)
     return _Policy(
         id=policy_id,
         effect=effect,
         agent=_glob(_text(compiled, "agent", "*")),
         tool=_glob(_text(compiled, "tool", "*")),
+        role=_glob(_text(compiled, "role", "*")),
         environment=_glob(_text(compiled, "environment", "*")),
         tool_glob=_text(compiled, "tool", "*"),
-        condition=str(compiled.get("condition") or ""),
-        when=when,
+        resource=resource,
+        when=compiled.get("when"),
+        applies=_both(resource, when),
         refusal=Decision(allow=False, code="policy", policy_id=policy_id, message=message or f"forbidden by {policy_id}"),
         permission=Decision(allow=True, policy_id=policy_id, message=message),
     )
+
+
+def _resource(compiled: Mapping[str, Any]) -> Resource | None:
+    given = compiled.get("resource")
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or given.keys() != {"argument", "prefix"}:
+        raise PolicyError(f"policy {compiled['id']}: its resource needs an 'argument' and a 'prefix', and nothing else")
+    return Resource(_text(given, "argument"), _text(given, "prefix"))
+
+
+def _both(resource: Resource | None, when: Condition | None) -> Condition | None:
+    """Both have to hold. One that does not hold settles it, even when the other cannot be checked."""
+    if resource is None:
+        return when
+
+    def applies(request: Request) -> bool:
+        try:
+            is_there = resource.holds(request.get("args"))
+        except ExpressionError:
+            if when is not None and not when(request):
+                return False
+            raise
+        return is_there and (when is None or when(request))
+
+    return applies
 
 
 def _text(compiled: Mapping[str, Any], field: str, default: str | None = None) -> str:
@@ -207,13 +298,25 @@ def _glob(pattern: str) -> Callable[[str], bool]:
     return lambda text: match(text) is not None
 
 
+def _refused(policy: _Policy, request: Request) -> Decision:
+    """The refusal of a prohibition that applies, with the part of it that does."""
+    parts = [] if policy.resource is None else [str(policy.resource)]
+    if policy.when is not None:
+        parts.append(deciding_clause(policy.when, request))
+    return replace(policy.refusal, clause=" and ".join(parts))
+
+
 def _why_not(policy: _Policy, request: Request) -> str:
+    """Why a permission for this tool does not permit this call."""
     try:
-        assert policy.when is not None
-        policy.when(request)
+        assert policy.applies is not None
+        policy.applies(request)
     except Exception as error:
         return f"{policy.id} could not be checked: {_said(error)}"
-    return f"{policy.id} permits it only if {policy.condition or 'its condition holds'}"
+    if policy.resource is not None and not policy.resource.holds(request.get("args")):
+        return f"{policy.id} permits it only if {policy.resource}"
+    assert policy.when is not None
+    return f"{policy.id} permits it only if {deciding_clause(policy.when, request)}"
 
 
 def _said(error: Exception) -> str:

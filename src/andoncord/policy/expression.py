@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from andoncord.kernel.errors import CallerError
 from andoncord_sdk.expression import (
-    ARITHMETIC,
     COMPARISONS,
     FUNCTIONS,
     compile_expression,
@@ -80,15 +79,6 @@ def parse(text: str, *, place: str, names: Collection[str] | None = None) -> Tre
     andoncord.kernel.errors.CallerError: policies/cap.yaml:4: unexpected '=' at column 7, write '=='
     """
     return _Parser(text, place=place, names=names).whole()
-
-
-def render(tree: Tree) -> str:
-    """Write a tree as text that parses to the same tree.
-
-    >>> render(parse("!(a  ||b) && c.d [ 0 ] in ['x']", place="here"))
-    '!(a || b) && c.d[0] in ["x"]'
-    """
-    return _render(tree)[0]
 
 
 class _Parser:
@@ -294,64 +284,3 @@ class _Parser:
             return _ESCAPES[code]
 
         return _ESCAPE.sub(one, token.text[1:-1])
-
-
-def _render(tree: Tree) -> tuple[str, int]:
-    """The text of a tree and how tightly its outermost operator binds."""
-    op = tree["op"]
-    if op in _BINDING:
-        return _render_binary(tree), _BINDING[op]
-    if op == "const":
-        return _render_const(tree["value"])
-    if op == "!":
-        return f"!{_tight(tree['of'], _UNARY)}", _UNARY
-    if op == "neg":
-        # A minus before a plain number would be read as a negative number.
-        inner = _tight(tree["of"], _UNARY)
-        return (f"-({inner})" if inner[:1].isdigit() else f"-{inner}"), _UNARY
-    return _render_operand(tree), _POSTFIX
-
-
-def _render_operand(tree: Tree) -> str:
-    match tree["op"]:
-        case "name":
-            return str(tree["name"])
-        case "field":
-            return f"{_tight(tree['of'], _POSTFIX)}.{tree['name']}"
-        case "index":
-            return f"{_tight(tree['of'], _POSTFIX)}[{render(tree['at'])}]"
-        case "list":
-            return f"[{', '.join(render(item) for item in tree['items'])}]"
-    receiver, *rest = tree["args"]
-    if tree["function"] in ("size", "has"):
-        return f"{tree['function']}({render(receiver)})"
-    return f"{_tight(receiver, _POSTFIX)}.{tree['function']}({', '.join(map(render, rest))})"
-
-
-def _render_binary(tree: Tree) -> str:
-    op = tree["op"]
-    power = _BINDING[op]
-    first, *rest = tree["args"]
-    # Only arithmetic may continue to the left without parentheses: `a - b - c` is `(a - b) - c`.
-    left = _tight(first, power if op in ARITHMETIC else power + 1)
-    return f" {op} ".join([left, *(_tight(part, power + 1) for part in rest)])
-
-
-def _tight(tree: Tree, power: int) -> str:
-    text, binds = _render(tree)
-    return text if binds >= power else f"({text})"
-
-
-def _render_const(value: Any) -> tuple[str, int]:
-    if isinstance(value, str):
-        return _quoted(value), _POSTFIX
-    for word, constant in _CONSTANTS.items():
-        if value is constant:
-            return word, _POSTFIX
-    text = repr(value)
-    return text, _UNARY if text.startswith("-") else _POSTFIX
-
-
-def _quoted(text: str) -> str:
-    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(escapes.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 32 else c) for c in text) + '"'
