@@ -240,6 +240,18 @@ def test_a_person_can_release_with_a_reason_only(story: Story) -> None:
     assert "without a verified recovery" in moved.body["why"]
 
 
+def test_a_release_by_a_person_is_not_undone_by_an_automatic_recovery(story: Story) -> None:
+    """Released while the investigation was still running: the recovery that would start by itself does not."""
+    story.find(finding())
+    while "1/investigate" not in story.state.steps["inc_000001"]:
+        assert story.answer_one()
+    story.ask("release", reason="known test traffic")
+    story.run()
+    assert story.state.rung_of("refunds") == "none"
+    assert not [step for step in story.performed if "recover" in step]
+    assert story.state.incident("inc_000001").state is IncidentState.RESOLVED
+
+
 def test_containing_lower_than_what_is_in_force_is_refused(story: Story) -> None:
     """`contain` never lowers."""
     story.find(finding(severity=Severity.CRITICAL))

@@ -3,7 +3,7 @@
 `advance` looks at the state alone, never at what has just happened, so it gives the same answer after a crash as before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -23,18 +23,36 @@ INVESTIGATE_MS = 10_000
 REVIEW_MS = 10_000
 
 
-def advance(state: State) -> tuple[Draft, ...]:
+def advance(state: State, touched: Iterable[str] | None = None) -> tuple[Draft, ...]:
     """The next drafts that follow from `state`; empty when everything waits for the world or for a person.
 
     Call it again after applying what it gave, until it gives nothing.
+
+    Args:
+        touched: incidents that something was recorded about since it last gave nothing; None looks at all. Incidents that
+            share an agent with them are looked at too: what one lets go, another may have waited for.
     """
-    for incident in state.incidents.values():
+    for incident in _near(state, touched):
         if incident.state.rank >= IncidentState.REVIEWED.rank:
             continue
         drafts = tuple(_next(state, incident))
         if drafts:
             return drafts
     return ()
+
+
+def _near(state: State, touched: Iterable[str] | None) -> list[Incident]:
+    if touched is None:
+        return list(state.incidents.values())
+    near = {incident_id for incident_id in touched if incident_id}
+    chosen = [state.incidents[incident_id] for incident_id in sorted(near)]
+    agents = {agent for incident in chosen for agent in incident.agents}
+    others = [
+        incident
+        for incident in state.incidents.values()
+        if incident.is_open and incident.id not in near and not agents.isdisjoint(incident.agents)
+    ]
+    return chosen + others
 
 
 def _next(state: State, incident: Incident) -> Iterator[Draft]:

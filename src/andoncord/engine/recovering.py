@@ -36,7 +36,7 @@ def recovery_begun(state: State, incident: Incident) -> bool:
 
 def recover(state: State, incident: Incident) -> Iterator[Draft]:
     """Run the plan's steps in order; stop at the first that does not succeed."""
-    if not may_recover(incident):
+    if not may_recover(incident) or _is_released_by_person(state, incident):
         return
     assert incident.plan is not None
     if incident.state.rank < IncidentState.RECOVERING.rank:
@@ -65,6 +65,17 @@ def recover(state: State, incident: Incident) -> Iterator[Draft]:
                 yield moved(incident, IncidentState.INVESTIGATING, f"recovery stopped: {problem}")
                 return
     yield moved(incident, IncidentState.RESOLVED, "recovered and verified before the agent was released")
+
+
+def _is_released_by_person(state: State, incident: Incident) -> bool:
+    """A person let an agent go, or is about to: what they decided is not undone by a recovery that starts by itself."""
+    latest: dict[str, Intent] = {}
+    for intent in state.intents_of(incident.id):
+        if intent.effect.kind is EffectKind.ORDER:
+            latest[intent.effect.target] = intent
+    return any(
+        intent.step.startswith("by-person/") and intent.effect.parameters["rung"] == "none" for intent in latest.values()
+    )
 
 
 def _recovery_step(state: State, incident: Incident, key: str, step: dict[str, Any], agent: str) -> Iterator[Draft]:

@@ -28,15 +28,16 @@ def take(state: State, fact: Fact, *, now: int, playbooks: Sequence[Playbook]) -
     Raises:
         CallerError: from a person's wish; `state` is then unchanged.
     """
-    return _follow(state, decide(state, fact, playbooks=playbooks), now=now)
+    return _follow(state, decide(state, fact, playbooks=playbooks), now=now, touched={})
 
 
 def catch_up(state: State, *, now: int) -> tuple[Entry, ...]:
     """What follows from `state` without any fact: after a restart, the steps that a crash kept from being written down."""
-    return _follow(state, advance(state), now=now)
+    return _follow(state, advance(state), now=now, touched=None)
 
 
-def _follow(state: State, drafts: tuple[Draft, ...], *, now: int) -> tuple[Entry, ...]:
+def _follow(state: State, drafts: tuple[Draft, ...], *, now: int, touched: dict[str, None] | None) -> tuple[Entry, ...]:
+    """Apply `drafts` and what follows from them. `touched` collects the incidents to look at; None looks at all."""
     entries: list[Entry] = []
     for _ in range(MAX_ROUNDS):
         if not drafts:
@@ -45,7 +46,9 @@ def _follow(state: State, drafts: tuple[Draft, ...], *, now: int) -> tuple[Entry
             (entry,) = extend(state.head, [draft], now=now)
             apply(state, entry)
             entries.append(entry)
-        drafts = advance(state)
+            if touched is not None:
+                touched[entry.incident] = None
+        drafts = advance(state, touched)
     raise AssertionError(f"the engine did not come to rest after {MAX_ROUNDS} rounds: {drafts[0].kind}")
 
 
@@ -156,7 +159,8 @@ class Engine:
         try:
             if performer is None:
                 raise LookupError(f"nobody performs {intent.effect.kind.value}")
-            receipt = await asyncio.wait_for(performer.perform(intent.id, intent.effect), timeout=limit_s)
+            async with asyncio.timeout(limit_s):
+                receipt = await performer.perform(intent.id, intent.effect)
         except TimeoutError:
             receipt = self._failed(intent, f"no answer within {limit_s:g} s")
         except Exception as error:
