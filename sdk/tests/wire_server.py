@@ -7,9 +7,12 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from andoncord_sdk.lease import lease_mac
+
 DEADLINE_S = 10.0
 """No wait in a test is longer; every one ends as soon as its condition holds."""
 PING_S = 0.2
+KEY = b"the key of every guard in the tests"
 
 Message = tuple[str, dict[str, Any]]
 
@@ -32,6 +35,9 @@ class WireServer:
         self.registration_status = 201
         self.is_mute = False
         """Streams stay open and send nothing, not even pings."""
+        self.gives_leases = True
+        self.asked: list[str] = []
+        """Nonces of the leases that were asked for."""
         self._changed = threading.Condition()
         self._streams: list[queue.Queue[Message | None]] = []
         self._orders = 0
@@ -146,8 +152,13 @@ class WireServer:
                     "policies": self.policies,
                     "config": self.config,
                     "heartbeat_s": 1.0,
+                    "lease": self.lease(f"g{len(self.hellos)}", body["agent"], body.get("nonce", "")),
                     **self.in_force,
                 }
+            if path.endswith("/lease"):
+                guard_id = path.split("/")[-2]
+                agent = self.hellos[int(guard_id.removeprefix("g")) - 1]["agent"] if self.hellos else ""
+                return (200 if self.hellos else 404), self.lease(guard_id, agent, body["nonce"])
             if path.endswith("/acks"):
                 self.acks.append(body)
                 return 204, None
@@ -155,6 +166,16 @@ class WireServer:
             if status == 200:
                 self._take_telemetry(body)
             return status, {}
+
+    def lease(self, guard_id: str, agent: str, nonce: str, **changes: Any) -> dict[str, Any] | None:
+        """A sound lease under what is in force; `changes` are what it says instead."""
+        self.asked.append(nonce)
+        if not self.gives_leases:
+            return None
+        epoch, rung = self.in_force["epoch"], self.in_force["rung"]
+        said = {"epoch": tuple(epoch), "rung": rung, "ttl_ms": 5_000, "nonce": nonce}
+        mac = lease_mac(KEY, guard=guard_id, agent=agent, **said)
+        return {**self.in_force, **said, "order_id": "leased", "mac": mac, "key": KEY.hex(), "renew_s": 1.5, **changes}
 
     def _take_telemetry(self, body: dict[str, Any]) -> None:
         for kind, scope, items, kept in (

@@ -42,6 +42,7 @@ from andoncord.server.control_process import ControlProcess
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.hub import GuardHub
 from andoncord.server.ingest import Ingest
+from andoncord.server.leases import LeaseOffice
 from andoncord.server.listening import WebServer, listen, url_of
 from andoncord.server.live import LiveStreams
 from andoncord.server.performers import GuardPerformers, compiled_policies
@@ -54,9 +55,11 @@ from andoncord.server.worker_process import WorkerProcess, python_command
 TELEMETRY_FILE = "telemetry.db"
 CONTROL_FILE = "control.db"
 LOCK_FILE = "serve.lock"
+LEASE_SECRET_FILE = "lease.key"
 LOCAL_NAME = "local"
 """Who the local user is in the record: whoever can read the data directory."""
 HOME_MODE = 0o700
+MIN_SECRET = 32
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +129,7 @@ async def _control(
     _refuse_open_doors(config, access)
     ensure_local_token(home, auth, access)
 
+    leases = LeaseOffice(secret=ensure_lease_secret(home, entropy), clock=clock)
     own_policies = load_policies(config, beside=beside)
 
     def policies_in_force() -> list[dict[str, Any]]:
@@ -159,6 +163,7 @@ async def _control(
         settings=config.server,
         control=control,
         auth=auth,
+        leases=leases,
         answers=access,
         journal=journal,
         live=live,
@@ -264,6 +269,22 @@ def ensure_local_token(home: Path, auth: Auth, access: SqliteAccess) -> None:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(secret + "\n", encoding="utf-8")
+
+
+def ensure_lease_secret(home: Path, entropy: SystemEntropy) -> bytes:
+    """The secret that the keys of leases are derived from, readable by its owner alone.
+
+    Raises:
+        CallerError: the file is there and is not what it should be.
+    """
+    path = home / LEASE_SECRET_FILE
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(entropy.secret() + "\n", encoding="utf-8")
+    secret = path.read_text(encoding="utf-8").strip()
+    if len(secret) < MIN_SECRET:
+        raise CallerError("the secret for leases is too short", place=str(path), remedy="delete the file; a new one is made")
+    return secret.encode()
 
 
 def _refuse_open_doors(config: Config, access: SqliteAccess) -> None:

@@ -10,6 +10,10 @@ LINUX = sys.platform == "linux"
 
 _chance = random.SystemRandom()
 
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+if _BOOT_CLOCK is None and sys.platform == "darwin":
+    _BOOT_CLOCK = time.CLOCK_MONOTONIC  # There it runs on in sleep, unlike what time.monotonic() reads.
+
 
 def now_ns() -> int:
     """Wall-clock time, nanoseconds UTC: for records, never for measuring."""
@@ -51,3 +55,18 @@ def instance_name() -> str:
 
 def environment_variable(name: str) -> str | None:
     return os.environ.get(name)
+
+
+def boot_ns() -> int:
+    """A clock that never steps back and runs on while the machine is suspended, nanoseconds."""
+    return time.clock_gettime_ns(_BOOT_CLOCK) if _BOOT_CLOCK is not None else time.monotonic_ns()
+
+
+def nonce() -> str:
+    """128 random bits in hex, used once."""
+    return os.urandom(16).hex()
+
+
+def environment_without(name: str) -> dict[str, str]:
+    """Every variable but one: for a child that must not have it."""
+    return {key: value for key, value in os.environ.items() if key != name}

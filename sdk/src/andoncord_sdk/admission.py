@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from andoncord_sdk import _platform
 from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
+from andoncord_sdk.lease import Lease
 from andoncord_sdk.orders import Gate, InFlight, Order, Rung
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
 from andoncord_sdk.policy import PolicySet
@@ -40,6 +41,8 @@ class Admission:
     hold_max_s: float | None = None
     on_nudge: Callable[[str], None] | None = None
     config_version: str = ""
+    lease: Lease | None = None
+    """What the control plane grants for a few seconds at a time; None where there is no control plane to follow."""
 
     def admit(self, run: "Run", call: "GuardedCall") -> Order | None:
         """Let `call` start, and count it as in flight; or name the order that holds it.
@@ -105,6 +108,8 @@ class Admission:
                 self._check_order(call, order)
             if call.is_tool:
                 self._check_rules(run, call)
+            if self.lease is not None and self.lease.has_ended:
+                self._go_without(self.lease, run, call)
             reservation = run.budget.reserve(call.cost_max_micro_usd)
             if reservation is None:
                 raise RunStopped("budget", _over_budget(run), tool=call.name)
@@ -122,6 +127,29 @@ class Admission:
             reservation.settle(0)
             if held is not None:
                 return held
+
+    def _go_without(self, lease: Lease, run: "Run", call: "GuardedCall") -> None:
+        """Let a call that only reads go on for a while without a lease, and report it; refuse any other.
+
+        Raises:
+            CallDenied: the call may change something, or reading went on for long enough.
+        """
+        lease.wanted.set()
+        for_s = max(0.0, -lease.left_s)
+        lost = f"{self.agent} has had no lease from its control plane for {for_s:.1f} s"
+        if not call.is_tool or self._is_read(call):
+            if lease.reads_go_on:
+                lease.report(
+                    "lease_ended",
+                    f"{lost}; {call.name} only reads and was let through",
+                    trace_id=run.trace_id,
+                    span_id=call.span_id,
+                    attributes={**run.attributes, call.name_attribute: call.name},
+                )
+                return
+            raise CallDenied("lease", f"{lost}, so not even {call.name}, which only reads, was called", tool=call.name)
+        message = f"{lost}, so {call.name} was not called: without one only tools that read go on, and only for a while"
+        raise CallDenied("lease", message, tool=call.name)
 
     def _check_order(self, call: "GuardedCall", order: Order) -> None:
         reason = order.reason or "no reason given"
@@ -151,7 +179,7 @@ class Admission:
             )
             if not decision.allow:
                 if decision.code == "scope":
-                    stopped = RunStopped("scope", decision.message, tool=call.name)
+                    stopped = RunStopped("scope", decision.explanation, tool=call.name)
                     stopped.near_misses = decision.near_misses
                     raise stopped
                 denied = CallDenied("policy", decision.explanation, tool=call.name, policy=decision.policy_id)

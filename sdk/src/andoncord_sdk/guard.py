@@ -18,6 +18,7 @@ from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.exporter import Exporter
 from andoncord_sdk.follow import Follower, Probe
 from andoncord_sdk.heartbeat import Heartbeat
+from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
 from andoncord_sdk.link import Ack, ControlLink
 from andoncord_sdk.orders import Epoch, Gate, Order, Rung
 from andoncord_sdk.otlp import Attributes, LogRecord, Record
@@ -26,14 +27,15 @@ from andoncord_sdk.run import Run, current_run
 from andoncord_sdk.wire import Endpoint
 
 SDK_VERSION = "0.1.0"
-FIRST_CONTACT_S = 1.0
-"""A new guard waits this long for the orders in force, so that a stopped agent does not act before it hears of it."""
+FIRST_CONTACT_S = 2.0
+"""A new guard waits this long for the orders in force and its first lease, so that a stopped agent does not act before it
+hears of it. After this start-up grace a missing lease counts as one that has ended."""
 FLUSH_S = 2.0
 """Closing waits this long for telemetry to get out."""
 MONITORED_HEARTBEATS = 4
 """Under the rung "monitor", heartbeats come this many times as often."""
 
-CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "loop", "config", "probe")
+CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "loop", "config", "probe", "lease")
 
 ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
 
@@ -54,6 +56,8 @@ class GuardState:
     steps_ended: int
     is_connected: bool
     """The order stream is open."""
+    lease_left_s: float | None
+    """Seconds until the lease ends, negative once it has; None without a server."""
     records_dropped: int
     """Telemetry lost since the start."""
 
@@ -80,6 +84,8 @@ class Guard:
         system: the service the agent belongs to; the agent's name if "".
         heartbeat_s: seconds between heartbeats.
         hold_max_s: how long a call may be held while the agent is paused before it is refused instead; None for no limit.
+        reads_without_lease_s: how long calls that only read go on after the last lease of a lost server has ended.
+        clock_ns: for tests: nanoseconds on a clock that runs on while the machine is suspended; the lease is counted on it.
 
     >>> guard = Guard("refund-agent", tools={"orders.lookup": "read"}, budget_usd=0.50)
     >>> @guard.tool("orders.lookup")
@@ -111,6 +117,8 @@ class Guard:
         system: str = "",
         heartbeat_s: float = 1.0,
         hold_max_s: float | None = None,
+        reads_without_lease_s: float = READS_S,
+        clock_ns: Callable[[], int] = _platform.boot_ns,
     ) -> None:
         if not agent:
             raise ValueError("a guard needs the agent's name")
@@ -154,17 +162,21 @@ class Guard:
         self._exporter: Exporter | None = None
         self._heartbeat: Heartbeat | None = None
         self._link: ControlLink | None = None
+        self._keeper: LeaseKeeper | None = None
         if telemetry is not None:
             self._exporter = Exporter(Endpoint(telemetry, token), self._resource())
         if server is not None:
-            self._link = ControlLink(
-                Endpoint(server, token),
-                hello=self._hello,
-                welcomed=self._follower.welcomed,
-                received=self._follower.received,
+            endpoint = Endpoint(server, token)
+            lease = self._admission.lease = Lease(
+                agent=agent, gate=self._admission.gate, report=self._report, reads_s=reads_without_lease_s, clock_ns=clock_ns
             )
+            self._link = ControlLink(endpoint, hello=self._hello, welcomed=self._welcomed, received=self._follower.received)
+            self._keeper = LeaseKeeper(
+                endpoint, lease, ordered=functools.partial(self._follower.received, "order"), lost=self._link.reconnect
+            )
+            self._keeper.start()
             self._link.start()
-            self._link.wait_first_try(FIRST_CONTACT_S)
+            lease.granted.wait(FIRST_CONTACT_S)
         if self._exporter is not None:
             self._heartbeat = Heartbeat(self._beat, self._beat_interval_s)
         _guards.add(self)
@@ -255,6 +267,7 @@ class Guard:
             steps_started=now.steps_started,
             steps_ended=now.steps_ended,
             is_connected=self._link is not None and self._link.is_connected,
+            lease_left_s=None if self._admission.lease is None else self._admission.lease.left_s,
             records_dropped=0 if self._exporter is None else self._exporter.dropped,
         )
 
@@ -297,6 +310,8 @@ class Guard:
         if self._heartbeat is not None:
             self._heartbeat.close()
             self._report_heartbeat(is_closed=True)
+        if self._keeper is not None:
+            self._keeper.close()
         if self._link is not None:
             self._link.close()
         if self._exporter is not None:
@@ -333,8 +348,14 @@ class Guard:
         assert self._link is not None
         self._link.ack(ack)
 
+    def _welcomed(self, welcome: dict[str, Any]) -> None:
+        self._follower.welcomed(welcome)
+        assert self._keeper is not None
+        self._keeper.welcomed(welcome)
+
     def _hello(self) -> dict[str, Any]:
-        epoch = self._admission.gate.order.epoch
+        order, lease = self._admission.gate.order, self._admission.lease
+        epoch = order.epoch
         return {
             "agent": self.agent,
             "instance": self.instance,
@@ -344,6 +365,8 @@ class Guard:
             "sdk_version": SDK_VERSION,
             "capabilities": list(CAPABILITIES),
             "epoch": None if epoch is None else list(epoch),
+            "rung": order.rung.word,
+            "nonce": "" if lease is None else lease.ask(),
             "tools": dict(self._admission.tools or {}),
             "environment": self._environment,
         }
@@ -403,6 +426,10 @@ class Guard:
             self._exporter.restart_after_fork(self._resource())
         if self._heartbeat is not None:
             self._heartbeat.start()
+        if self._admission.lease is not None:
+            self._admission.lease.forget_other_threads()
+        if self._keeper is not None:
+            self._keeper.start()
         if self._link is not None:
             self._link.start()
 

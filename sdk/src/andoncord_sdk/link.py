@@ -110,6 +110,11 @@ class ControlLink:
         if self._stream is not None:
             self._stream.abort()
 
+    def reconnect(self) -> None:
+        """Register again, although the stream seems alive: the control plane does not know this guard any more."""
+        if self._stream is not None:
+            self._stream.abort()
+
     def _enqueue(self, ack: Ack | None) -> None:
         while True:
             try:

@@ -11,18 +11,27 @@ from andoncord.kernel.errors import CallerError
 from andoncord.server.api import answer
 from andoncord.server.auth import Auth, ForbiddenError
 from andoncord.server.control import Control, force_of
-from andoncord.server.hub import Ack, Guard, Registration
+from andoncord.server.hub import Ack, Force, Guard, Registration
+from andoncord.server.leases import LeaseOffice
 
 MAX_BODY = 4 * 1024 * 1024
+MAX_NONCE = 100
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A guard wants its lease renewed."""
+
+    nonce: str
 
 
 class GuardApi:
     """Routes under `/api/v1/guards`. A token reaches only the guards that it registered, for agents it is bound to."""
 
-    def __init__(self, *, control: Control, auth: Auth) -> None:
+    def __init__(self, *, control: Control, auth: Auth, leases: LeaseOffice) -> None:
         self._control = control
         self._auth = auth
+        self._leases = leases
 
     def router(self) -> APIRouter:
         """Every route."""
@@ -30,6 +39,7 @@ class GuardApi:
         router.post("", status_code=201)(self.register)
         router.get("/{guard_id}/orders")(self.orders)
         router.post("/{guard_id}/acks", status_code=204)(self.acknowledge)
+        router.post("/{guard_id}/lease")(self.lease)
         router.get("/{guard_id}/config")(self.configuration)
         router.delete("/{guard_id}", status_code=204)(self.depart)
         return router
@@ -55,9 +65,18 @@ class GuardApi:
                 "policies": self._control.policies(),
                 "config": self._control.configuration(guard.agent),
                 "heartbeat_s": self._control.heartbeat_s,
+                "lease": self._leases.offer(**_terms(guard, force, registration.nonce)) if registration.nonce else None,
             },
             201,
         )
+
+    async def lease(self, request: Request, guard_id: str) -> Response:
+        """A lease for the next seconds, and the order that it goes with."""
+        guard = self._guard(request, guard_id)
+        wanted = await _body(request, LeaseRequest)
+        force = force_of(self._control.state, guard.agent)
+        granted = self._leases.give(**_terms(guard, force, wanted.nonce))
+        return answer({**self._control.hub.order_body(guard.agent, force), **granted})
 
     async def orders(self, request: Request, guard_id: str) -> Response:
         """Server-sent events: what is in force, then every order as it is given."""
@@ -81,6 +100,24 @@ class GuardApi:
 
     def _guard(self, request: Request, guard_id: str) -> Guard:
         return self._control.hub.guard(guard_id, token_id=self._auth.require_agent(request).id)
+
+
+def _terms(guard: Guard, force: Force, nonce: str) -> dict[str, Any]:
+    """What a lease is about.
+
+    Raises:
+        CallerError: the nonce is none.
+    """
+    if not 0 < len(nonce) <= MAX_NONCE:
+        raise CallerError(f"a nonce has 1 to {MAX_NONCE} characters", place="nonce")
+    return {
+        "guard": guard.id,
+        "agent": guard.agent,
+        "instance": guard.instance,
+        "epoch": force.epoch,
+        "rung": force.rung,
+        "nonce": nonce,
+    }
 
 
 async def _body(request: Request, kind: type[Any]) -> Any:

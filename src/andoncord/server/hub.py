@@ -38,6 +38,10 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     epoch: tuple[int, int] | None = None
     tools: dict[str, str] | None = None
     environment: str = ""
+    rung: str = "none"
+    """What the guard has in force."""
+    nonce: str = ""
+    """Of its request for a first lease; empty where it keeps none."""
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
 from andoncord.server.doors import Doors
 from andoncord.server.guards import MAX_BODY, GuardApi
+from andoncord.server.leases import LeaseOffice
 from andoncord.server.live import LiveStreams
 from andoncord.server.ports import AccessStore, JournalReader
 from andoncord.server.settings import ServerSettings
@@ -26,6 +27,7 @@ def web_app(
     settings: ServerSettings,
     control: Control,
     auth: Auth,
+    leases: LeaseOffice,
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
@@ -35,7 +37,7 @@ def web_app(
     app = FastAPI(title="Andoncord", version=version, docs_url=None, redoc_url=None, openapi_url=SPEC_PATH)
     problems.install(app)
     app.include_router(Api(control=control, auth=auth, answers=answers, journal=journal, live=live).router())
-    app.include_router(GuardApi(control=control, auth=auth).router())
+    app.include_router(GuardApi(control=control, auth=auth, leases=leases).router())
     app.include_router(console_router(ServerConsolePort(control=control, auth=auth)))
 
     async def livez(_request: Request) -> Response:
