@@ -61,7 +61,8 @@ def test_a_policy_whose_tests_fail_is_not_accepted() -> None:
 
     assert str(caught.value) == (
         "policies/refunds.yaml:9: policy refund-cap: test 'big' expects allow but gets deny "
-        "(refunds over 200 USD need a person)"
+        "(refunds over 200 USD need a person "
+        "[refund-cap: args.amount_micro_usd > 200000000 (args.amount_micro_usd is 300000000)])"
     )
 
 
@@ -82,6 +83,8 @@ def test_a_policy_whose_tests_fail_is_not_accepted() -> None:
         (("{args: {amount_micro_usd: 5}}", "{arg: {}}"), ":8: unknown field 'arg', did you mean 'args'?"),
         (("{args: {amount_micro_usd: 5}}", "{args: 5}"), ":8: 'args' of a request has to be a mapping"),
         (("severity: high", "obligations: [require_approval: {role: finance}]"), ":6: obligations are not supported yet"),
+        (('agent: "support-*"', "resource: {argument: path}"), ":3: 'prefix' is missing"),
+        (('agent: "support-*"', "resource: /data"), ":3: 'resource' has to be a mapping"),
         (("severity: high", "severity: high\nseverity: low"), ":7: field 'severity' stands here twice"),
     ],
 )
@@ -92,6 +95,16 @@ def test_a_mistake_is_named_with_its_line(change: tuple[str, str], message: str)
     with pytest.raises(CallerError) as caught:
         load(text, place="policies/refunds.yaml")
     assert str(caught.value).startswith(f"policies/refunds.yaml{message}")
+
+
+def test_role_and_resource_reach_the_guard_only_where_they_narrow() -> None:
+    """They are compiled when a policy names them, and left out otherwise: older guards refuse fields they do not know."""
+    scope = 'scope: {role: "clerk*", tool: "files.*", resource: {argument: path, prefix: /data/}}'
+    narrow = one(CAP.replace('scope: {agent: "support-*", tool: "payments.refund"}', scope).split("tests:")[0])
+
+    (compiled,) = compile_policies([narrow])
+    assert (compiled["role"], compiled["resource"]) == ("clerk*", {"argument": "path", "prefix": "/data/"})
+    assert not {"role", "resource"} & compile_policies([one()])[0].keys()
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "text", "5"])

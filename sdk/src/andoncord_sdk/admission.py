@@ -108,8 +108,8 @@ class Admission:
                 self._check_order(call, order)
             if call.is_tool:
                 self._check_rules(run, call)
-            if self.lease is not None and self.lease.has_ended:
-                self._go_without(self.lease, run, call)
+            if (lease := self.lease) is not None and lease.clock_ns() >= lease.until_ns:
+                self._go_without(lease, run, call)
             reservation = run.budget.reserve(call.cost_max_micro_usd)
             if reservation is None:
                 raise RunStopped("budget", _over_budget(run), tool=call.name)

@@ -50,7 +50,9 @@ class Decision:
 
     @property
     def explanation(self) -> str:
-        """The message, the policy and its clause in one sentence: what the caller is told."""
+        """The message with the policy and its clause, or with the near misses: what the caller is told."""
+        if self.near_misses:
+            return f"{self.message}: {'; '.join(self.near_misses)}"
         if self.allow or not self.policy_id:
             return self.message
         return f"{self.message} [{self.policy_id}: {self.clause}]" if self.clause else f"{self.message} [{self.policy_id}]"
@@ -144,13 +146,7 @@ class PolicySet:
         misses = [_why_not(policy, request) for policy in concerning.permits]
         misses += [f"{policy.id} permits {policy.tool_glob}" for policy in concerning.elsewhere]
         nothing_permits = f"nothing permits {str(request['agent'])[:80]} to call {str(request['tool'])[:80]} like this"
-        near_misses = tuple(misses[:MAX_NEAR_MISSES])
-        return Decision(
-            allow=False,
-            code="scope",
-            message=f"{nothing_permits}: {'; '.join(near_misses)}" if near_misses else nothing_permits,
-            near_misses=near_misses,
-        )
+        return Decision(allow=False, code="scope", message=nothing_permits, near_misses=tuple(misses[:MAX_NEAR_MISSES]))
 
 
 _Key = tuple[str, str, str, str]

@@ -37,6 +37,7 @@ COMMANDS = {
     "resume": Command("contain", "resume", "Let an agent go on."),
     "recover": Command("recover", "recover", "Approve the recovery of an incident."),
     "release": Command("recover", "release", "Let an agent of an incident go on, without a verified recovery."),
+    "policy": Command("policy", "app", "Test, explain, compare and translate policies.", is_group=True),
     "trace": Command("trace", "app", "Show what was recorded of one trace.", is_group=True),
     "kpi": Command("kpi", "kpi", "Figures over all incidents."),
     "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),

@@ -11,7 +11,9 @@ tests:
   - {name: small refund, request: {args: {amount_micro_usd: 5_000_000}}, expect: allow}
 ```
 
-A condition may ask about `agent`, `tool`, `args`, `run` (`id`, `task`, `spent_micro_usd`, `calls`) and `environment`.
+A scope names `agent`, `role`, `tool` and `environment` as globs, and a resource by the prefix of one text argument:
+`resource: {argument: path, prefix: /data/reports/}`. A condition may ask about `agent`, `role`, `tool`, `args`, `run` (`id`,
+`task`, `spent_micro_usd`, `calls`) and `environment`.
 A policy that does not parse, or whose tests fail, is never accepted.
 """
 
@@ -27,10 +29,11 @@ from andoncord.policy.document import Document, read_documents
 from andoncord.policy.expression import Tree, parse
 from andoncord_sdk.policy import MAX_TEXT, PolicyError, PolicySet
 
-NAMES = ("agent", "tool", "args", "run", "environment")
+NAMES = ("agent", "role", "tool", "args", "run", "environment")
 """What a condition can ask about, and what a test's request can set."""
 FIELDS = ("id", "effect", "scope", "when", "message", "severity", "source", "tests")
-SCOPE_FIELDS = ("agent", "tool", "environment")
+SCOPE_FIELDS = ("agent", "role", "tool", "environment", "resource")
+RESOURCE_FIELDS = ("argument", "prefix")
 TEST_FIELDS = ("name", "request", "expect")
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -55,10 +58,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     effect: Literal["forbid", "permit"]
     agent: str
     """Glob."""
+    role: str
+    """Glob."""
     tool: str
     """Glob."""
     environment: str
     """Glob."""
+    resource: dict[str, str] | None
+    """`argument`, and the `prefix` its text begins with."""
     condition: str
     """As written; empty when it holds always."""
     when: Tree | None
@@ -67,6 +74,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     tests: tuple[PolicyTest, ...]
     place: str
+
+
+def read(text: str, *, place: str) -> tuple[Policy, ...]:
+    """Read and check the policies of one YAML file, without running their tests.
+
+    Raises:
+        CallerError: with file and line; nothing of the file is accepted then.
+    """
+    policies = tuple(_policy(document) for document in read_documents(text, place=place))
+    if not policies:
+        raise CallerError("there is no policy in it", place=place)
+    compile_policies(policies)
+    return policies
 
 
 def load(text: str, *, place: str) -> tuple[Policy, ...]:
@@ -79,20 +99,22 @@ def load(text: str, *, place: str) -> tuple[Policy, ...]:
     Traceback (most recent call last):
     andoncord.kernel.errors.CallerError: policies/cap.yaml:4: unknown field 'sevrity', did you mean 'severity'?
     """
-    policies = tuple(_policy(document) for document in read_documents(text, place=place))
-    if not policies:
-        raise CallerError("there is no policy in it", place=place)
-    compile_policies(policies)
+    policies = read(text, place=place)
     for policy in policies:
-        for test in policy.tests:
-            if problem := _problem(policy, test):
-                raise CallerError(f"policy {policy.id}: {problem}", place=test.place)
+        for failure in failures(policy):
+            raise failure
     return policies
 
 
 def check_tests(policy: Policy) -> list[str]:
     """What is wrong with a policy by its own tests; empty when they all hold."""
     return [problem for test in policy.tests if (problem := _problem(policy, test))]
+
+
+def failures(policy: Policy) -> list[CallerError]:
+    """The same, each with the place of its test."""
+    found = ((test, _problem(policy, test)) for test in policy.tests)
+    return [CallerError(f"policy {policy.id}: {problem}", place=test.place) for test, problem in found if problem]
 
 
 def compile_policies(policies: Sequence[Policy]) -> list[dict[str, Any]]:
@@ -115,7 +137,10 @@ def compile_policies(policies: Sequence[Policy]) -> list[dict[str, Any]]:
 
 
 def _compiled(policy: Policy) -> dict[str, Any]:
+    # Scopes that came later are left out where they narrow nothing: a guard refuses fields that it does not know.
+    later = {"role": policy.role if policy.role != "*" else None, "resource": policy.resource}
     return {
+        **{name: value for name, value in later.items() if value is not None},
         "id": policy.id,
         "effect": policy.effect,
         "agent": policy.agent,
@@ -135,7 +160,7 @@ def _problem(policy: Policy, test: PolicyTest) -> str:
     got = "allow" if decision.allow else "deny"
     if got == test.expect:
         return ""
-    because = f" ({decision.message})" if decision.message else ""
+    because = f" ({decision.explanation})" if decision.message else ""
     return f"test {test.name!r} expects {test.expect} but gets {got}{because}"
 
 
@@ -155,15 +180,21 @@ def _policy(document: Document) -> Policy:
     effect = _one_of(document, ("effect",), fields.get("effect"), ("forbid", "permit"))
     if "scope" not in fields:
         raise CallerError("'scope' is missing", place=document.at(), remedy="write scope: {tool: …}, with '*' for every tool")
-    document.check_fields(("scope",), SCOPE_FIELDS, what="'scope'")
+    scope = document.check_fields(("scope",), SCOPE_FIELDS, what="'scope'")
+    resource = None
+    if "resource" in scope:
+        document.check_fields(("scope", "resource"), RESOURCE_FIELDS, what="'resource'")
+        resource = {name: _text(document, "scope", "resource", name) for name in RESOURCE_FIELDS}
     condition = _text(document, "when", default="")
     severity = fields.get("severity")
     return Policy(
         id=policy_id,
         effect="forbid" if effect == "forbid" else "permit",
         agent=_text(document, "scope", "agent", default="*"),
+        role=_text(document, "scope", "role", default="*"),
         tool=_text(document, "scope", "tool"),
         environment=_text(document, "scope", "environment", default="*"),
+        resource=resource,
         condition=condition,
         when=parse(condition, place=document.at("when"), names=NAMES) if condition else None,
         message=_text(document, "message", default="" if effect == "permit" else None),
@@ -187,12 +218,13 @@ def _test(document: Document, number: int) -> PolicyTest:
     given = document.check_fields((*path, "request"), NAMES, what="'request'") if "request" in fields else {}
     request: dict[str, Any] = {
         "agent": given.get("agent") or _example(_text(document, "scope", "agent", default="*")),
+        "role": given.get("role") or _example(_text(document, "scope", "role", default="*")),
         "tool": given.get("tool") or _example(_text(document, "scope", "tool")),
         "args": given.get("args", {}),
         "run": given.get("run", {}),
         "environment": given.get("environment") or _example(_text(document, "scope", "environment", default="*")),
     }
-    for name, kind in {"agent": str, "tool": str, "args": dict, "run": dict, "environment": str}.items():
+    for name, kind in {"agent": str, "role": str, "tool": str, "args": dict, "run": dict, "environment": str}.items():
         if not isinstance(request[name], kind):
             what = "text" if kind is str else "a mapping"
             raise CallerError(f"{name!r} of a request has to be {what}", place=document.at(*path, "request", name))

@@ -75,6 +75,7 @@ class Api:
         get("/registry/{agent}/versions")(self.versions)
         post("/registry/{agent}/versions", status_code=201)(self.publish)
         post("/registry/{agent}/active", status_code=202)(self.activate)
+        get("/policies")(self.policies)
         get("/traces/{trace_id}")(self.trace)
         get("/kpis")(self.kpis)
         get("/ledger")(self.ledger)
@@ -199,6 +200,11 @@ class Api:
         """Make a version the active one and have the guards take it."""
         parameters = {"version": body.version, "reason": body.reason}
         return await self._do(request, "activate_version", agent=agent, parameters=parameters)
+
+    async def policies(self, request: Request) -> Response:
+        """The policies in force, in the form that guards load."""
+        await self._auth.require(request, Scope.READ)
+        return answer({"items": self._control.policies()})
 
     # The record.
 
