@@ -46,20 +46,20 @@ class Telling:
     def summarise(self, score: Score) -> None:
         """Print the score as a table."""
         titles = {failure.letter: failure.agent for failure in FAILURES}
-        table = Table(title=f"seed {score.seed}, {score.wall_s:.1f} s", title_justify="left")
-        for column in ("failure", "seen as", "severity", "seen in", "held in", "verdicts", "back", "review"):
+        # Fits 80 columns without borders; the severity and the review are in the lines above and in the console.
+        table = Table(title=f"seed {score.seed}, {score.wall_s:.1f} s", title_justify="left", box=None, pad_edge=False)
+        for column in ("failure", "seen as", "sev", "seen in", "held in", "verdicts", "back"):
             table.add_column(column, no_wrap=True)
         for incident in sorted(score.incidents, key=lambda each: each.failure or "~"):
             name = f"{incident.failure} {titles[incident.failure]}" if incident.failure else "false incident"
             table.add_row(
                 name,
                 incident.pattern.replace("_", " "),
-                f"{incident.severity} / {incident.sev}",
+                incident.sev,
                 _seconds(incident.detected_in_s),
                 _seconds(incident.contained_in_s),
                 " → ".join(str(given["verdict"]) for given in incident.verdicts) or "none",
                 "yes" if incident.recovered else "no",
-                "drafted" if incident.review else "none",
             )
         self._console.print(table)
         self._console.print(
@@ -76,4 +76,6 @@ class Telling:
 
 
 def _seconds(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f} s"
+    if value is None:
+        return "unknown"
+    return f"{value * 1_000:.0f} ms" if value < 1 else f"{value:.1f} s"
