@@ -41,9 +41,9 @@ def supervise(wire: WireServer) -> Iterator[Supervise]:
     """Starts supervisors of Python programs; ends what is left of them."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(program: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", program, *arguments]
-        supervisor = [sys.executable, "-m", "andoncord_sdk.supervise", "--agent", "hung-agent", "--server", wire.url]
+        supervisor = [sys.executable, "-m", "andoncord_sdk.supervise", "--agent", "hung-agent", "--server", wire.url, *options]
         environment = {**os.environ, "ANDON_TOKEN": "andon_sdk_test"}
         started.append(subprocess.Popen([*supervisor, "--", *command], env=environment))
         return started[-1]

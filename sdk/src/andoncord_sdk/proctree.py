@@ -8,13 +8,16 @@ import ctypes
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROC = Path("/proc")
-CMD_MAX_CHARS = 200
+from andoncord_sdk.inventory import PROC, command_line
+
 ENDED = frozenset("ZXx")
 """States of a process that will never run again."""
+STOPPED = frozenset("Tt")
+"""States of one that stands until somebody lets it go on."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -28,15 +31,13 @@ class Process:
     """One letter, as in ps: R running, S sleeping, D in the kernel, T stopped, Z ended."""
     started: int
     """Clock ticks after boot."""
+    worked: int = 0
+    """Clock ticks of processor time it has used."""
 
     @property
     def command(self) -> str:
-        """Its command line, cut; "" where there is none any more."""
-        try:
-            text = (PROC / str(self.pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return text.strip()[:CMD_MAX_CHARS]
+        """Its command line, without obvious secrets and cut; "" where there is none any more."""
+        return command_line(self.pid)
 
 
 def become_subreaper() -> None:
@@ -63,7 +64,13 @@ def read_process_at(folder: Path) -> Process | None:
         return None
     # The name in parentheses may itself contain spaces and parentheses: everything after the last one has fixed places.
     fields = text[text.rindex(")") + 2 :].split()
-    return Process(pid=int(folder.name), parent=int(fields[1]), state=fields[0], started=int(fields[19]))
+    return Process(
+        pid=int(folder.name),
+        parent=int(fields[1]),
+        state=fields[0],
+        started=int(fields[19]),
+        worked=int(fields[11]) + int(fields[12]),
+    )
 
 
 def living_descendants(of_pid: int) -> list[Process]:
@@ -82,14 +89,22 @@ def living_descendants(of_pid: int) -> list[Process]:
 
 def can_run(process: Process) -> bool:
     """Whether any thread of it is left. The process shows the state of its first thread, which may end before the others."""
-    if process.state not in ENDED:
-        return True
+    return process.state not in ENDED or any(state not in ENDED for state in _thread_states(process.pid))
+
+
+def is_stopped(process: Process) -> bool:
+    """Whether none of its threads runs, as of now."""
+    return all(state in STOPPED or state in ENDED for state in _thread_states(process.pid))
+
+
+def _thread_states(pid: int) -> Iterator[str]:
     try:
-        threads = os.listdir(PROC / str(process.pid) / "task")  # noqa: PTH208
+        threads = os.listdir(PROC / str(pid) / "task")  # noqa: PTH208
     except OSError:
-        return False
-    states = [read_process_at(PROC / str(process.pid) / "task" / thread) for thread in threads]
-    return any(thread is not None and thread.state not in ENDED for thread in states)
+        return
+    for thread in threads:
+        if (found := read_process_at(PROC / str(pid) / "task" / thread)) is not None:
+            yield found.state
 
 
 def send(process: Process, number: signal.Signals) -> bool:

@@ -1,40 +1,44 @@
-"""Start an agent's command, and be able to end it: the whole process tree, with proof.
+"""Start an agent's command, and be able to stop it: the whole process tree, with proof.
 
-    python -m andoncord_sdk.supervise --agent NAME [--server URL] [--token-env VAR] -- COMMAND…
+    python -m andoncord_sdk.supervise --agent NAME [--server URL] [--token-env VAR] [--on-pause freeze|leave] -- COMMAND…
 
-A guard lives inside the agent and can be ignored by it; a supervisor is outside and cannot. It signals only what it started and
-what descends from that. When the command ends by itself, it ends with the command's exit code, and ends what was left behind.
+A guard lives inside the agent and can be ignored by it; a supervisor is outside and cannot. It freezes and ends only what it
+started and what descends from that. When the command ends by itself, it ends with the command's exit code, and ends what was
+left behind.
 """
 
 import argparse
 import logging
 import os
 import queue
+import re
 import select
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from andoncord_sdk import _platform
 from andoncord_sdk.guard import SDK_VERSION
 from andoncord_sdk.link import Ack, ControlLink, Outcome
-from andoncord_sdk.orders import Gate, Order, Rung, parse_epoch
-from andoncord_sdk.proctree import Process, become_subreaper, living_descendants, send
+from andoncord_sdk.orders import Epoch, Gate, Order, Rung, parse_epoch
+from andoncord_sdk.proctree import become_subreaper
+from andoncord_sdk.tree import PIDS_MAX, Look, ProcessTree
 from andoncord_sdk.wire import Endpoint
 
-TERMINATE_MAX_S = 3.0
-"""A tree that is not empty by then is reported as not empty."""
-FREEZE_PASSES_MAX = 5
-"""A tree may grow while it is being stopped; each pass stops what was added."""
-POLL_S = 0.01
-"""Between two looks at a tree that is being ended. Children's deaths wake us earlier."""
 IDLE_S = 1.0
+"""Between two looks at a frozen tree, and at whatever nobody rings for."""
+LOOK_AGAIN_S = 0.25
+"""After the first look: quiescence is seen by looking twice."""
+LOOKS_WANTED = 2
+FIRST_CONTACT_S = 1.0
+"""How long the command waits for the control plane to say that it may start. It starts without an answer."""
 ANSWERED_MAX = 64
 """Orders remembered, so that one that comes again is answered again and not done again."""
 
 ORDERS = frozenset({"order", "terminate", "restart"})
+
+OnPause = Literal["freeze", "leave"]
 
 _log = logging.getLogger("andoncord_sdk")
 
@@ -47,16 +51,33 @@ class Supervisor:
         command: program and arguments.
         endpoint: the control plane, or None to follow no orders.
         instance: names this supervisor; made up if None.
+        on_pause: "freeze" makes it an enforcement point: pause freezes the tree and kill ends it. "leave" leaves both to a
+            guard in the agent; the supervisor ends and restarts the tree when told to.
+        environment: the command's; ours if None.
+        may_use_cgroup: False to use signals even where a cgroup could be made.
     """
 
-    def __init__(self, agent: str, command: Sequence[str], endpoint: Endpoint | None, *, instance: str | None = None) -> None:
+    def __init__(
+        self,
+        agent: str,
+        command: Sequence[str],
+        endpoint: Endpoint | None,
+        *,
+        instance: str | None = None,
+        on_pause: OnPause = "freeze",
+        environment: Mapping[str, str] | None = None,
+        may_use_cgroup: bool = True,
+    ) -> None:
         self._agent = agent
-        self._command = list(command)
         self._endpoint = endpoint
         self._instance = instance or f"supervisor-{_platform.instance_name()}"
+        self._holds = on_pause == "freeze"
         self._gate = Gate()
-        self._child: subprocess.Popen[bytes] | None = None
+        group = re.sub(r"[^\w.-]", "_", f"andon-{agent[:64]}-{self._instance[-64:]}")
+        self._tree = ProcessTree(command, name=group, environment=environment, may_use_cgroup=may_use_cgroup)
         self._is_ordered_down = False
+        self._starts_on_release = False
+        self._watch: _Watch | None = None
         self._orders: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
         self._signals: list[int] = []
         self._answered: dict[str, Ack] = {}
@@ -65,6 +86,11 @@ class Supervisor:
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ring, False)
 
+    @property
+    def enforces(self) -> list[str]:
+        """What it can be relied on for."""
+        return [*(("pause", "kill") if self._holds else ()), "terminate", "restart"]
+
     def supervise(self) -> int:
         """Start the command and stay until it ends by itself or a signal ends us; the exit code."""
         become_subreaper()
@@ -72,96 +98,56 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._signals.append(number))
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        self._start()
+        if self._tree.why_no_cgroup and self._holds:
+            _log.info("no cgroup, stopping by signals: %s", self._tree.why_no_cgroup)
         if self._endpoint is not None:
             self._link = ControlLink(self._endpoint, hello=self._hello, welcomed=self._welcomed, received=self._hand_over)
             self._link.start()
         try:
+            self._begin()
             return self._stay()
         finally:
-            self._terminate_tree()
+            self._tree.end()
+            self._tree.close()
             if self._link is not None:
                 self._link.close()
+
+    def _begin(self) -> None:
+        """Start the command, unless a pause or kill that we have to hold is in force."""
+        if self._holds and self._link is not None:
+            self._link.wait_first_try(FIRST_CONTACT_S)
+            if self._gate.order.rung >= Rung.PAUSE:
+                self._is_ordered_down = self._starts_on_release = True
+                return
+        self._start()
 
     def _stay(self) -> int:
         has_forwarded = False
         while True:
-            self._wait(IDLE_S)
-            code = self._reap()
+            self._wait(LOOK_AGAIN_S if self._watch is not None and self._watch.looks < LOOKS_WANTED else IDLE_S)
+            code = self._tree.reap()
             while not self._orders.empty():
                 self._follow(*self._orders.get())
+            self._look_again()
             if code is not None and not self._is_ordered_down:
                 return code
             while self._signals:
                 number = self._signals.pop(0)
-                if self._child is None or has_forwarded:
+                if self._tree.pid is None or has_forwarded:
                     return 128 + number
                 has_forwarded = True
                 self._forward(number)
 
-    # ------------------------------------------------------------------------------------------------- processes
-
     def _start(self) -> int:
-        # A session of its own: Ctrl-C in the terminal reaches us alone, and we pass it on.
-        self._child = subprocess.Popen(self._command, start_new_session=True)
-        self._is_ordered_down = False
-        return self._child.pid
-
-    def _reap(self) -> int | None:
-        """Take in every child that has ended, ours or adopted. The command's exit code, if it was among them."""
-        code = None
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return code
-            if pid == 0:
-                return code
-            if self._child is not None and pid == self._child.pid:
-                ended = os.waitstatus_to_exitcode(status)
-                self._child.returncode = ended
-                self._child = None
-                code = ended if ended >= 0 else 128 - ended
+        self._is_ordered_down = self._starts_on_release = False
+        return self._tree.start()
 
     def _forward(self, number: int) -> None:
-        assert self._child is not None
+        assert self._tree.pid is not None
         try:
-            os.killpg(self._child.pid, number)
+            os.killpg(self._tree.pid, number)
         except ProcessLookupError:
             pass  # It has just ended; the next turn reaps it.
-
-    def _terminate_tree(self) -> dict[str, Any]:
-        """Stop everything, note what it was, end it, and look until nothing is left or the time is up."""
-        began_s = _platform.monotonic_s()
-        before = self._freeze()
-        signalled: set[int] = set()
-        while True:
-            self._reap()
-            remaining = living_descendants(_platform.pid())
-            if not remaining or _platform.monotonic_s() - began_s > TERMINATE_MAX_S:
-                break
-            signalled |= {process.pid for process in remaining if send(process, signal.SIGKILL)}
-            self._wait(POLL_S)
-        self._reap()  # The last of them may have become a zombie between the reaping and the look.
-        return {
-            "process_tree_empty": not remaining,
-            "signalled": sorted(signalled),
-            "remaining": [process.pid for process in remaining],
-            "took_ms": round((_platform.monotonic_s() - began_s) * 1000, 1),
-            "state_before": before,
-        }
-
-    def _freeze(self) -> list[dict[str, Any]]:
-        """Stop the tree, so that it does not change while it is described; what it was before."""
-        seen: dict[int, Process] = {}
-        for _ in range(FREEZE_PASSES_MAX):
-            added = [process for process in living_descendants(_platform.pid()) if process.pid not in seen]
-            if not added:
-                break
-            for process in added:
-                seen[process.pid] = process
-                send(process, signal.SIGSTOP)
-        return [{"pid": process.pid, "state": process.state, "cmd": process.command} for process in seen.values()]
 
     # ------------------------------------------------------------------------------------------------- orders
 
@@ -174,7 +160,7 @@ class Supervisor:
             "pid": _platform.pid(),
             "host": _platform.hostname(),
             "sdk_version": SDK_VERSION,
-            "capabilities": ["terminate", "restart"],
+            "capabilities": [*self.enforces, self._tree.mode],
             "epoch": None if epoch is None else list(epoch),
             "tools": {},
             "environment": "",
@@ -199,7 +185,7 @@ class Supervisor:
             self._answer(self._answered[order_id])
             return
         acts: dict[str, Callable[[dict[str, Any]], tuple[Outcome, dict[str, Any]]]] = {
-            "order": self._take_note,
+            "order": self._take_order,
             "terminate": self._terminate,
             "restart": self._restart,
         }
@@ -208,40 +194,126 @@ class Supervisor:
         except Exception as fault:
             _log.exception("could not follow %r", name)
             outcome, detail = "failed", {"error": f"{type(fault).__name__}: {fault}"}
-        epoch = parse_epoch(event["epoch"]) if name == "order" and outcome != "failed" else self._gate.order.epoch
-        ack = Ack(order_id=order_id, outcome=outcome, epoch=epoch, at_ns=_platform.now_ns(), state=self._state(), detail=detail)
+        epoch = parse_epoch(event["epoch"]) if name == "order" and outcome != "failed" else None
+        ack = self._ack(order_id, outcome, detail, epoch=epoch)
         while len(self._answered) >= ANSWERED_MAX:
             self._answered.pop(next(iter(self._answered)))
         self._answered[order_id] = ack
         self._answer(ack)
 
-    def _take_note(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
-        """A rung is the guard's to enforce; a supervisor keeps it, so that a stale order is recognised."""
-        in_force, _ = self._gate.apply(Order(rung=Rung.parse(event["rung"]), epoch=parse_epoch(event["epoch"])))
-        return ("enforced" if in_force else "refused"), {"enforces": ["terminate", "restart"]}
+    def _take_order(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
+        """Enforce a rung, or keep it in mind where a guard enforces it: either way a stale order is recognised."""
+        detail: dict[str, Any] = {"enforces": self.enforces, "mode": self._tree.mode}
+        order = Order(rung=Rung.parse(event["rung"]), epoch=parse_epoch(event["epoch"]))
+        in_force, _ = self._gate.apply(order)
+        if not in_force:
+            return "refused", detail
+        if not self._holds:
+            return "enforced", detail
+        if order.rung is Rung.KILL:
+            return self._hold_ended(detail)
+        if order.rung is Rung.PAUSE:
+            return self._hold_frozen(str(event.get("order_id", "")), detail)
+        return self._let_go(detail)
+
+    def _hold_frozen(self, order_id: str, detail: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
+        if self._watch is not None and self._watch.order_id == order_id:
+            return "enforced", detail  # The connection was opened anew: it is frozen already, and being watched.
+        began_s = _platform.monotonic_s()
+        capture = self._tree.freeze()
+        look = self._tree.look()
+        took_ms = round((_platform.monotonic_s() - began_s) * 1000, 1)
+        self._watch = _Watch(order_id, look)
+        detail |= {"frozen": look.is_frozen, "took_ms": took_ms, "capture": capture}
+        if look.is_frozen:
+            return "enforced", detail
+        return "failed", {**detail, "error": "something in the tree does not stand; it is stopped again and again"}
+
+    def _hold_ended(self, detail: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
+        self._watch = None
+        was_running = self._tree.pid is not None
+        self._is_ordered_down = True
+        ended = self._tree.end()
+        self._starts_on_release = self._starts_on_release or was_running
+        detail |= {**ended, "capture": {"processes": ended["state_before"], "left_out": ended["left_out"]}}
+        if ended["process_tree_empty"]:
+            return "enforced", detail
+        return "failed", {**detail, "error": f"still there: {ended['remaining']}"}
+
+    def _let_go(self, detail: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
+        """Thaw what was frozen; start anew what a kill had ended."""
+        self._watch = None
+        self._tree.thaw()
+        if self._starts_on_release:
+            detail["pid"] = self._start()
+        return "enforced", detail
+
+    def _look_again(self) -> None:
+        """Look whether what we froze still stands. What was set going from outside is stopped again, and reported."""
+        watch = self._watch
+        if watch is None or not watch.is_due():
+            return
+        order_id = watch.order_id
+        look = self._tree.look()
+        if look.is_frozen and look.worked <= watch.first.worked:
+            if watch.add() == LOOKS_WANTED:
+                first = self._answered.get(order_id)
+                detail = {**first.detail, "frozen": True} if first is not None else {"frozen": True}
+                detail.pop("error", None)
+                self._answer(self._ack(order_id, "enforced", detail))
+            return
+        self._tree.freeze()
+        self._watch = _Watch(order_id, self._tree.look())
+        error = "the frozen tree was set going from outside; it is stopped again"
+        _log.warning("%s: %s", self._agent, error)
+        self._answer(self._ack(order_id, "failed", {"error": error}))
 
     def _terminate(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
         self._is_ordered_down = True
-        detail = self._terminate_tree()
+        self._starts_on_release = False
+        detail = self._tree.end()
         return ("enforced" if detail["process_tree_empty"] else "failed"), detail
 
     def _restart(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
+        rung = self._gate.order.rung
+        if self._holds and rung >= Rung.PAUSE:
+            return "failed", {"error": f"{rung.word} is in force and nothing but this supervisor holds it: release it first"}
         self._is_ordered_down = True
-        ended = self._terminate_tree()
+        ended = self._tree.end()
         if not ended["process_tree_empty"]:
             return "failed", {"error": "what runs now could not be ended", **ended}
         return "enforced", {"pid": self._start()}
 
     def _state(self) -> dict[str, Any]:
         order = self._gate.order
-        return {
+        state: dict[str, Any] = {
             "rung": order.rung.word,
             "epoch": None if order.epoch is None else list(order.epoch),
             "in_flight": [],
-            "runs_active": 0 if self._child is None else 1,
+            "runs_active": 0 if self._tree.pid is None else 1,
             "steps_started": 0,
             "steps_ended": 0,
         }
+        if self._holds:
+            look = self._tree.look()
+            state["tree"] = {
+                "frozen": look.is_frozen,
+                "empty": look.is_empty,
+                "looks": 0 if self._watch is None else self._watch.looks,
+                "pids": list(look.pids[:PIDS_MAX]),
+                "mode": self._tree.mode,
+            }
+        return state
+
+    def _ack(self, order_id: str, outcome: Outcome, detail: dict[str, Any], *, epoch: Epoch | None = None) -> Ack:
+        return Ack(
+            order_id=order_id,
+            outcome=outcome,
+            epoch=epoch or self._gate.order.epoch,
+            at_ns=_platform.now_ns(),
+            state=self._state(),
+            detail=detail,
+        )
 
     def _answer(self, ack: Ack) -> None:
         assert self._link is not None
@@ -256,15 +328,42 @@ class Supervisor:
             pass  # Nobody rang.
 
 
+class _Watch:
+    """A frozen tree that is looked at again."""
+
+    def __init__(self, order_id: str, first: Look) -> None:
+        self.order_id = order_id
+        self.first = first
+        self.looks = 1 if first.is_frozen else 0
+        self._next_s = _platform.monotonic_s() + LOOK_AGAIN_S
+
+    def is_due(self) -> bool:
+        return _platform.monotonic_s() >= self._next_s
+
+    def add(self) -> int:
+        """Count one more look at which it stood; how many there were."""
+        self.looks += 1
+        self._next_s = _platform.monotonic_s() + IDLE_S
+        return self.looks
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m andoncord_sdk.supervise", description="Start an agent and be able to end it."
+        prog="python -m andoncord_sdk.supervise", description="Start an agent and be able to stop it."
     )
     parser.add_argument("--agent", required=True, help="the agent's name")
     parser.add_argument("--server", default="http://127.0.0.1:8420", help="the control plane (default: %(default)s)")
     parser.add_argument("--token-env", default="ANDON_TOKEN", help="variable that holds the token (default: %(default)s)")
+    parser.add_argument("--hide-token", action="store_true", help="keep that variable from the command, which has no guard")
     parser.add_argument("--instance", help="names this supervisor (default: made up)")
+    parser.add_argument(
+        "--on-pause",
+        choices=("freeze", "leave"),
+        default="freeze",
+        help="freeze the tree on pause and end it on kill, or leave both to the guard in the agent (default: %(default)s)",
+    )
+    parser.add_argument("--no-cgroup", action="store_true", help="stop by signals even where a cgroup could be made")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="program and arguments")
     given = parser.parse_args(arguments)
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
@@ -277,10 +376,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as mistake:
         parser.error(f"--server: {mistake}")
     try:
-        return Supervisor(given.agent, command, endpoint, instance=given.instance).supervise()
-    except FileNotFoundError as missing:
+        return Supervisor(
+            given.agent,
+            command,
+            endpoint,
+            instance=given.instance,
+            on_pause=given.on_pause,
+            environment=_platform.environment_without(given.token_env) if given.hide_token else None,
+            may_use_cgroup=not given.no_cgroup,
+        ).supervise()
+    except OSError as missing:
+        if missing.filename is None:
+            raise
         print(f"supervise: {missing}", file=sys.stderr)  # noqa: T201  # a command line speaks to its terminal
-        return 127
+        return 127 if isinstance(missing, FileNotFoundError) else 126
 
 
 if __name__ == "__main__":

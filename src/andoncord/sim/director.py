@@ -117,7 +117,9 @@ class Director:
             module = "andoncord.sim.agent"
             if role.supervised:
                 supervised = [sys.executable, "-m", module, *arguments]
-                module, arguments = "andoncord_sdk.supervise", ["--agent", role.name, "--server", server, "--", *supervised]
+                # The guard in the agent enforces pause and kill; the supervisor ends the tree when that cannot be verified.
+                options = ["--agent", role.name, "--server", server, "--on-pause", "leave"]
+                module, arguments = "andoncord_sdk.supervise", [*options, "--", *supervised]
             crew.start(role.name, module, *arguments, environment={"ANDON_TOKEN": minted["token"]})
         deadline_s = self._now_s() + ARRIVAL_DEADLINE_S
         while missing := set(FLEET) - self._running():

@@ -1,0 +1,84 @@
+"""What a process was doing: its command line without secrets and the names of its open files. Its environment is never read."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from andoncord_sdk.proctree import Process
+
+PROC = Path("/proc")
+CMD_MAX_CHARS = 200
+CMD_READ_MAX_BYTES = 8192
+FILES_MAX = 256
+"""Over all processes of an inventory."""
+FILES_PER_PROCESS_MAX = 16
+FILE_MAX_CHARS = 200
+PROCESSES_MAX = 64
+"""Described; the others are counted."""
+MASK = "***"
+
+_SECRET_NAME = r"[\w.-]*(?:token|secret|passw|pwd|api_?-?key|credential|auth)[\w.-]*"
+_NAMES_SECRET = re.compile(rf"--?{_SECRET_NAME}", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"({_SECRET_NAME}[\"']?\s*[=:]\s*[\"']?)([^\s\"'&;,]+)", re.IGNORECASE)
+_SCHEMES = re.compile(r"\b(bearer|basic)\s+\S+", re.IGNORECASE)
+_IN_URL = re.compile(r"(://)[^/\s@]+@")
+_SHAPES = re.compile(
+    r"\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abprs]|andon_sdk|andon_pat)[-_][\w-]{8,}"
+    r"|\bAKIA[0-9A-Z]{12,}|\bAIza[\w-]{20,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+)
+
+
+def masked(arguments: Iterable[str]) -> str:
+    """Arguments as one line, without what is obviously a secret.
+
+    >>> masked(["agent", "--api-key", "hunter two", "TOKEN=abc", "https://me:pw@host/x", "sk-proj-0123456789", "--verbose"])
+    'agent --api-key *** TOKEN=*** https://***@host/x *** --verbose'
+    """
+    shown: list[str] = []
+    hides_next = False
+    for argument in arguments:
+        if hides_next and not argument.startswith("-"):
+            shown.append(MASK)
+        else:
+            text = _SCHEMES.sub(rf"\1 {MASK}", _ASSIGNED.sub(rf"\1{MASK}", argument))
+            shown.append(_SHAPES.sub(MASK, _IN_URL.sub(rf"\1{MASK}@", text)))
+        hides_next = _NAMES_SECRET.fullmatch(argument) is not None
+    return " ".join(shown)
+
+
+def command_line(pid: int) -> str:
+    """A process's command line, masked and cut; "" where there is none any more."""
+    try:
+        with (PROC / str(pid) / "cmdline").open("rb") as file:
+            text = file.read(CMD_READ_MAX_BYTES)
+    except OSError:
+        return ""
+    arguments = text.decode("utf-8", "replace").rstrip("\0").split("\0")
+    return masked(arguments).strip()[:CMD_MAX_CHARS]
+
+
+def open_files(pid: int, at_most: int) -> list[str]:
+    """Names behind a process's descriptors, the standard ones included: files, pipes, sockets. Never what is in them."""
+    folder = PROC / str(pid) / "fd"
+    names: list[str] = []
+    try:
+        for number in sorted(os.listdir(folder), key=int)[:at_most]:  # noqa: PTH208  # names are all we need
+            names.append(masked([str((folder / number).readlink())])[:FILE_MAX_CHARS])
+    except OSError:
+        pass  # It has just ended, or is not ours to look into.
+    return names
+
+
+def take_inventory(processes: Iterable["Process"]) -> dict[str, Any]:
+    """Describe processes, within bounds: what was left out is counted."""
+    every = list(processes)
+    left = FILES_MAX
+    described: list[dict[str, Any]] = []
+    for process in every[:PROCESSES_MAX]:
+        files = open_files(process.pid, min(left, FILES_PER_PROCESS_MAX))
+        left -= len(files)
+        described.append({"pid": process.pid, "state": process.state, "cmd": process.command, "files": files})
+    return {"processes": described, "left_out": len(every) - len(described)}
