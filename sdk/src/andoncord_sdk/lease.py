@@ -109,10 +109,6 @@ class Lease:
         return (self.until_ns - self.clock_ns()) / NS
 
     @property
-    def has_ended(self) -> bool:
-        return self.clock_ns() >= self.until_ns
-
-    @property
     def reads_go_on(self) -> bool:
         """Whether calls that only read are still made without a lease."""
         return self.clock_ns() < self.until_ns + self._reads_ns
@@ -149,7 +145,7 @@ class Lease:
         if ask is None:
             raise LeaseRefusedError("replayed: it answers no open request")
         proof = lease_mac(key, guard=guard, agent=self._agent, epoch=epoch, rung=rung.word, ttl_ms=ttl_ms, nonce=nonce)
-        if not key or not hmac.compare_digest(proof.encode(), mac.encode()):
+        if not key or not hmac.compare_digest(proof.encode(), mac.encode("utf-8", "replace")):
             raise LeaseRefusedError("forged: its proof does not hold")
         if not 0 < ttl_ms <= TTL_MAX_MS:
             raise LeaseRefusedError(f"its length of {ttl_ms} ms is not between 1 and {TTL_MAX_MS}")
