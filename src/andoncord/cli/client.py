@@ -87,6 +87,18 @@ def _address(home: Path) -> str:
         return DEFAULT_URL
 
 
+def telemetry_address() -> str:
+    """Where the server of this data directory receives telemetry.
+
+    Raises:
+        typer.Exit: no server of this machine and data directory is known.
+    """
+    try:
+        return msgspec.json.decode((home_directory() / ADDRESS_FILE).read_bytes(), type=Announcement).otlp_url
+    except (OSError, msgspec.DecodeError):
+        raise fail("no server is known here; run this where `andon serve` runs", Exit.ERROR) from None
+
+
 def _local_token(home: Path) -> str:
     try:
         return (home / TOKEN_FILE).read_text(encoding="utf-8").strip()

@@ -40,6 +40,7 @@ COMMANDS = {
     "policy": Command("policy", "app", "Test, explain, compare and translate policies.", is_group=True),
     "trace": Command("trace", "app", "Show what was recorded of one trace.", is_group=True),
     "kpi": Command("kpi", "kpi", "Figures over all incidents."),
+    "canary": Command("canary", "canary", "Stop a synthetic agent, and say whether the stop is proven."),
     "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),
 }
 

@@ -21,3 +21,8 @@ def token_from_environment() -> str:
 def server_from_environment() -> str:
     """The server's address in `$ANDON_SERVER`, or an empty string."""
     return os.environ.get("ANDON_SERVER", "").strip()
+
+
+def environment_with(**more: str) -> dict[str, str]:
+    """This process's environment with `more`, for a child process; secrets go there and never into arguments."""
+    return {**os.environ, **more}
