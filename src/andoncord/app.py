@@ -138,7 +138,7 @@ async def _control(
     guards = GuardPerformers(hub=hub, telemetry=telemetry, clock=clock, state=lambda: engine.state, policies=policies_in_force)
     performers: dict[EffectKind, Performer] = {
         **guards.table(),
-        EffectKind.VERIFY: VerifyPerformer(hub=hub, telemetry=telemetry, clock=clock),
+        EffectKind.VERIFY: VerifyPerformer(hub=hub, telemetry=telemetry, clock=clock, leases=leases),
         EffectKind.CAPTURE: CapturePerformer(
             folder=home / "evidence", telemetry=telemetry, clock=clock, state=lambda: engine.state
         ),

@@ -9,12 +9,15 @@ import pytest
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.server.hub import Ack, Force, GuardHub, Registration, order_id
+from andoncord.server.leases import LeaseOffice
 from andoncord.server.watching import VerifyPerformer
 from andoncord.telemetry.batch import event_key
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.testing.clock import OPENING
 from andoncord.testing.system import CountedEntropy, HandClock
 
+UP_NS = 60_000_000_000
+"""For so long the server has been up."""
 FENCED_NS = OPENING + 1_000
 
 
@@ -23,11 +26,13 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.clock = HandClock()
+        self.leases = LeaseOffice(secret=b"s", clock=self.clock)
+        self.clock.move_by(UP_NS)
         self.writer = SqliteTelemetryWriter(folder / "telemetry.db")
         self.hub = GuardHub(clock=self.clock, entropy=CountedEntropy(), force=lambda agent: Force(rung="none", epoch=(1, 0)))
         self.guard = self.hub.register(Registration(agent="a", instance="i1"), token_id="tok")
         self.performer = VerifyPerformer(
-            hub=self.hub, telemetry=SqliteTelemetryReader(folder / "telemetry.db"), clock=self.clock
+            hub=self.hub, telemetry=SqliteTelemetryReader(folder / "telemetry.db"), clock=self.clock, leases=self.leases
         )
 
     def heard(self, kind: EventKind, *, after_ns: int, trusted: bool = True, **attributes: Any) -> None:
@@ -144,3 +149,17 @@ def test_an_empty_process_tree_verifies(watch: Watch) -> None:
     detail = watch.verdict(acknowledged=False, termination={"process_tree_empty": True}).detail
 
     assert detail["verdict"] == "VERIFIED"
+
+
+def test_where_no_answer_came_the_lease_is_told(watch: Watch) -> None:
+    """How long the process may still hold a lease from before the order, and then that it has none."""
+    watch.leases.give(guard="g", agent="a", instance="i1", epoch=(1, 2), rung="none", nonce="n")
+    watch.leases.give(guard="g", agent="a", instance="i1", epoch=(1, 3), rung="pause", nonce="n")
+    watch.clock.move_by(2_000_000_000)
+
+    early = watch.verdict(acknowledged=False).detail
+    watch.clock.move_by(3_600_000_000)
+    late = watch.verdict(acknowledged=False).detail
+
+    assert early["missing"] == ["acknowledgement from i1; it may hold a lease for 3.5 s more"]
+    assert (late["verdict"], "lease has ended" in late["missing"][0]) == ("UNVERIFIED", True)

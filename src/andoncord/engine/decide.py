@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
-from andoncord.engine.facts import Fact, FindingArrived, PersonAsked, ReceiptArrived, SystemNoted, TelemetryDigested
+from andoncord.engine.facts import Fact, FindingArrived, GuardAhead, PersonAsked, ReceiptArrived, SystemNoted, TelemetryDigested
+from andoncord.engine.restored import hold
 from andoncord.engine.state import Intent, State
 from andoncord.engine.wishes import grant
 from andoncord.incident.correlate import home_of
@@ -41,6 +42,8 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             return (Draft(kind="telemetry.digested", body={"first_seq": first, "last_seq": last, "sha256": sha256}),)
         case SystemNoted(what=what, detail=detail):
             return (Draft(kind="system.noted", body={"what": what, **detail}),)
+        case GuardAhead():
+            return tuple(hold(state, fact, playbooks=playbooks))
 
 
 def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:

@@ -49,4 +49,13 @@ class SystemNoted(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
 
 
-Fact = FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted
+class GuardAhead(msgspec.Struct, frozen=True, kw_only=True):
+    """A guard came with an order in force that the journal may not know."""
+
+    agent: str
+    instance: str
+    epoch: tuple[int, int]
+    rung: str
+
+
+Fact = FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted | GuardAhead

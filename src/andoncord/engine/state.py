@@ -327,6 +327,10 @@ def _registry_marked(state: State, entry: Entry) -> None:
     state.registry = state.registry.mark_good(body["agent"], body["version"], good=body["good"])
 
 
+def _system_noted(state: State, entry: Entry) -> None:
+    state.generation = max(state.generation, entry.body.get("generation", 0))
+
+
 def _telemetry_digested(state: State, entry: Entry) -> None:
     state.telemetry_seq = entry.body["last_seq"]
 
@@ -350,4 +354,5 @@ _REDUCERS = {
     "registry.activated": _registry_activated,
     "registry.marked": _registry_marked,
     "telemetry.digested": _telemetry_digested,
+    "system.noted": _system_noted,
 }

@@ -35,6 +35,8 @@ class InstanceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """Heartbeats after the acknowledgement, earliest first."""
     steps_after_ack: int = 0
     """Steps in the telemetry that started after the acknowledgement."""
+    lease_left_s: float | None = None
+    """For how long it may still hold a lease from before the order; None when it keeps none."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +76,7 @@ def judge_containment(observation: Observation) -> Judged:
     failed = False
     for instance in observation.instances:
         if not instance.acknowledged_ns:
-            missing.append(f"acknowledgement from {instance.instance}")
+            missing.append(f"acknowledgement from {instance.instance}{_lease(instance)}")
             continue
         evidence.append(f"{instance.instance} acknowledged {observation.rung}")
         if observation.rung in ("pause", "kill"):
@@ -83,6 +85,15 @@ def judge_containment(observation: Observation) -> Judged:
         missing.append("the supervisor still sees processes of the agent")
     verdict = Verdict.FAILED if failed else Verdict.UNVERIFIED if missing else Verdict.VERIFIED
     return Judged(verdict=verdict, missing=tuple(missing), evidence=tuple(evidence))
+
+
+def _lease(instance: InstanceEvidence) -> str:
+    """What may still go on where no answer came: a guard that is cut off lets nothing be changed once its lease has ended."""
+    if instance.lease_left_s is None:
+        return ""
+    if instance.lease_left_s > 0:
+        return f"; it may hold a lease for {instance.lease_left_s:.1f} s more"
+    return "; its lease has ended, so a guard that works lets nothing be changed"
 
 
 def is_settled(observation: Observation) -> bool:

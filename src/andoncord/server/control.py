@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine.facts import PersonAsked
+from andoncord.engine.facts import GuardAhead, PersonAsked
 from andoncord.engine.queries import summaries, view
+from andoncord.engine.restored import is_ahead
 from andoncord.engine.run import Engine
 from andoncord.engine.state import State
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
@@ -164,6 +165,11 @@ class Control:
             incident = await self._home_of(agent, by=by, parameters=parameters, key=key)
         wish = PersonAsked(command=command, by=by, incident=incident, agent=agent, parameters=dict(parameters), key=key)
         return await self.engine.submit(wish)
+
+    async def note_epoch(self, agent: str, instance: str, epoch: tuple[int, int], rung: str) -> None:
+        """Compare what a guard has in force with the journal; hold its agent where the guard knows more."""
+        if is_ahead(self.state, agent, epoch):
+            await self.engine.submit(GuardAhead(agent=agent, instance=instance, epoch=epoch, rung=rung))
 
     async def _home_of(self, agent: str, *, by: str, parameters: Mapping[str, Any], key: str) -> str:
         """The open incident that an order for this agent belongs to; declared when there is none."""

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from andoncord.kernel.errors import CallerError
+from andoncord.respond.ladder import RUNGS
 from andoncord.server.api import answer
 from andoncord.server.auth import Auth, ForbiddenError
 from andoncord.server.control import Control, force_of
@@ -16,6 +17,8 @@ from andoncord.server.leases import LeaseOffice
 
 MAX_BODY = 4 * 1024 * 1024
 MAX_NONCE = 100
+MAX_EPOCH = 2**40
+"""Far beyond what orders can reach; a guard that claims more is not believed."""
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -50,7 +53,10 @@ class GuardApi:
         registration = await _body(request, Registration)
         if not token.covers(registration.agent):
             raise ForbiddenError(f"this token is bound to {token.agent!r}, not to {registration.agent!r}")
+        _check_epoch(registration)
         guard = self._control.hub.register(registration, token_id=token.id)
+        if registration.kind == "guard" and registration.epoch:
+            await self._control.note_epoch(registration.agent, registration.instance, registration.epoch, registration.rung)
         force = force_of(self._control.state, guard.agent)
         return answer(
             {
@@ -100,6 +106,18 @@ class GuardApi:
 
     def _guard(self, request: Request, guard_id: str) -> Guard:
         return self._control.hub.guard(guard_id, token_id=self._auth.require_agent(request).id)
+
+
+def _check_epoch(registration: Registration) -> None:
+    """Refuse what no guard can have in force.
+
+    Raises:
+        CallerError: says what.
+    """
+    if registration.epoch and not all(0 <= part <= MAX_EPOCH for part in registration.epoch):
+        raise CallerError(f"the parts of an epoch are 0 to {MAX_EPOCH}", place="epoch")
+    if registration.rung not in RUNGS:
+        raise CallerError(f"unknown rung {registration.rung!r}", place="rung", remedy=f"use one of: {', '.join(RUNGS)}")
 
 
 def _terms(guard: Guard, force: Force, nonce: str) -> dict[str, Any]:

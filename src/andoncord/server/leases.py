@@ -57,13 +57,15 @@ class LeaseOffice:
         mac = lease_mac(self.key_of(guard), guard=guard, agent=agent, epoch=epoch, rung=rung, ttl_ms=self._ttl_ms, nonce=nonce)
         return {"epoch": list(epoch), "rung": rung, "ttl_ms": self._ttl_ms, "nonce": nonce, "mac": mac}
 
-    def left_s(self, agent: str, instance: str, *, below: Epoch) -> float:
-        """Seconds for which a process may still hold a lease from before the order `below`; 0 when it holds none.
+    def left_s(self, agent: str, instance: str, *, below: Epoch) -> float | None:
+        """Seconds for which a process may still hold a lease from before the order `below`; None when it never got one.
 
         What was given before this server started is not known, so for one lease's length everybody is taken to hold one.
         """
         now = self._clock.monotonic_ns()
-        held = self._given.get((agent, instance), {})
-        ends = max((until for epoch, until in held.items() if epoch < below), default=0)
-        ends = max(ends, self._began_ns + self._ttl_ms * 1_000_000)
-        return max(0.0, (ends + MARGIN_NS - now) / SECOND_NS)
+        unknown = self._began_ns + self._ttl_ms * 1_000_000
+        held = self._given.get((agent, instance))
+        if held is None and unknown + MARGIN_NS <= now:
+            return None
+        ends = max((until for epoch, until in (held or {}).items() if epoch < below), default=0)
+        return max(0.0, (max(ends, unknown) + MARGIN_NS - now) / SECOND_NS)

@@ -7,6 +7,7 @@ from typing import Any
 from andoncord.kernel.effect import Effect, Outcome, Receipt
 from andoncord.respond.verify import InstanceEvidence, Judged, Observation, Pulse, is_settled, judge_containment
 from andoncord.server.hub import GuardHub, order_id
+from andoncord.server.leases import LeaseOffice
 from andoncord.server.ports import ServerClock, TelemetryReader
 from andoncord.telemetry.event import Event, EventKind
 
@@ -21,8 +22,9 @@ WATCHED_KINDS = (EventKind.HEARTBEAT, *STEP_KINDS)
 class VerifyPerformer:
     """Collects what `respond.verify` judges. Signals without a token bound to the agent do not count."""
 
-    def __init__(self, *, hub: GuardHub, telemetry: TelemetryReader, clock: ServerClock) -> None:
+    def __init__(self, *, hub: GuardHub, telemetry: TelemetryReader, clock: ServerClock, leases: LeaseOffice) -> None:
         self._hub = hub
+        self._leases = leases
         self._telemetry = telemetry
         self._clock = clock
         self._watches = 0
@@ -66,14 +68,20 @@ class VerifyPerformer:
         return Observation(
             agent=effect.target,
             rung=parameters["rung"],
-            instances=tuple(_evidence(instance, acks.get(instance), events) for instance in sorted(expected)),
+            instances=tuple(
+                _evidence(instance, acks[instance], events)
+                if instance in acks
+                else InstanceEvidence(
+                    instance=instance,
+                    lease_left_s=self._leases.left_s(effect.target, instance, below=(generation, counter)),
+                )
+                for instance in sorted(expected)
+            ),
             tree_empty=tree_empty,
         )
 
 
-def _evidence(instance: str, ack: tuple[int, Mapping[str, Any]] | None, events: tuple[Event, ...]) -> InstanceEvidence:
-    if ack is None:
-        return InstanceEvidence(instance=instance)
+def _evidence(instance: str, ack: tuple[int, Mapping[str, Any]], events: tuple[Event, ...]) -> InstanceEvidence:
     at_ns, state = ack
     later = [event for event in events if event.trusted and event.instance == instance and event.start_ns > at_ns]
     return InstanceEvidence(
