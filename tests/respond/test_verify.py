@@ -3,7 +3,7 @@
 import pytest
 
 from andoncord.kernel.vocabulary import Verdict
-from andoncord.respond.verify import InstanceEvidence, Observation, Pulse, judge_containment
+from andoncord.respond.verify import InstanceEvidence, Observation, Pulse, Tree, judge_containment
 
 
 def instance(**changes: object) -> InstanceEvidence:
@@ -80,3 +80,33 @@ def test_no_enforcement_point_is_unverified() -> None:
 def test_lesser_rungs_need_only_the_acknowledgement(rung: str) -> None:
     """Under them the agent is meant to go on."""
     assert judged(instance(pulses=()), rung=rung) == (Verdict.VERIFIED, "")
+
+
+def supervisor(*, frozen: bool = True, empty: bool = False, looks: int = 2, **changes: object) -> InstanceEvidence:
+    """A supervisor that acknowledged and sends no heartbeats; or, by `changes`, a guard in its tree."""
+    return instance(pulses=(), **{"instance": "s1", "tree": Tree(frozen=frozen, empty=empty, looks=looks), **changes})
+
+
+@pytest.mark.parametrize(
+    ("seen", "rung", "missing"),
+    [
+        (supervisor(), "pause", ""),
+        (supervisor(looks=1), "pause", "seen frozen 1 of 2 times"),
+        (supervisor(frozen=False, looks=0), "pause", "that stands"),
+        (supervisor(), "kill", "the end of the process tree"),
+        (supervisor(frozen=False, empty=True, looks=0), "kill", ""),
+        (supervisor(acknowledged_ns=0), "pause", ""),
+        (supervisor(acknowledged_ns=0, looks=1), "pause", "seen frozen 1 of 2 times"),
+    ],
+)
+def test_what_a_supervisor_saw_counts_in_place_of_heartbeats(seen: InstanceEvidence, rung: str, missing: str) -> None:
+    """Frozen and seen twice is paused, for the supervisor and for a guard in its tree; only empty is killed."""
+    verdict, said = judged(seen, rung=rung)
+
+    assert missing in said
+    assert verdict is (Verdict.UNVERIFIED if missing else Verdict.VERIFIED)
+
+
+def test_a_frozen_tree_does_not_speak_for_a_guard_outside_of_it() -> None:
+    """Each process has to be stopped by somebody who reaches it."""
+    assert judged(supervisor(), instance(acknowledged_ns=0)) == (Verdict.UNVERIFIED, "acknowledgement from i1")

@@ -37,9 +37,18 @@ class World:
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def guard(self, instance: str, reply: Reply, *, kind: Any = "guard", host: str = "h1") -> Guard:
+    async def guard(
+        self,
+        instance: str,
+        reply: Reply,
+        *,
+        kind: Any = "guard",
+        host: str = "h1",
+        pid: int = 0,
+        can: tuple[str, ...] = ("probe",),
+    ) -> Guard:
         """Connect a guard of agent `a` that answers with `reply`."""
-        registration = Registration(agent="a", instance=instance, kind=kind, capabilities=("probe",), host=host)
+        registration = Registration(agent="a", instance=instance, kind=kind, capabilities=can, host=host, pid=pid)
         guard = self.hub.register(registration, token_id="tok")
         stream = self.hub.stream(guard)
         await anext(stream)
@@ -312,3 +321,46 @@ def test_policies_go_to_every_guard(world: World) -> None:
 
     assert world.run(story).outcome is Outcome.DONE
     assert world.sent[0][1:] == ("policies", {"order_id": "inc_1.001", "policies": [{"id": "p1"}]})
+
+
+def holds(*, pids: list[int], rung: str = "pause") -> Reply:
+    """A supervisor that has stopped processes: frozen under a pause, ended under a kill."""
+    ended = rung == "kill"
+    tree = {"frozen": not ended, "empty": ended, "looks": 1, "pids": [] if ended else pids}
+    detail = {"signalled": pids} if ended else {}
+    return lambda name, body: Ack(order_id=body["order_id"], outcome="enforced", at_ns=7, state={"tree": tree}, detail=detail)
+
+
+def test_a_supervisor_that_freezes_is_an_enforcement_point(world: World) -> None:
+    """An agent that never heard of us is stopped by its supervisor, for the rungs that this can enforce."""
+
+    async def story(world: World) -> tuple[Receipt, ...]:
+        await world.guard("s1", holds(pids=[4]), kind="supervisor", can=("pause", "kill", "terminate"))
+        await world.guard("s2", obeys, kind="supervisor", can=("terminate",))
+        receipts = await world.order(), await world.order("none", 2), await world.order("restrict", 3)
+        await world.hub.collect(order_id("a", (1, 3)), ["s1"], timeout_s=5)
+        return receipts
+
+    paused, released, restricted = world.run(story)
+    assert (paused.outcome, paused.detail["asked"], paused.detail["acks"][0]["instance"]) == (Outcome.DONE, 1, "s1")
+    assert (released.outcome, released.detail["confirmed"]) == (Outcome.DONE, 1)
+    assert (restricted.outcome, restricted.detail["asked"]) == (Outcome.PARTIAL, 0)
+    assert restricted.detail["missing"] == "no enforcement point is connected for a that can enforce restrict"
+    assert [body["rung"] for instance, _, body in world.sent if instance == "s1"] == ["pause", "none", "restrict"]
+    assert "s2" not in {instance for instance, _, _ in world.sent}
+
+
+@pytest.mark.parametrize(("rung", "left"), [("pause", ["i1", "i2"]), ("kill", ["i2"])])
+def test_a_guard_that_was_stopped_from_outside_is_not_waited_for(world: World, rung: str, left: list[str]) -> None:
+    """Its process stands or is gone, so it cannot answer; one that the supervisor did not reach still has to."""
+
+    async def story(world: World) -> tuple[Receipt, list[str]]:
+        await world.guard("i1", silent, pid=4)
+        await world.guard("i2", silent, pid=4, host="h2")
+        await world.guard("s1", holds(pids=[4], rung=rung), kind="supervisor", can=("pause", "kill"))
+        receipt = await world.order(rung)
+        return receipt, [guard.instance for guard in world.hub.points("a")]
+
+    receipt, connected = world.run(story)
+    assert (receipt.detail["covered"], receipt.detail["unconfirmed"]) == (["i1"], ["i2"])
+    assert (receipt.detail["asked"], receipt.detail["confirmed"], connected) == (3, 2, left)

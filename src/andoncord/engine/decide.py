@@ -16,6 +16,7 @@ from andoncord.incident.severity import judge
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Mode, Pattern
+from andoncord.respond.ladder import FENCING
 from andoncord.respond.playbook import Playbook, choose
 
 
@@ -136,10 +137,14 @@ def _judged(home: str, findings: Sequence[Finding], *, was_allowed: bool, playbo
 
 
 def _is_silence_we_caused(state: State, finding: Finding) -> bool:
-    """The supervisor ended this very instance, so that it says nothing any more is what was wanted."""
+    """The supervisor ended or froze this very instance, so that it says nothing any more is what was wanted."""
     if finding.pattern is not Pattern.SILENCE or not finding.instance:
         return False
+    is_fenced = state.rung_of(finding.agent) in FENCING
     for intent in state.intents.values():
+        ordered = intent.effect.kind is EffectKind.ORDER and intent.effect.target == finding.agent
+        if is_fenced and ordered and intent.receipt and finding.instance in intent.receipt.detail.get("covered", ()):
+            return True
         if intent.effect.kind is not EffectKind.TERMINATE or intent.effect.target != finding.agent or intent.receipt is None:
             continue
         if intent.receipt.detail.get("process_tree_empty") and finding.instance in _asked_before(state, intent):

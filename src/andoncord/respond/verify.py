@@ -4,6 +4,14 @@ VERIFIED needs all of: at least one enforcement point was asked; every one ackno
 empty; nothing was in flight at the end; and quiescence was *observed*: after the fence, heartbeats kept coming and counted no
 further step.
 Silence is not quiescence, unless the process tree is empty. A step that began after its instance acknowledged makes it FAILED.
+
+What proves that one enforcement point and its process have stopped:
+
+| who reports | for pause | for kill |
+|---|---|---|
+| a guard | acknowledged, then two heartbeats, no further step, nothing in flight | the same |
+| a supervisor that holds the tree | the tree was seen to stand, twice; or empty | the tree was seen empty |
+| a guard whose process is in such a tree | what its supervisor saw | what its supervisor saw |
 """
 
 import msgspec
@@ -12,6 +20,20 @@ from andoncord.kernel.vocabulary import Verdict
 
 MIN_HEARTBEATS = 2
 """Heartbeats after the fence that make quiescence observed: two, so that a count can be seen not to move."""
+
+
+MIN_LOOKS = 2
+"""Looks at a frozen tree that make quiescence observed: two, between which its processes used no processor time."""
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """What a supervisor saw of the process tree that it holds."""
+
+    frozen: bool
+    """Every process in it stands: the group's own report, or the state of each in /proc."""
+    empty: bool
+    looks: int = 0
+    """How often in a row it was seen to stand."""
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +59,8 @@ class InstanceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in the telemetry that started after the acknowledgement."""
     lease_left_s: float | None = None
     """For how long it may still hold a lease from before the order; None when it keeps none."""
+    tree: Tree | None = None
+    """Of a supervisor that holds it, or of a guard that is in it; None when nobody holds the process from outside."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +69,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     rung: str
     instances: tuple[InstanceEvidence, ...]
-    """Every guard that should have acknowledged."""
+    """Every guard that should have acknowledged, and every supervisor that enforces the rung."""
     tree_empty: bool | None = None
     """From the supervisor: True when no process of the agent is left; None when there is no such report."""
 
@@ -75,12 +99,15 @@ def judge_containment(observation: Observation) -> Judged:
     evidence: list[str] = []
     failed = False
     for instance in observation.instances:
+        if instance.tree is not None and not instance.acknowledged_ns:
+            _judge_tree(instance.instance, instance.tree, observation.rung, missing, evidence)
+            continue
         if not instance.acknowledged_ns:
             missing.append(f"acknowledgement from {instance.instance}{_lease(instance)}")
             continue
         evidence.append(f"{instance.instance} acknowledged {observation.rung}")
         if observation.rung in ("pause", "kill"):
-            failed |= _judge_quiescence(instance, missing, evidence)
+            failed |= _judge_quiescence(instance, observation.rung, missing, evidence)
     if observation.tree_empty is False:
         missing.append("the supervisor still sees processes of the agent")
     verdict = Verdict.FAILED if failed else Verdict.UNVERIFIED if missing else Verdict.VERIFIED
@@ -101,14 +128,16 @@ def is_settled(observation: Observation) -> bool:
     return judge_containment(observation).verdict is not Verdict.UNVERIFIED
 
 
-def _judge_quiescence(instance: InstanceEvidence, missing: list[str], evidence: list[str]) -> bool:
+def _judge_quiescence(instance: InstanceEvidence, rung: str, missing: list[str], evidence: list[str]) -> bool:
     """Add to `missing` and `evidence`; True when a step began after the acknowledgement."""
     moved = max((pulse.steps_started for pulse in instance.pulses), default=instance.steps_at_ack) - instance.steps_at_ack
     begun = max(moved, instance.steps_after_ack)
     if begun > 0:
         missing.append(f"{instance.instance} began {begun} more step{'s' if begun != 1 else ''} after acknowledging")
         return True
-    if len(instance.pulses) < MIN_HEARTBEATS:
+    if instance.tree is not None:
+        _judge_tree(instance.instance, instance.tree, rung, missing, evidence)
+    elif len(instance.pulses) < MIN_HEARTBEATS:
         missing.append(
             f"observed quiescence of {instance.instance}: {len(instance.pulses)} of {MIN_HEARTBEATS} heartbeats since the fence"
         )
@@ -118,3 +147,17 @@ def _judge_quiescence(instance: InstanceEvidence, missing: list[str], evidence: 
     else:
         evidence.append(f"{instance.instance} sent {len(instance.pulses)} heartbeats since the fence and began no step")
     return False
+
+
+def _judge_tree(name: str, tree: Tree, rung: str, missing: list[str], evidence: list[str]) -> None:
+    """Judge by what was seen from outside. A frozen process is paused; it is not killed."""
+    if tree.empty:
+        evidence.append(f"the process tree of {name} was seen empty")
+    elif rung == "kill":
+        missing.append(f"the end of the process tree of {name}")
+    elif not tree.frozen:
+        missing.append(f"a process tree of {name} that stands")
+    elif tree.looks < MIN_LOOKS:
+        missing.append(f"observed quiescence of {name}: seen frozen {tree.looks} of {MIN_LOOKS} times")
+    else:
+        evidence.append(f"the process tree of {name} was seen frozen {tree.looks} times and used no processor time in between")

@@ -23,6 +23,8 @@ MAX_DEPARTED = 10_000
 """Processes remembered as gone for good, so that their last heartbeats are not taken for life."""
 
 Kind = Literal["guard", "supervisor"]
+HOLDING = {"pause": {"pause"}, "kill": {"kill"}, "none": {"pause", "kill"}}
+"""What a supervisor must declare to be asked for a rung: freezing and ending is all that it can do, and undo."""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +197,11 @@ class GuardHub:
             for guard in self._guards.values()
             if guard.registration.kind == kind and (agent == guard.agent or fnmatchcase(guard.agent, agent))
         ]
+
+    def holders(self, agent: str, rung: str) -> list[Guard]:
+        """Supervisors that enforce this rung themselves, on the agent's whole process tree."""
+        wanted = HOLDING.get(rung, set())
+        return [point for point in self.points(agent, kind="supervisor") if wanted & set(point.registration.capabilities)]
 
     def all(self) -> list[Guard]:
         """Every guard and supervisor that is not gone."""

@@ -12,6 +12,7 @@ from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.ports import Performer
 from andoncord.kernel.time import SECOND_NS
+from andoncord.server.holding import covered
 from andoncord.server.hub import GONE_AFTER_NS, Ack, Force, Guard, GuardHub, order_id
 from andoncord.server.ports import ServerClock, TelemetryReader
 
@@ -59,7 +60,7 @@ class GuardPerformers:
         }
 
     async def order(self, intent: str, effect: Effect) -> Receipt:
-        """Send a rung to every guard of the agent and wait for all of them."""
+        """Send a rung to every guard of the agent and every supervisor that can enforce it, and wait for all of them."""
         generation, counter = effect.parameters["epoch"]
         force = Force(
             rung=effect.parameters["rung"],
@@ -69,10 +70,13 @@ class GuardPerformers:
             incident=effect.incident,
         )
         guards = self._hub.points(effect.target)
+        holders = self._hub.holders(effect.target, force.rung)
         body = self._hub.order_body(effect.target, force)
         order = order_id(effect.target, force.epoch)
+        if not holders:  # What a supervisor holds it must let go, even for a rung that it cannot enforce.
+            self._hub.send(self._hub.holders(effect.target, "none"), "order", body)
         lost = self._alive_but_not_connected(effect.target, {guard.instance for guard in guards})
-        return await self._ask_guards(intent, effect, guards, "order", body, order=order, lost=lost)
+        return await self._ask_guards(intent, effect, guards, "order", body, order=order, lost=lost, holders=holders)
 
     def _alive_but_not_connected(self, agent: str, connected: set[str]) -> list[str]:
         """Processes whose heartbeats say that they run, and that no order reaches: they must not be left out of the count."""
@@ -191,8 +195,14 @@ class GuardPerformers:
         self, effect: Effect, guards: Sequence[Guard], event: str, body: dict[str, Any], *, order: str
     ) -> dict[str, Ack]:
         """Send one event and collect the answers until the effect's deadline."""
+        started_ns = self._clock.monotonic_ns()
         self._hub.send(guards, event, body)
-        timeout_s = effect.deadline_ms / 1_000
+        return await self._answers(effect, guards, order=order, since_ns=started_ns)
+
+    async def _answers(self, effect: Effect, guards: Sequence[Guard], *, order: str, since_ns: int) -> dict[str, Ack]:
+        """The answers of these guards, and whatever else has come in, at the latest at the effect's deadline."""
+        passed_s = (self._clock.monotonic_ns() - since_ns) / 1_000_000_000
+        timeout_s = max(0.0, effect.deadline_ms / 1_000 - passed_s)
         return await self._hub.collect(order, [guard.instance for guard in guards], timeout_s=timeout_s)
 
     async def _ask_guards(
@@ -205,23 +215,39 @@ class GuardPerformers:
         *,
         order: str,
         lost: Sequence[str] = (),
+        holders: Sequence[Guard] = (),
     ) -> Receipt:
-        """Ask guards and count who confirmed; who is `lost` counts as asked."""
+        """Ask guards and count who confirmed; who is `lost` counts as asked.
+
+        A guard whose process one of the `holders` froze or ended is not waited for: it cannot act, nor answer.
+        """
         started_ns = self._clock.monotonic_ns()
-        acks = await self._ask(effect, guards, event, body, order=order)
+        points = [*guards, *holders]
+        self._hub.send(points, event, body)
+        acks = await self._answers(effect, holders, order=order, since_ns=started_ns)
+        reports = {name: (ack.state, ack.detail) for name, ack in acks.items() if _confirms(ack)}
+        inside = covered(guards, holders, reports)
+        free = [guard for guard in guards if guard.instance not in inside]
+        acks = await self._answers(effect, free, order=order, since_ns=started_ns)
         took_ms = (self._clock.monotonic_ns() - started_ns) / 1_000_000
-        confirmed = [guard.instance for guard in guards if _confirms(acks.get(guard.instance))]
-        unconfirmed = [guard.instance for guard in guards if guard.instance not in confirmed] + list(lost)
+        confirmed = [point.instance for point in points if point.instance in inside or _confirms(acks.get(point.instance))]
+        unconfirmed = [point.instance for point in points if point.instance not in confirmed] + list(lost)
         detail: dict[str, Any] = {
-            "asked": len(guards) + len(lost),
+            "asked": len(points) + len(lost),
             "confirmed": len(confirmed),
             "unconfirmed": unconfirmed,
+            "covered": sorted(inside),
             "fence_ms": round(took_ms, 3) if confirmed and not unconfirmed else None,
-            "acks": [_report(guard, acks[guard.instance]) for guard in guards if guard.instance in acks],
+            "acks": [_report(point, acks[point.instance]) for point in points if point.instance in acks],
             "supervised": bool(self._hub.points(effect.target, kind="supervisor")),
         }
-        if not guards and not lost:
+        for guard in guards:
+            if guard.instance in inside and inside[guard.instance].empty:
+                self._hub.depart(guard)
+        if not points and not lost:
             detail["missing"] = f"no enforcement point is connected for {effect.target}"
+            if event == "order" and self._hub.holders(effect.target, "none"):
+                detail["missing"] += f" that can enforce {body['rung']}"
             return self._receipt(intent, Outcome.PARTIAL, detail)
         refused = [_objection(instance, acks[instance]) for instance in unconfirmed if instance in acks]
         if refused:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from andoncord.kernel.effect import Effect, Outcome, Receipt
-from andoncord.respond.verify import InstanceEvidence, Judged, Observation, Pulse, is_settled, judge_containment
+from andoncord.respond.verify import InstanceEvidence, Judged, Observation, Pulse, Tree, is_settled, judge_containment
+from andoncord.server.holding import covered, tree_in
 from andoncord.server.hub import GuardHub, order_id
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.ports import ServerClock, TelemetryReader
@@ -17,6 +18,14 @@ LOOKS_PER_S = 100
 MAX_EVENTS = 2_000
 STEP_KINDS = (EventKind.STEP_STARTED, EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED)
 WATCHED_KINDS = (EventKind.HEARTBEAT, *STEP_KINDS)
+
+
+class Reported(NamedTuple):
+    """An acknowledgement that an order was enforced."""
+
+    at_ns: int
+    state: Mapping[str, Any]
+    detail: Mapping[str, Any]
 
 
 class VerifyPerformer:
@@ -49,31 +58,40 @@ class VerifyPerformer:
     def _observe(self, effect: Effect) -> Observation:
         parameters = effect.parameters
         generation, counter = parameters["epoch"]
-        acks: dict[str, tuple[int, Mapping[str, Any]]] = {
-            ack["instance"]: (ack["at_ns"], ack["state"])
+        acks: dict[str, Reported] = {
+            ack["instance"]: Reported(ack["at_ns"], ack["state"], ack.get("detail", {}))
             for ack in parameters.get("acknowledgements", ())
             if ack.get("outcome", "enforced") == "enforced"
         }
-        # An answer that came after the order's own deadline is an answer all the same.
+        guards, holders = self._hub.points(effect.target), self._hub.holders(effect.target, parameters["rung"])
+        supervisors = {point.instance for point in self._hub.points(effect.target, kind="supervisor")}
+        holding = {point.instance for point in holders}
+        # An answer that came after the order's own deadline is an answer all the same, and a supervisor's last look counts.
         for instance, ack in self._hub.acks(order_id(effect.target, (generation, counter))).items():
+            if instance in holding:
+                acks.pop(instance, None)
+            elif instance in supervisors:
+                continue
             if ack.outcome == "enforced":
-                acks.setdefault(instance, (ack.at_ns, ack.state))
+                acks.setdefault(instance, Reported(ack.at_ns, ack.state, ack.detail))
+        inside = covered(guards, holders, {name: (ack.state, ack.detail) for name, ack in acks.items()})
         termination = parameters.get("termination") or {}
         tree_empty = termination.get("process_tree_empty")
         expected = set(acks) | set(parameters.get("unconfirmed", ()))
         if tree_empty is not True:
-            expected |= {guard.instance for guard in self._hub.points(effect.target)}
-        since_ns = min((at_ns for at_ns, _ in acks.values()), default=parameters.get("fenced_ns", 0))
+            expected |= holding | {guard.instance for guard in guards}
+        since_ns = min((ack.at_ns for ack in acks.values()), default=parameters.get("fenced_ns", 0))
         events = self._telemetry.of_kind_since(effect.target, kinds=WATCHED_KINDS, after_ns=since_ns, limit=MAX_EVENTS)
         return Observation(
             agent=effect.target,
             rung=parameters["rung"],
             instances=tuple(
-                _evidence(instance, acks[instance], events)
+                _evidence(instance, acks[instance], events, inside.get(instance))
                 if instance in acks
                 else InstanceEvidence(
                     instance=instance,
                     lease_left_s=self._leases.left_s(effect.target, instance, below=(generation, counter)),
+                    tree=inside.get(instance),
                 )
                 for instance in sorted(expected)
             ),
@@ -81,8 +99,8 @@ class VerifyPerformer:
         )
 
 
-def _evidence(instance: str, ack: tuple[int, Mapping[str, Any]], events: tuple[Event, ...]) -> InstanceEvidence:
-    at_ns, state = ack
+def _evidence(instance: str, ack: Reported, events: tuple[Event, ...], inside: Tree | None) -> InstanceEvidence:
+    at_ns, state, _ = ack
     later = [event for event in events if event.trusted and event.instance == instance and event.start_ns > at_ns]
     return InstanceEvidence(
         instance=instance,
@@ -91,6 +109,7 @@ def _evidence(instance: str, ack: tuple[int, Mapping[str, Any]], events: tuple[E
         in_flight_at_ack=tuple(str(call.get("tool", "")) for call in state.get("in_flight", ())),
         pulses=tuple(_pulse(event) for event in later if event.kind is EventKind.HEARTBEAT),
         steps_after_ack=len({event.span_id for event in later if event.kind in STEP_KINDS}),
+        tree=inside or tree_in(state),
     )
 
 

@@ -89,7 +89,11 @@ def fleet_cells(fleet: Iterable[Json], held: Iterable[Containment] = ()) -> list
 
 def _cell(agent: Json, proven: Collection[str]) -> AgentCell:
     name = agent["agent"]
-    guards = [instance for instance in agent.get("instances") or () if instance.get("kind") != "supervisor"]
+    instances = agent.get("instances") or ()
+    guards = [instance for instance in instances if instance.get("kind") != "supervisor"]
+    holders = [instance for instance in instances if instance.get("enforces")]
+    noun = "guards" if guards or not holders else "supervisors"
+    guards = guards or holders
     connected = [guard for guard in guards if guard.get("connected")]
     rung = agent.get("rung") or "none"
     state = agent.get("state") or "unknown"
@@ -106,7 +110,7 @@ def _cell(agent: Json, proven: Collection[str]) -> AgentCell:
         word, sign, tone = "watched", "◉", "warn"
     else:
         word, sign, tone = "running", "▶", "ok"
-    detail = f"{len(connected)} of {len(guards)} guards connected" if guards else "no guard has connected"
+    detail = f"{len(connected)} of {len(guards)} {noun} connected" if guards else "no guard has connected"
     return AgentCell(agent=name, word=word, sign=sign, tone=tone, detail=detail)
 
 
