@@ -16,8 +16,11 @@ from andoncord_sdk import Guard
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One real server for all."""
-    with launch(tmp_path_factory.mktemp("cli") / "home") as running:
+    """One real server for all, with an agent that is declared and never comes."""
+    folder = tmp_path_factory.mktemp("cli")
+    settings = folder / "andon.yaml"
+    settings.write_text("agents: {absent-1: {environment: test}, absent-2: {environment: test}}\n", encoding="utf-8")
+    with launch(folder / "home", config=settings) as running:
         yield running
 
 
@@ -89,10 +92,29 @@ def test_an_agent_is_paused_and_resumed(server: ServerProcess) -> None:
 
 def test_an_order_that_nobody_confirms_exits_with_6(server: ServerProcess) -> None:
     """Applied but not confirmed is not success."""
-    ended = andon(server.home, "kill", "ghost", "--reason", "just in case", "-o", "json")
+    ended = andon(server.home, "kill", "absent-1", "--reason", "just in case", "-o", "json")
 
     assert ended.returncode == 6
     assert json.loads(ended.stdout)["receipt"]["outcome"] == "partial"
+
+
+def test_an_order_to_an_unknown_agent_is_refused(server: ServerProcess) -> None:
+    """An order to nobody would look like an order that was obeyed; the known agents are named."""
+    for name in ("ghost", "ghost-*"):
+        ended = andon(server.home, "kill", name, "--yes")
+        assert ended.returncode == 3
+        assert "absent-1" in ended.stderr
+
+
+def test_a_pattern_orders_every_agent_that_matches_and_asks_first(server: ServerProcess) -> None:
+    """Without --yes and without a terminal several agents are refused; with it each has its own receipt."""
+    refused = andon(server.home, "pause", "absent-*")
+    assert refused.returncode == 2
+    assert "absent-1, absent-2" in refused.stderr
+
+    ended = andon(server.home, "pause", "absent-*", "--yes", "-o", "json")
+    assert ended.returncode == 6
+    assert {receipt["target"] for receipt in json.loads(ended.stdout)["receipts"]} == {"absent-1", "absent-2"}
 
 
 def test_a_token_is_listed_and_revoked(server: ServerProcess) -> None:

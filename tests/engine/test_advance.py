@@ -260,6 +260,19 @@ def test_containing_lower_than_what_is_in_force_is_refused(story: Story) -> None
         story.ask("contain", rung="pause")
 
 
+def test_a_fleet_is_held_in_one_incident_and_every_agent_is_verified(story: Story) -> None:
+    """One wish orders every agent with an epoch of its own; contained only when each was verified."""
+    story.ask("contain_fleet", incident="", agents=["pricing", "refunds", "support"], rung="pause", reason="market closed")
+    story.run()
+    incident = story.state.incident("inc_000001")
+    assert incident.state is IncidentState.CONTAINED
+    assert {given.agent for given in incident.verdicts} == {"pricing", "refunds", "support"}
+    assert len({story.state.epoch_of(agent) for agent in incident.agents}) == 3
+
+    with pytest.raises(CallerError, match="agents is missing"):
+        story.ask("contain_fleet", incident="", agents=[], rung="pause")
+
+
 def test_a_wish_with_the_same_key_is_granted_once(story: Story) -> None:
     """A button pressed twice orders once."""
     story.find(finding(trusted=False))

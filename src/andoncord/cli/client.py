@@ -60,6 +60,17 @@ class Client:
                 return None
             pause.wait(LOOK_EVERY_S)
 
+    def settled(self, path: str, *, kind: str, timeout_s: float) -> dict[str, Any]:
+        """The incident at `path`, once none of its effects of this kind is pending, or as it is when the time is up."""
+        clock = SystemClock()
+        deadline_ns = clock.monotonic_ns() + int(timeout_s * SECOND_NS)
+        pause = Event()
+        while True:
+            found: dict[str, Any] = self.get(path)
+            if clock.monotonic_ns() >= deadline_ns or not any(each["kind"] == kind for each in found["pending"]):
+                return found
+            pause.wait(LOOK_EVERY_S)
+
     def _answer(self, method: str, path: str, **more: Any) -> Any:
         try:
             response = self._client.request(method, path, **more)

@@ -1,6 +1,9 @@
 """`andon pause`, `restrict`, `kill` and `resume`: orders to every process of one agent."""
 
+import sys
+from fnmatch import fnmatchcase
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -10,33 +13,36 @@ from andoncord.cli.output import Format, OutputOption, fail, say, show_json
 
 RECEIPT_S = 15.0
 
-Agent = Annotated[str, typer.Argument(metavar="AGENT")]
+Agent = Annotated[str, typer.Argument(metavar="AGENT", help="A name; or a pattern such as 'support-*', for all that match.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before ordering several agents.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the record.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the acknowledgements.")]
 
 
-def pause(agent: Agent, reason: Reason = "", wait: Wait = True, output: OutputOption = Format.TABLE) -> None:
+def pause(agent: Agent, reason: Reason = "", wait: Wait = True, yes: Yes = False, output: OutputOption = Format.TABLE) -> None:
     """Hold every call of an agent before it starts; open runs wait and can go on later.
 
     Exits with 6 when not every process of the agent confirmed.
     """
-    _order(agent, "pause", reason, wait=wait, output=output)
+    _order(agent, "pause", reason, wait=wait, output=output, yes=yes)
 
 
-def restrict(agent: Agent, reason: Reason = "", wait: Wait = True, output: OutputOption = Format.TABLE) -> None:
+def restrict(
+    agent: Agent, reason: Reason = "", wait: Wait = True, yes: Yes = False, output: OutputOption = Format.TABLE
+) -> None:
     """Allow an agent only the tools that are declared to read.
 
     Exits with 6 when not every process of the agent confirmed.
     """
-    _order(agent, "restrict", reason, wait=wait, output=output)
+    _order(agent, "restrict", reason, wait=wait, output=output, yes=yes)
 
 
-def kill(agent: Agent, reason: Reason = "", wait: Wait = True, output: OutputOption = Format.TABLE) -> None:
+def kill(agent: Agent, reason: Reason = "", wait: Wait = True, yes: Yes = False, output: OutputOption = Format.TABLE) -> None:
     """End every run of an agent. Ended runs cannot be resumed; `andon resume` lets new ones start.
 
     Exits with 6 when not every process of the agent confirmed.
     """
-    _order(agent, "kill", reason, wait=wait, output=output)
+    _order(agent, "kill", reason, wait=wait, output=output, yes=yes)
 
 
 def resume(
@@ -51,16 +57,48 @@ def resume(
     """
     client = Client()
     held = {each["agent"]: each["incident"] for each in client.get("/api/v1/agents")["items"]}
-    if not held.get(agent):
+    chosen = [name for name, incident in held.items() if incident and fnmatchcase(name, agent)]
+    if not chosen:
         raise fail(f"nothing is in force for {agent}", Exit.NOT_NOW)
-    done = client.post(f"/api/v1/incidents/{held[agent]}/release", {"agent": agent, "reason": reason})
-    report(client, done, wait=wait, output=output, undo=f"andon pause {agent}")
+    for name in chosen:
+        done = client.post(f"/api/v1/incidents/{held[name]}/release", {"agent": name, "reason": reason})
+        report(client, done, wait=wait, output=output, undo=f"andon pause {name}")
 
 
-def _order(agent: str, rung: str, reason: str, *, wait: bool, output: Format) -> None:
+def _order(agent: str, rung: str, reason: str, *, wait: bool, output: Format, yes: bool) -> None:
     client = Client()
-    done = client.post(f"/api/v1/agents/{agent}/orders", {"rung": rung, "reason": reason})
-    report(client, done, wait=wait, output=output, undo=f"andon resume {agent} --reason …")
+    if not set(agent) & set("*?["):
+        done = client.post(f"/api/v1/agents/{quote(agent, safe='')}/orders", {"rung": rung, "reason": reason})
+        report(client, done, wait=wait, output=output, undo=f"andon resume {agent} --reason …")
+        return
+    matching = [each["agent"] for each in client.get("/api/v1/agents")["items"] if fnmatchcase(each["agent"], agent)]
+    if matching and not yes:
+        say(f"{rung} {len(matching)} agents: {', '.join(matching[:20])}{' …' if len(matching) > 20 else ''}")
+        if not sys.stdin.isatty():
+            raise fail("several agents need --yes", Exit.USAGE)
+        typer.confirm("Go on?", abort=True, err=True)
+    done = client.post("/api/v1/fleet/orders", {"agents": agent, "rung": rung, "reason": reason})
+    _report_fleet(client, done, wait=wait, output=output)
+
+
+def _report_fleet(client: Client, done: dict[str, Any], *, wait: bool, output: Format) -> None:
+    """Say what came of orders to several agents; end with 6 unless every process of every one confirmed."""
+    view: dict[str, Any] = client.settled(
+        f"/api/v1/incidents/{done['incident']}", kind="order", timeout_s=RECEIPT_S if wait else 0
+    )
+    receipts = [receipt for receipt in view["receipts"] if receipt["kind"] == "order"]
+    if output is Format.JSON:
+        show_json({"incident": done["incident"], "receipts": receipts, "pending": view["pending"]})
+    else:
+        for receipt in receipts:
+            print(f"{done['incident']}  {receipt['wanted']}: {receipt['text']}")
+    say(f"undo, agent by agent: andon resume AGENT --reason …   incident: andon incidents show {done['incident']}")
+    waiting = [pending for pending in view["pending"] if pending["kind"] == "order"]
+    if wait and (waiting or any(receipt["outcome"] != "done" for receipt in receipts)):
+        unconfirmed = [receipt["target"] for receipt in receipts if receipt["outcome"] != "done"]
+        raise fail(
+            f"not confirmed by all: {', '.join([*unconfirmed, *(each['target'] for each in waiting)])}", Exit.UNCONFIRMED
+        )
 
 
 def report(client: Client, done: dict[str, Any], *, wait: bool, output: Format, undo: str) -> None:

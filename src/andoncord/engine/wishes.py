@@ -19,6 +19,8 @@ from andoncord.respond.playbook import Playbook, choose
 
 ORDER_MS = 1_000
 CONFIGURE_MS = 2_000
+MAX_FLEET = 10_000
+"""Agents that one wish may hold."""
 MAX_TEXT = 4_000
 """Characters of a note, a reason or an answer; longer ones are refused, so that nothing is cut in silence."""
 
@@ -100,9 +102,7 @@ def _declare(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
 
 def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
     """Order a rung for an agent. Lowering is not containing: that is `release`."""
-    rung = str(wish.parameters.get("rung", ""))
-    if rung not in RUNGS[1:]:
-        raise CallerError(f"unknown rung {rung!r}", place="rung", remedy=f"use one of: {', '.join(RUNGS[1:])}")
+    rung = _rung(wish)
     if not wish.incident:
         declared = next((each.id for each in _open(state) if wish.agent in each.agents), None)
         if declared is None:
@@ -126,6 +126,36 @@ def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
             by=wish.by,
         ),
     )
+
+
+def _contain_fleet(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Order a rung for several agents at once, in one incident declared for it. What is in force is never lowered."""
+    rung = _rung(wish)
+    agents = wish.parameters.get("agents")
+    if not isinstance(agents, list) or not agents or not all(isinstance(agent, str) and agent for agent in agents):
+        raise CallerError("agents is missing", place="agents", remedy="name at least one agent")
+    if len(agents) > MAX_FLEET:
+        raise CallerError(f"more than {MAX_FLEET} agents at once", place="agents")
+    reason = _text(wish, "reason") or f"{rung} by hand"
+    title = f"{rung} of {len(agents)} agents ordered by hand"
+    parameters = {"title": title, "severity": Severity.CRITICAL if rung == "kill" else Severity.HIGH, "reason": reason}
+    declared = _declare(state, msgspec.structs.replace(wish, agent=agents[0], parameters=parameters), playbooks)
+    opened = msgspec.structs.replace(declared[0], body={**declared[0].body, "agents": agents})
+    orders = [
+        order_draft(
+            state,
+            opened.incident,
+            f"by-person/{number}/{rung}/{agent}",
+            agent,
+            rung=rung,
+            reason=reason,
+            deadline_ms=ORDER_MS,
+            by=wish.by,
+            offset=number - 1,
+        )
+        for number, agent in enumerate(agents, start=1)
+    ]
+    return (opened, *declared[1:], *orders)
 
 
 def _release(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
@@ -352,6 +382,13 @@ def _agent(incident: Incident, wish: PersonAsked) -> str:
     return incident.agents[0]
 
 
+def _rung(wish: PersonAsked) -> str:
+    rung = str(wish.parameters.get("rung", ""))
+    if rung not in RUNGS[1:]:
+        raise CallerError(f"unknown rung {rung!r}", place="rung", remedy=f"use one of: {', '.join(RUNGS[1:])}")
+    return rung
+
+
 def _count(state: State, incident: Incident) -> int:
     return sum(step.startswith("by-person/") and "/verify" not in step for step in state.steps.get(incident.id, {})) + 1
 
@@ -372,6 +409,7 @@ def _needed(text: str, field: str) -> str:
 COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Draft, ...]]] = {
     "declare": _declare,
     "contain": _contain,
+    "contain_fleet": _contain_fleet,
     "release": _release,
     "approve_recovery": _approve_recovery,
     "dispose": _dispose,

@@ -72,6 +72,7 @@ class Api:
         post("/incidents/{incident}/review", status_code=202)(self.answer_review)
         get("/agents")(self.agents)
         post("/agents/{agent}/orders", status_code=202)(self.order)
+        post("/fleet/orders", status_code=202)(self.fleet_order)
         get("/registry/{agent}/versions")(self.versions)
         post("/registry/{agent}/versions", status_code=201)(self.publish)
         post("/registry/{agent}/active", status_code=202)(self.activate)
@@ -172,6 +173,11 @@ class Api:
         """Put a rung in force for an agent; declares an incident when none is open."""
         parameters = {"rung": body.rung, "reason": body.reason}
         return await self._do(request, "contain", agent=agent, parameters=parameters)
+
+    async def fleet_order(self, request: Request, body: bodies.FleetOrder) -> Response:
+        """Put a rung in force for every agent that matches; an answer without a match is 404 and orders nothing."""
+        agents = self._control.matching(body.agents)
+        return await self._do(request, "contain_fleet", parameters={"agents": agents, "rung": body.rung, "reason": body.reason})
 
     async def versions(self, request: Request, agent: str) -> Response:
         """The registry's versions of an agent, oldest first."""

@@ -1,6 +1,7 @@
 """What the control process can show and do, independent of how it is asked: the API and the console both stand on this."""
 
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from andoncord.telemetry.batch import Beat
 
 FORGET_BEATS_NS = 3_600 * SECOND_NS
 """A process that was not heard of for this long is no longer listed."""
+KNOWN_SHOWN = 10
+"""Agents named in a refusal."""
 
 
 class Control:
@@ -124,9 +127,24 @@ class Control:
             instances.setdefault(agent, {})
         return [self._agent(agent, list(instances[agent].values()), now) for agent in sorted(instances)]
 
+    def matching(self, pattern: str) -> list[str]:
+        """The known agents whose names match a glob.
+
+        Raises:
+            NotFoundError: none does. An order to nobody would look like an order that was obeyed.
+        """
+        known = self._known()
+        found = [agent for agent in known if fnmatchcase(agent, pattern)]
+        if not found:
+            raise _unknown(pattern, known)
+        return found
+
+    def _known(self) -> list[str]:
+        return [each["agent"] for each in self.fleet()]
+
     def _agent(self, agent: str, found: list[dict[str, Any]], now: int) -> dict[str, Any]:
         rung = self.state.rung_of(agent)
-        guards = [each for each in found if each["kind"] == "guard"]
+        guards = [each for each in found if each["kind"] == "guard"] or [each for each in found if each.get("enforces")]
         alive = [each for each in guards if each["connected"] or now - each["seen_ns"] <= self._silent_after_ns]
         state = "contained" if rung in FENCING else "running" if alive else "silent" if guards else "unknown"
         shown = [
@@ -147,7 +165,7 @@ class Control:
         return {"version": active.version, "values": active.values} if active else None
 
     def _reach(self, agent: str) -> dict[str, Any]:
-        guards = self.hub.points(agent)
+        guards = self.hub.points(agent) or self.hub.holders(agent, "pause")
         in_flight = sum(len(guard.state.get("in_flight", ())) for guard in guards)
         return {"instances": len(guards), "in_flight": in_flight}
 
@@ -178,6 +196,9 @@ class Control:
         for known in reversed(self.state.incidents.values()):
             if known.is_open and agent in known.agents:
                 return known.id
+        known_agents = self._known()
+        if agent not in known_agents:
+            raise _unknown(agent, known_agents)
         rung, reason = str(parameters.get("rung", "")), str(parameters.get("reason", ""))
         declaration = PersonAsked(
             command="declare",
@@ -188,6 +209,11 @@ class Control:
         )
         entries = await self.engine.submit(declaration)
         return entries[0].incident if entries else self.state.wishes[declaration.key]
+
+
+def _unknown(pattern: str, known: Sequence[str]) -> NotFoundError:
+    shown = ", ".join(known[:KNOWN_SHOWN]) or "none yet"
+    return NotFoundError(f"no known agent is {pattern!r}", remedy=f"known agents: {shown}")
 
 
 def force_of(state: State, agent: str) -> Force:
@@ -225,4 +251,7 @@ def _connected(guard: Guard) -> dict[str, Any]:
         shown["rung"] = guard.state.get("rung", "none")
         shown["epoch"] = guard.state.get("epoch")
         shown["in_flight"] = len(guard.state.get("in_flight", ()))
-    return {"rung": "none", "epoch": None, "in_flight": 0, **shown} if guard.registration.kind == "supervisor" else shown
+    if guard.registration.kind == "supervisor":
+        enforces = sorted({"pause", "kill"} & set(guard.registration.capabilities))
+        return {"rung": "none", "epoch": None, "in_flight": 0, "enforces": enforces, **shown}
+    return shown

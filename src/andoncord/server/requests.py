@@ -43,6 +43,15 @@ class AgentOrder(Body):
     reason: str = Field(default="", max_length=MAX_TEXT)
 
 
+class FleetOrder(Body):
+    """A rung for every known agent whose name matches, in one incident declared for it."""
+
+    agents: str = Field(min_length=1, max_length=200)
+    """A glob: `*` is the whole fleet."""
+    rung: Rung
+    reason: str = Field(default="", max_length=MAX_TEXT)
+
+
 class Release(Body):
     """Let an agent go on."""
 
