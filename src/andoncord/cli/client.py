@@ -25,9 +25,8 @@ class Client:
     """A person's client: address from `$ANDON_SERVER` or the data directory, token from `$ANDON_TOKEN` or there."""
 
     def __init__(self) -> None:
-        home = home_directory()
-        self.url = server_from_environment() or _address(home)
-        token = token_from_environment() or _local_token(home)
+        self.url = server_address()
+        token = token_from_environment() or _local_token(home_directory())
         if not token:
             raise fail("no token: set ANDON_TOKEN, or run this where the server runs", Exit.NOT_ALLOWED)
         self._client = httpx2.Client(
@@ -79,6 +78,11 @@ class Client:
         if response.is_success:
             return response.json() if response.content else None
         raise _refused(response)
+
+
+def server_address() -> str:
+    """`$ANDON_SERVER`, else where the server of the data directory said it listens."""
+    return server_from_environment() or _address(home_directory())
 
 
 def _refused(response: httpx2.Response) -> typer.Exit:
