@@ -125,6 +125,7 @@ def test_a_missing_resource_is_not_guessed() -> None:
     assert not decide([permit(resource=RESOURCE)]).allow
     assert decide([forbid(resource=RESOURCE, when=BIG)], args={"amount": 1}).allow
     assert "the resource args.path is missing" in decide([forbid(resource=RESOURCE)]).message
+    assert "args.path is missing" in decide([permit(resource=RESOURCE, when=BIG)], args={"amount": 1}).near_misses[0]
 
 
 def test_a_refusal_shows_the_clause_that_decided() -> None:

@@ -109,3 +109,25 @@ def test_without_files_the_server_is_asked(folder: Path) -> None:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
     assert ended.stdout.startswith("denied     by refund-cap\n"), ended.stderr
+
+
+def test_diff_shows_a_call_that_only_the_new_policies_allow(folder: Path) -> None:
+    """0 and no call when the new set is as strict; 1 and a call that shows it when it is not."""
+    (folder / "new.yaml").write_text(CAP.replace("> 200", "> 250"))
+
+    looser = andon_policy("diff", folder / "cap.yaml", folder / "new.yaml", "-o", "json")
+    stricter = andon_policy("diff", folder / "new.yaml", folder / "cap.yaml")
+
+    assert looser.exit_code == 1
+    assert 200 < json.loads(looser.output)["request"]["args"]["usd"] <= 250
+    assert stricter.exit_code == 0
+    assert stricter.output.startswith("not more permissive")
+
+
+def test_diff_without_the_extra_names_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Z3 the remedy is said, and nothing is claimed."""
+    monkeypatch.setitem(sys.modules, "andoncord.policy.prove", None)
+    ended = andon_policy("diff", folder / "cap.yaml", folder / "cap.yaml")
+
+    assert ended.exit_code == 2
+    assert "andoncord[prove]" in ended.output

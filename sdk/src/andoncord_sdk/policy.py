@@ -304,13 +304,13 @@ def _refused(policy: _Policy, request: Request) -> Decision:
 
 def _why_not(policy: _Policy, request: Request) -> str:
     """Why a permission for this tool does not permit this call."""
+    assert policy.applies is not None
     try:
-        assert policy.applies is not None
         policy.applies(request)
+        if policy.resource is not None and not policy.resource.holds(request.get("args")):
+            return f"{policy.id} permits it only if {policy.resource}"
     except Exception as error:
         return f"{policy.id} could not be checked: {_said(error)}"
-    if policy.resource is not None and not policy.resource.holds(request.get("args")):
-        return f"{policy.id} permits it only if {policy.resource}"
     assert policy.when is not None
     return f"{policy.id} permits it only if {deciding_clause(policy.when, request)}"
 

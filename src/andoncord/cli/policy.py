@@ -90,6 +90,35 @@ def explain(
             print(f"{what:<10} {visible(text, 1000)}".rstrip())
 
 
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="Policy file or folder in force.")],
+    new: Annotated[Path, typer.Argument(help="What would take its place.")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Say whether NEW allows a call that OLD refuses, and show one. Needs the extra `prove`.
+
+    Exits with 0 when it allows none, proved over all calls; with 1 when there is one; with 5 when it cannot be told.
+    """
+    try:
+        from andoncord.policy.prove import compare
+    except ImportError:
+        raise fail("comparing policies needs Z3: install the extra, pip install 'andoncord[prove]'", Exit.USAGE) from None
+    found = compare(*(compile_policies(_loaded([side])) for side in (old, new)))
+    if output is Format.JSON:
+        show_json(found)
+    elif found.answer == "no":
+        print(f"not more permissive: {new} allows nothing that {old} refuses")
+    elif found.request is None:
+        print(f"not known: {visible(found.why, 1000)}")
+    else:
+        print(f"more permissive: {new} allows this call, {old} refuses it")
+        print(f"request    {visible(msgspec.json.encode(found.request).decode(), 2000)}")
+        print(f"refusal    {visible(found.refused_by, 1000)}")
+    if found.answer != "no":
+        raise typer.Exit(Exit.ERROR if found.answer == "yes" else Exit.NOT_NOW)
+
+
 def _told(decision: Decision, places: dict[str, str], *, count: int) -> list[tuple[str, str]]:
     by, place = decision.policy_id, places.get(decision.policy_id, "")
     rule = f"by {by} ({place})" if place else f"by {by}" if by else ""
