@@ -1,0 +1,18 @@
+"""What pytest must know before it collects the SDK."""
+
+from importlib.util import find_spec
+
+FRAMEWORKS = {"claude_agent_sdk": "claude_agent_sdk", "crewai": "crewai", "google_adk": "google.adk"}
+"""Adapters whose framework has an environment of its own (`just adapters`), and what tells that it is there."""
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+collect_ignore = [
+    f"src/andoncord_sdk/instrument/{adapter}.py" for adapter, module in FRAMEWORKS.items() if not _is_there(module)
+]
