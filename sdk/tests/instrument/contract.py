@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sdk.tests.wire_server import DEADLINE_S, WireServer
 
-from andoncord_sdk import AgentStopped, CallDenied, Guard, RunStopped
+from andoncord_sdk import AgentStopped, Guard, GuardError, RunStopped
 from andoncord_sdk.instrument._calls import Calls
 
 HELD_S = 0.15
@@ -194,7 +194,7 @@ class AdapterContract(ABC):
         if not self.knows_model_calls:
             return
         script = Script("done")
-        with pytest.raises(CallDenied, match="price of scripted is not known"):
+        with pytest.raises(GuardError, match="price of scripted is not known"):
             self.run(self.adapter(guard, prices={"other": (1, 1)}), script, desk)
         assert script.asked == 0
 
@@ -287,7 +287,7 @@ class AdapterContract(ABC):
                 raise ZeroDivisionError
 
         guard._admission.policies = Broken()  # type: ignore[assignment]
-        with pytest.raises(CallDenied) as denied:
+        with pytest.raises(GuardError) as denied:
             self.run(self.adapter(guard), script, desk)
 
         assert (denied.value.code, desk.done, script.asked) == ("guard_error", [], 1)

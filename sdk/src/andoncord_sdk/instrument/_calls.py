@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from andoncord_sdk.errors import CallDenied, GuardError
+from andoncord_sdk.errors import CallDenied, GuardError, RunStopped
 from andoncord_sdk.guard import Guard
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import GuardedCall, ModelStep, Step
@@ -62,7 +62,7 @@ class Calls:
             if run.stopped is not None:  # Some handler of the framework made a result of it.
                 raise run.stopped
         except Exception as raised:
-            error = refusal_in(raised) or run.stopped or raised
+            error = run.stopped or refusal_in(raised) or raised
             if error is raised:
                 raise
             raise error from raised
@@ -111,6 +111,13 @@ class Calls:
         step.input_tokens, step.output_tokens = input_tokens, output_tokens
         if (price := self._prices.get(step.name)) is not None:
             step.cost_usd = (input_tokens * price[0] + output_tokens * price[1]) / TOKENS_PER_PRICE
+
+    def break_off(self, fault: Exception) -> None:
+        """End the run because the guard broke, in a framework that would make a result of the fault and go on."""
+        if isinstance(fault, RunStopped):
+            return
+        run = self.guard.enclosing_run("")
+        run.stop(RunStopped("guard_error", str(fault) if isinstance(fault, GuardError) else f"the guard is broken: {fault!r}"))
 
     # ------------------------------------------------------------------------------------------------- begin here, end there
 
