@@ -252,6 +252,21 @@ def test_a_release_by_a_person_is_not_undone_by_an_automatic_recovery(story: Sto
     assert story.state.incident("inc_000001").state is IncidentState.RESOLVED
 
 
+def test_what_a_person_stopped_is_not_released_by_a_recovery_that_starts_by_itself(story: Story) -> None:
+    """A person paused it: the plan waits for them, even where the playbook would let it run."""
+    story.find(finding(trusted=False))
+    story.run()
+    story.ask("contain", rung="pause", reason="looks bad")
+    story.run()
+    assert story.state.rung_of("refunds") == "pause"
+    shown = view(story.state, "inc_000001", now=story.now)
+    assert (shown["next"]["action"], shown["recovery"]["awaiting"]) == ("approve_recovery", "person")
+
+    story.ask("approve_recovery")
+    story.run()
+    assert story.state.incident("inc_000001").state is IncidentState.RESOLVED
+
+
 def test_containing_lower_than_what_is_in_force_is_refused(story: Story) -> None:
     """`contain` never lowers."""
     story.find(finding(severity=Severity.CRITICAL))

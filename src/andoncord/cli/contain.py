@@ -10,39 +10,61 @@ import typer
 from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, say, show_json
+from andoncord.kernel.errors import CallerError
+from andoncord.respond.playbook import duration_ms
 
 RECEIPT_S = 15.0
 
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="A name; or a pattern such as 'support-*', for all that match.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before ordering several agents.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the record.")]
+For = Annotated[str, typer.Option("--for", help="End by itself after this long, for example 10m; empty for no end.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the acknowledgements.")]
 
 
-def pause(agent: Agent, reason: Reason = "", wait: Wait = True, yes: Yes = False, output: OutputOption = Format.TABLE) -> None:
+def pause(
+    agent: Agent,
+    reason: Reason = "",
+    lasts: For = "",
+    wait: Wait = True,
+    yes: Yes = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
     """Hold every call of an agent before it starts; open runs wait and can go on later.
 
     Exits with 6 when not every process of the agent confirmed.
     """
-    _order(agent, "pause", reason, wait=wait, output=output, yes=yes)
+    _order(agent, "pause", reason, lasts=lasts, wait=wait, output=output, yes=yes)
 
 
 def restrict(
-    agent: Agent, reason: Reason = "", wait: Wait = True, yes: Yes = False, output: OutputOption = Format.TABLE
+    agent: Agent,
+    reason: Reason = "",
+    lasts: For = "",
+    wait: Wait = True,
+    yes: Yes = False,
+    output: OutputOption = Format.TABLE,
 ) -> None:
     """Allow an agent only the tools that are declared to read.
 
     Exits with 6 when not every process of the agent confirmed.
     """
-    _order(agent, "restrict", reason, wait=wait, output=output, yes=yes)
+    _order(agent, "restrict", reason, lasts=lasts, wait=wait, output=output, yes=yes)
 
 
-def kill(agent: Agent, reason: Reason = "", wait: Wait = True, yes: Yes = False, output: OutputOption = Format.TABLE) -> None:
+def kill(
+    agent: Agent,
+    reason: Reason = "",
+    lasts: For = "",
+    wait: Wait = True,
+    yes: Yes = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
     """End every run of an agent. Ended runs cannot be resumed; `andon resume` lets new ones start.
 
     Exits with 6 when not every process of the agent confirmed.
     """
-    _order(agent, "kill", reason, wait=wait, output=output, yes=yes)
+    _order(agent, "kill", reason, lasts=lasts, wait=wait, output=output, yes=yes)
 
 
 def resume(
@@ -65,12 +87,19 @@ def resume(
         report(client, done, wait=wait, output=output, undo=f"andon pause {name}")
 
 
-def _order(agent: str, rung: str, reason: str, *, wait: bool, output: Format, yes: bool) -> None:
+def _order(agent: str, rung: str, reason: str, *, lasts: str, wait: bool, output: Format, yes: bool) -> None:
+    try:
+        lasts_s = duration_ms(lasts, place="--for") // 1_000 or 1 if lasts else None
+    except CallerError as error:
+        raise fail(str(error), Exit.USAGE) from None
     client = Client()
     if not set(agent) & set("*?["):
-        done = client.post(f"/api/v1/agents/{quote(agent, safe='')}/orders", {"rung": rung, "reason": reason})
+        order = {"rung": rung, "reason": reason, "lasts_s": lasts_s}
+        done = client.post(f"/api/v1/agents/{quote(agent, safe='')}/orders", order)
         report(client, done, wait=wait, output=output, undo=f"andon resume {agent} --reason …")
         return
+    if lasts_s:
+        raise fail("--for is for one agent at a time", Exit.USAGE)
     matching = [each["agent"] for each in client.get("/api/v1/agents")["items"] if fnmatchcase(each["agent"], agent)]
     if matching and not yes:
         say(f"{rung} {len(matching)} agents: {', '.join(matching[:20])}{' …' if len(matching) > 20 else ''}")

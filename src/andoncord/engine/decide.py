@@ -6,14 +6,24 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
-from andoncord.engine.facts import Fact, FindingArrived, GuardAhead, PersonAsked, ReceiptArrived, SystemNoted, TelemetryDigested
+from andoncord.engine.expiry import end_expired
+from andoncord.engine.facts import (
+    Fact,
+    FindingArrived,
+    GuardAhead,
+    PersonAsked,
+    ReceiptArrived,
+    SystemNoted,
+    TelemetryDigested,
+    TimePassed,
+)
 from andoncord.engine.restored import hold
 from andoncord.engine.state import Intent, State
 from andoncord.engine.wishes import grant
 from andoncord.incident.correlate import home_of
 from andoncord.incident.impact import estimate
 from andoncord.incident.severity import judge
-from andoncord.kernel.effect import EffectKind
+from andoncord.kernel.effect import EffectKind, Receipt
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Mode, Pattern
 from andoncord.respond.ladder import FENCING
@@ -30,11 +40,7 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
         case FindingArrived(finding=finding):
             return _finding(state, finding, playbooks)
         case ReceiptArrived(receipt=receipt):
-            intent = state.intents.get(receipt.intent)
-            if intent is None or intent.receipt is not None:
-                return ()
-            body = {"receipt": msgspec.to_builtins(receipt)}
-            return (Draft(kind="receipt.recorded", incident=intent.incident, body=body),)
+            return _receipt(state, receipt)
         case PersonAsked():
             return grant(state, fact, playbooks=playbooks)
         case TelemetryDigested(first_seq=first, last_seq=last, sha256=sha256):
@@ -43,8 +49,17 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             return (Draft(kind="telemetry.digested", body={"first_seq": first, "last_seq": last, "sha256": sha256}),)
         case SystemNoted(what=what, detail=detail):
             return (Draft(kind="system.noted", body={"what": what, **detail}),)
+        case TimePassed(now_ns=now_ns):
+            return tuple(end_expired(state, now_ns))
         case GuardAhead():
             return tuple(hold(state, fact, playbooks=playbooks))
+
+
+def _receipt(state: State, receipt: Receipt) -> tuple[Draft, ...]:
+    intent = state.intents.get(receipt.intent)
+    if intent is None or intent.receipt is not None:
+        return ()
+    return (Draft(kind="receipt.recorded", incident=intent.incident, body={"receipt": msgspec.to_builtins(receipt)}),)
 
 
 def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:

@@ -58,9 +58,14 @@ def order_draft(
     deadline_ms: int,
     by: str = "andoncord",
     may_lower: bool = False,
+    lasts_ms: int = 0,
     offset: int = 0,
 ) -> Draft:
-    """An order to an agent's guards with the next epoch. Unless `may_lower`, what is in force is never lowered (RSP-15)."""
+    """An order to an agent's guards with the next epoch. Unless `may_lower`, what is in force is never lowered (RSP-15).
+
+    Args:
+        lasts_ms: after how long it ends by itself; 0 for never.
+    """
     in_force = state.rung_of(agent)
     if not may_lower and height(in_force) > height(rung):
         rung = in_force
@@ -78,6 +83,7 @@ def order_draft(
             "reason": reason,
             "by": by,
             "before": in_force,
+            **({"lasts_ms": lasts_ms} if lasts_ms else {}),
         },
         by=by,
         offset=offset,

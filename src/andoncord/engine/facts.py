@@ -49,6 +49,12 @@ class SystemNoted(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
 
 
+class TimePassed(msgspec.Struct, frozen=True, kw_only=True):
+    """The clock went on; what was ordered for a limited time may be over."""
+
+    now_ns: int
+
+
 class GuardAhead(msgspec.Struct, frozen=True, kw_only=True):
     """A guard came with an order in force that the journal may not know."""
 
@@ -58,4 +64,4 @@ class GuardAhead(msgspec.Struct, frozen=True, kw_only=True):
     rung: str
 
 
-Fact = FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted | GuardAhead
+Fact = FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted | GuardAhead | TimePassed

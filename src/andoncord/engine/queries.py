@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine.recovering import recovery_problem
+from andoncord.engine.recovering import needs_approval, recovery_problem
 from andoncord.engine.state import Control, Intent, State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind
@@ -148,7 +148,7 @@ def next_action(state: State, incident: Incident) -> dict[str, Any] | None:
         missing = "; ".join(incident.verdicts[-1].missing) or "no evidence"
         why = f"not confirmed as stopped. Missing: {missing}"
         return _contain_action(state, incident, "kill", incident.agents[0], why)
-    return _next_in_recovery(incident, held)
+    return _next_in_recovery(state, incident, held)
 
 
 def _next_in_review(incident: Incident) -> dict[str, Any] | None:
@@ -171,7 +171,7 @@ def _next_without_trust(state: State, incident: Incident) -> dict[str, Any]:
     return _contain_action(state, incident, "pause", incident.agents[0], why)
 
 
-def _next_in_recovery(incident: Incident, held: list[str]) -> dict[str, Any] | None:
+def _next_in_recovery(state: State, incident: Incident, held: list[str]) -> dict[str, Any] | None:
     agent = incident.agents[0]
     if incident.recovery_failed:
         return _action("approve_recovery", "Try the recovery again", incident.recovery_failed, agent)
@@ -180,7 +180,7 @@ def _next_in_recovery(incident: Incident, held: list[str]) -> dict[str, Any] | N
     if not incident.plan["automatic"]:
         why = incident.plan.get("person") or incident.plan["why"]
         return _action("release", f"Release {held[0]} when its cause is removed", why, held[0]) if held else None
-    if incident.recovery_by == "person":
+    if needs_approval(state, incident):
         strategy = incident.plan["strategy"].replace("_", " ")
         return _action("approve_recovery", f"Approve the recovery by {strategy}", incident.plan["why"], agent)
     return None
@@ -195,7 +195,7 @@ def recovery(state: State, incident: Incident) -> dict[str, Any] | None:
         prefix = f"{incident.round}/recover/{index}:{step['name']}/"
         intents = [intent for intent in state.intents_of(incident.id) if intent.step.startswith(prefix)]
         steps.append({"name": step["name"], "state": _step_state(step["name"], intents), "text": _step_text(step, intents)})
-    waits = incident.recovery_by == "person" and not incident.recovery_approved_by and incident.is_open
+    waits = needs_approval(state, incident) and incident.is_open
     return {
         "strategy": incident.plan["strategy"],
         "automatic": incident.plan["automatic"],
@@ -363,6 +363,7 @@ def _order(state: State, control: Control) -> dict[str, Any]:
         "by": control.by,
         "reason": control.reason,
         "at": rfc3339(control.since_ns),
+        "expires_at": _when(control.expires_ns),
         "asked": detail.get("asked"),
         "confirmed": detail.get("confirmed"),
         "unconfirmed": list(detail.get("unconfirmed", ())),

@@ -17,7 +17,7 @@ RESTART_MS = 10_000
 PROBE_MS = 30_000
 
 
-def may_recover(incident: Incident) -> bool:
+def may_recover(state: State, incident: Incident) -> bool:
     """Whether the recovery may start now: contained and proven, a plan that can run, and nobody left to ask."""
     if incident.plan is None or incident.plan_round != incident.round:
         return False
@@ -25,7 +25,9 @@ def may_recover(incident: Incident) -> bool:
         return False
     if incident.containment is not Verdict.VERIFIED and not incident.recovery_approved_by:
         return False
-    return bool(incident.recovery_approved_by) or incident.recovery_by == "automatic"
+    if _is_let_go_by_person(state, incident):
+        return False
+    return recovery_begun(state, incident) or not needs_approval(state, incident)
 
 
 def recovery_begun(state: State, incident: Incident) -> bool:
@@ -36,7 +38,7 @@ def recovery_begun(state: State, incident: Incident) -> bool:
 
 def recover(state: State, incident: Incident) -> Iterator[Draft]:
     """Run the plan's steps in order; stop at the first that does not succeed."""
-    if not may_recover(incident) or _is_released_by_person(state, incident):
+    if not may_recover(state, incident):
         return
     assert incident.plan is not None
     if incident.state.rank < IncidentState.RECOVERING.rank:
@@ -67,15 +69,31 @@ def recover(state: State, incident: Incident) -> Iterator[Draft]:
     yield moved(incident, IncidentState.RESOLVED, "recovered and verified before the agent was released")
 
 
-def _is_released_by_person(state: State, incident: Incident) -> bool:
-    """A person let an agent go, or is about to: what they decided is not undone by a recovery that starts by itself."""
+def needs_approval(state: State, incident: Incident) -> bool:
+    """Whether a person has to allow the recovery: the playbook says so, or a person gave the last order for an agent.
+
+    A recovery that starts by itself would undo what that person decided.
+    """
+    if incident.recovery_approved_by:
+        return False
+    by_hand = any(intent.step.startswith("by-person/") for intent in _last_orders(state, incident))
+    return incident.recovery_by == "person" or by_hand
+
+
+def _is_let_go_by_person(state: State, incident: Incident) -> bool:
+    return any(
+        intent.step.startswith("by-person/") and intent.effect.parameters["rung"] == "none"
+        for intent in _last_orders(state, incident)
+    )
+
+
+def _last_orders(state: State, incident: Incident) -> list[Intent]:
+    """The last order for each agent."""
     latest: dict[str, Intent] = {}
     for intent in state.intents_of(incident.id):
         if intent.effect.kind is EffectKind.ORDER:
             latest[intent.effect.target] = intent
-    return any(
-        intent.step.startswith("by-person/") and intent.effect.parameters["rung"] == "none" for intent in latest.values()
-    )
+    return list(latest.values())
 
 
 def _recovery_step(state: State, incident: Incident, key: str, step: dict[str, Any], agent: str) -> Iterator[Draft]:

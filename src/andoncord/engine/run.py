@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from andoncord.engine.advance import advance
 from andoncord.engine.decide import decide
-from andoncord.engine.facts import Fact, ReceiptArrived
+from andoncord.engine.expiry import next_expiry_ns
+from andoncord.engine.facts import Fact, ReceiptArrived, TimePassed
 from andoncord.engine.state import Intent, State, apply, replay
 from andoncord.kernel.effect import EffectKind, Outcome, Receipt
 from andoncord.kernel.journal import Draft, Entry, extend
@@ -16,6 +17,8 @@ MAX_ROUNDS = 100
 """Rounds of `advance` after one fact. A chain this long is a bug in the playbooks, not work."""
 GRACE_S = 5.0
 """How long past its deadline an effect may take before the engine gives up on it."""
+TIME_STEP_S = 0.5
+"""How often the engine looks whether an order's time is over."""
 SUBSCRIBER_BUFFER = 1_000
 """Entries waiting for a slow subscriber; then the subscriber is dropped and starts over from the journal."""
 
@@ -105,6 +108,16 @@ class Engine:
             for intent in left_over:
                 self._start(intent)
         return len(left_over)
+
+    async def keep_time(self) -> None:
+        """End orders whose time is over, within a second of it. Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(TIME_STEP_S)
+            due_ns = next_expiry_ns(self.state)
+            while due_ns is not None and due_ns <= self._clock.now():
+                if not await self.submit(TimePassed(now_ns=self._clock.now())):
+                    break
+                due_ns = next_expiry_ns(self.state)
 
     async def settle(self) -> None:
         """Wait until no effect is under way."""

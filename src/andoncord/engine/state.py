@@ -11,6 +11,7 @@ from andoncord.incident.incident import Incident, Note, VerdictGiven
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.errors import NotFoundError
 from andoncord.kernel.journal import Entry
+from andoncord.kernel.time import MILLISECOND_NS
 from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel, Verdict
 from andoncord.recover.registry import Registry
 
@@ -42,6 +43,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     by: str
     since_ns: int
+    expires_ns: int = 0
+    """When it ends by itself; 0 for an order without end."""
 
 
 class ActivePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +236,7 @@ def _intent_issued(state: State, entry: Entry) -> None:
             reason=effect.parameters["reason"],
             by=entry.by,
             since_ns=entry.at_ns,
+            expires_ns=entry.at_ns + lasts_ms * MILLISECOND_NS if (lasts_ms := effect.parameters.get("lasts_ms")) else 0,
         )
 
 

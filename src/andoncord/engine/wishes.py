@@ -19,6 +19,8 @@ from andoncord.respond.playbook import Playbook, choose
 
 ORDER_MS = 1_000
 CONFIGURE_MS = 2_000
+MAX_LASTS_S = 7 * 24 * 3_600
+"""Longest time-limited order."""
 MAX_FLEET = 10_000
 """Agents that one wish may hold."""
 MAX_TEXT = 4_000
@@ -124,6 +126,7 @@ def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
             reason=_text(wish, "reason") or f"{rung} by hand",
             deadline_ms=ORDER_MS,
             by=wish.by,
+            lasts_ms=_lasts_ms(wish, in_force),
         ),
     )
 
@@ -387,6 +390,20 @@ def _rung(wish: PersonAsked) -> str:
     if rung not in RUNGS[1:]:
         raise CallerError(f"unknown rung {rung!r}", place="rung", remedy=f"use one of: {', '.join(RUNGS[1:])}")
     return rung
+
+
+def _lasts_ms(wish: PersonAsked, in_force: str) -> int:
+    """How long the order is to last, in milliseconds; 0 for no end."""
+    lasts_s = wish.parameters.get("lasts_s") or 0
+    if not lasts_s:
+        return 0
+    if not isinstance(lasts_s, int) or not 0 < lasts_s <= MAX_LASTS_S:
+        raise CallerError("is a whole number of seconds up to a week", place="lasts_s")
+    if in_force != "none":
+        raise ConflictError(
+            f"{in_force} is in force without an end; an order with one would let the agent go", remedy="leave the end out"
+        )
+    return lasts_s * 1_000
 
 
 def _count(state: State, incident: Incident) -> int:

@@ -133,7 +133,7 @@ class Api:
         if body.dry_run:
             await self._auth.require(request, Scope.RESPOND)
             return answer({"dry_run": self._control.dry_run(incident, body.rung, body.agent)})
-        parameters = {"rung": body.rung, "reason": body.reason}
+        parameters = {"rung": body.rung, "reason": body.reason, "lasts_s": body.lasts_s}
         return await self._do(request, "contain", incident=incident, agent=body.agent, parameters=parameters)
 
     async def recover(self, request: Request, incident: str, body: bodies.Reasoned) -> Response:
@@ -171,7 +171,7 @@ class Api:
 
     async def order(self, request: Request, agent: str, body: bodies.AgentOrder) -> Response:
         """Put a rung in force for an agent; declares an incident when none is open."""
-        parameters = {"rung": body.rung, "reason": body.reason}
+        parameters = {"rung": body.rung, "reason": body.reason, "lasts_s": body.lasts_s}
         return await self._do(request, "contain", agent=agent, parameters=parameters)
 
     async def fleet_order(self, request: Request, body: bodies.FleetOrder) -> Response:

@@ -67,6 +67,7 @@ class ControlProcess:
                 parts |= {
                     asyncio.create_task(self._resume_and_feed(), name="findings"),
                     asyncio.create_task(self._digests.run(), name="digests"),
+                    asyncio.create_task(self._engine.keep_time(), name="time"),
                 }
                 await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
             up.cancel()

@@ -33,6 +33,8 @@ class Containment(Body):
     rung: Rung
     agent: str = Field(default="", max_length=MAX_NAME)
     reason: str = Field(default="", max_length=MAX_TEXT)
+    lasts_s: int | None = Field(default=None, gt=0)
+    """After so many seconds it ends by itself."""
     dry_run: bool = False
 
 
@@ -41,6 +43,8 @@ class AgentOrder(Body):
 
     rung: Rung
     reason: str = Field(default="", max_length=MAX_TEXT)
+    lasts_s: int | None = Field(default=None, gt=0)
+    """After so many seconds it ends by itself."""
 
 
 class FleetOrder(Body):
