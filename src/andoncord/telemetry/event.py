@@ -18,7 +18,10 @@ class EventKind(StrEnum):
     STEP_STARTED = "step.started"
     """A step began; its end comes as a span, or never."""
     GUARD_DENIED = "guard.denied"
-    """The guard refused a call: `attributes['code']` is scope, policy, loop, budget or order."""
+    """The guard refused a call: `attributes['code']` is scope, policy, loop, budget, order or lease."""
+    GUARD_DEGRADED = "guard.degraded"
+    """The guard goes without its control plane: it let a reading call through (`attributes['code']` is lease_ended), or it was
+    offered a lease that proves nothing (lease_refused)."""
     HEARTBEAT = "heartbeat"
     QUALITY_SCORED = "quality.scored"
     CHANGE_MADE = "change.made"

@@ -22,6 +22,7 @@ _LOGGED = frozenset(
         EventKind.RUN_ENDED,
         EventKind.STEP_STARTED,
         EventKind.GUARD_DENIED,
+        EventKind.GUARD_DEGRADED,
         EventKind.HEARTBEAT,
         EventKind.QUALITY_SCORED,
         EventKind.CHANGE_MADE,
