@@ -76,13 +76,13 @@ class Calls:
 
     # ------------------------------------------------------------------------------------------------- calls
 
-    def tool(self, name: str, arguments: Mapping[str, Any]) -> Step:
-        """A call of a tool, not begun yet.
+    def tool(self, name: str, arguments: Mapping[str, Any], *, run: Run | None = None) -> Step:
+        """A call of a tool, not begun yet, in `run` or the enclosing one.
 
         Raises:
             CallDenied: there is no run around it.
         """
-        return self.guard.enclosing_run(name).step(name, arguments)
+        return (run or self.guard.enclosing_run(name)).step(name, arguments)
 
     def model(self, model: str, *, system: str = "", messages: Any = ()) -> ModelStep:
         """A call of a model, not begun yet.
@@ -109,14 +109,18 @@ class Calls:
         if input_tokens is None or output_tokens is None:
             return
         step.input_tokens, step.output_tokens = input_tokens, output_tokens
-        if (price := self._prices.get(step.name)) is not None:
-            step.cost_usd = (input_tokens * price[0] + output_tokens * price[1]) / TOKENS_PER_PRICE
+        step.cost_usd = self.cost_usd(step.name, input_tokens, output_tokens)
 
-    def break_off(self, fault: Exception) -> None:
-        """End the run because the guard broke, in a framework that would make a result of the fault and go on."""
+    def cost_usd(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """What a call of `model` cost, or None if its price is not known."""
+        price = self._prices.get(model)
+        return None if price is None else (input_tokens * price[0] + output_tokens * price[1]) / TOKENS_PER_PRICE
+
+    def break_off(self, fault: Exception, *, run: Run | None = None) -> None:
+        """End `run`, or the enclosing one, because the guard broke, where the framework would make a result of that and go on."""
         if isinstance(fault, RunStopped):
             return
-        run = self.guard.enclosing_run("")
+        run = run or self.guard.enclosing_run("")
         run.stop(RunStopped("guard_error", str(fault) if isinstance(fault, GuardError) else f"the guard is broken: {fault!r}"))
 
     # ------------------------------------------------------------------------------------------------- begin here, end there
