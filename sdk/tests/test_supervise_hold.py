@@ -158,3 +158,28 @@ def test_a_hidden_token_stays_with_the_supervisor(supervise: Supervise, tmp_path
 
     assert supervise(program, str(seen), options=("--hide-token",)).wait(10) == 0
     assert seen.read_text() == "none"
+
+
+RUNNER = """
+import os, sys
+os.setsid()
+open(sys.argv[1], "w").write("up")
+for _ in range(20_000):
+    if os.fork():
+        os._exit(0)
+"""
+"""A process whose child takes its place all the time, within bounds: a pid that is looked up is gone a moment later."""
+
+
+def test_what_forks_all_the_time_does_not_get_away(wire: WireServer, supervise: Supervise, tmp_path: Path, mode: str) -> None:
+    """Groups are signalled at once, so that no child slips through between two looks."""
+    start = f"subprocess.Popen([sys.executable, '-c', {RUNNER!r}, sys.argv[1]])"
+    program = f"import subprocess, sys, threading; {start}; threading.Event().wait()"
+    supervisor = supervise(program, str(tmp_path / "up"), options=options(mode))
+    wire.wait_stream()
+    poll((tmp_path / "up").exists)
+
+    ack = wire.ack_of(wire.order("kill", (1, 1)))
+
+    assert (ack["outcome"], ack["state"]["tree"]["empty"]) == ("enforced", True)
+    assert living_descendants(supervisor.pid) == []

@@ -29,6 +29,11 @@ _SHAPES = re.compile(
     r"\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abprs]|andon_sdk|andon_pat)[-_][\w-]{8,}"
     r"|\bAKIA[0-9A-Z]{12,}|\bAIza[\w-]{20,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
 )
+_SUSPECT = re.compile(
+    r"token|secret|passw|pwd|key|credential|auth|bearer|basic|://|\b(?:sk|pk|rk|gh[opsu]|glpat|xox|andon_|akia|aiza|eyj)",
+    re.IGNORECASE,
+)
+"""Without any of these there is nothing to mask, which one search says."""
 
 
 def masked(arguments: Iterable[str]) -> str:
@@ -39,7 +44,10 @@ def masked(arguments: Iterable[str]) -> str:
     """
     shown: list[str] = []
     hides_next = False
-    for argument in arguments:
+    every = list(arguments)
+    if not _SUSPECT.search(whole := " ".join(every)):
+        return whole
+    for argument in every:
         if hides_next and not argument.startswith("-"):
             shown.append(MASK)
         else:
@@ -52,21 +60,26 @@ def masked(arguments: Iterable[str]) -> str:
 def command_line(pid: int) -> str:
     """A process's command line, masked and cut; "" where there is none any more."""
     try:
-        with (PROC / str(pid) / "cmdline").open("rb") as file:
-            text = file.read(CMD_READ_MAX_BYTES)
+        file = os.open(f"{PROC}/{pid}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        text = os.read(file, CMD_READ_MAX_BYTES)
+    except OSError:
+        return ""  # It has just ended.
+    finally:
+        os.close(file)
     arguments = text.decode("utf-8", "replace").rstrip("\0").split("\0")
     return masked(arguments).strip()[:CMD_MAX_CHARS]
 
 
 def open_files(pid: int, at_most: int) -> list[str]:
     """Names behind a process's descriptors, the standard ones included: files, pipes, sockets. Never what is in them."""
-    folder = PROC / str(pid) / "fd"
+    folder = f"{PROC}/{pid}/fd"
     names: list[str] = []
     try:
         for number in sorted(os.listdir(folder), key=int)[:at_most]:  # noqa: PTH208  # names are all we need
-            names.append(masked([str((folder / number).readlink())])[:FILE_MAX_CHARS])
+            names.append(masked([os.readlink(f"{folder}/{number}")])[:FILE_MAX_CHARS])  # noqa: PTH115  # as above
     except OSError:
         pass  # It has just ended, or is not ours to look into.
     return names

@@ -10,10 +10,10 @@ import signal
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from andoncord_sdk.inventory import PROC, command_line
 
+STAT_MAX_BYTES = 2048
 ENDED = frozenset("ZXx")
 """States of a process that will never run again."""
 STOPPED = frozenset("Tt")
@@ -31,8 +31,16 @@ class Process:
     """One letter, as in ps: R running, S sleeping, D in the kernel, T stopped, Z ended."""
     started: int
     """Clock ticks after boot."""
+    group: int = 0
+    session: int = 0
+    threads: int = 1
     worked: int = 0
     """Clock ticks of processor time it has used."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What names it for good."""
+        return self.pid, self.started
 
     @property
     def command(self) -> str:
@@ -53,21 +61,30 @@ def become_subreaper() -> None:
 
 def read_process(pid: int) -> Process | None:
     """The process as it is now, or None if there is none of that number."""
-    return read_process_at(PROC / str(pid))
+    return _read(f"{PROC}/{pid}/stat", pid)
 
 
-def read_process_at(folder: Path) -> Process | None:
-    """The process or thread that a folder of /proc describes, or None if it is gone."""
+def _read(path: str, number: int) -> Process | None:
+    """The process or thread that a stat file describes, or None if it is gone. A tree is read often: so, without ceremony."""
     try:
-        text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        text = os.read(file, STAT_MAX_BYTES)
+    except OSError:
+        return None  # It ended between opening and reading.
+    finally:
+        os.close(file)
     # The name in parentheses may itself contain spaces and parentheses: everything after the last one has fixed places.
-    fields = text[text.rindex(")") + 2 :].split()
+    fields = text[text.rindex(b")") + 2 :].split()
     return Process(
-        pid=int(folder.name),
+        pid=number,
         parent=int(fields[1]),
-        state=fields[0],
+        state=chr(fields[0][0]),
+        group=int(fields[2]),
+        session=int(fields[3]),
+        threads=int(fields[17]),
         started=int(fields[19]),
         worked=int(fields[11]) + int(fields[12]),
     )
@@ -89,21 +106,25 @@ def living_descendants(of_pid: int) -> list[Process]:
 
 def can_run(process: Process) -> bool:
     """Whether any thread of it is left. The process shows the state of its first thread, which may end before the others."""
-    return process.state not in ENDED or any(state not in ENDED for state in _thread_states(process.pid))
+    if process.state not in ENDED:
+        return True
+    return process.threads > 1 and any(state not in ENDED for state in _thread_states(process.pid))
 
 
 def is_stopped(process: Process) -> bool:
-    """Whether none of its threads runs, as of now."""
+    """Whether none of its threads runs."""
+    if process.threads == 1:
+        return process.state in STOPPED or process.state in ENDED
     return all(state in STOPPED or state in ENDED for state in _thread_states(process.pid))
 
 
 def _thread_states(pid: int) -> Iterator[str]:
     try:
-        threads = os.listdir(PROC / str(pid) / "task")  # noqa: PTH208
+        threads = os.listdir(f"{PROC}/{pid}/task")  # noqa: PTH208
     except OSError:
         return
     for thread in threads:
-        if (found := read_process_at(PROC / str(pid) / "task" / thread)) is not None:
+        if (found := _read(f"{PROC}/{pid}/task/{thread}/stat", int(thread))) is not None:
             yield found.state
 
 
@@ -123,3 +144,11 @@ def send(process: Process, number: signal.Signals) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def send_group(group: int, number: signal.Signals) -> None:
+    """Signal a process group at once: no member gets away by forking, as it can from signals sent one by one."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # It has ended meanwhile; or nobody in it is ours to signal, and the next look shows them.

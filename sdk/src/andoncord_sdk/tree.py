@@ -15,7 +15,7 @@ from typing import Any, Literal
 from andoncord_sdk import _platform
 from andoncord_sdk.cgroup import Cgroup, CgroupUnavailableError
 from andoncord_sdk.inventory import take_inventory
-from andoncord_sdk.proctree import STOPPED, Process, is_stopped, living_descendants, send
+from andoncord_sdk.proctree import STOPPED, Process, is_stopped, living_descendants, send, send_group
 
 FREEZE_MAX_S = 1.0
 """A tree that does not stand by then is reported as not frozen."""
@@ -60,7 +60,9 @@ class ProcessTree:
         self._command = list(command)
         self._environment = environment
         self._child: subprocess.Popen[bytes] | None = None
-        self._stopped: dict[tuple[int, int], Process] = {}
+        self._code: int | None = None
+        self._stood_before: set[tuple[int, int]] | None = None
+        """Who stood before we froze the tree, and is not ours to let go on; None while it is not frozen."""
         self._cgroup: Cgroup | None = None
         self.why_no_cgroup = "" if may_use_cgroup else "not wanted"
         if may_use_cgroup:
@@ -81,7 +83,7 @@ class ProcessTree:
 
     def start(self) -> int:
         """Start the command in a session of its own, so that Ctrl-C in the terminal reaches us alone; its pid."""
-        self._stopped.clear()
+        self._stood_before = self._code = None
         if self._cgroup is None:
             self._child = subprocess.Popen(self._command, start_new_session=True, env=self._environment)
         else:
@@ -90,75 +92,91 @@ class ProcessTree:
         return self._child.pid
 
     def reap(self) -> int | None:
-        """Take in every child that has ended, ours or adopted. The command's exit code, if it was among them."""
-        code = None
+        """Take in every child that has ended, ours or adopted. The command's exit code, once, if it has ended."""
+        self._bury()
+        code, self._code = self._code, None
+        return code
+
+    def _bury(self) -> None:
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return code
+                return
             if pid == 0:
-                return code
+                return
             if self._child is not None and pid == self._child.pid:
                 ended = os.waitstatus_to_exitcode(status)
                 self._child.returncode = ended
                 self._child = None
-                code = ended if ended >= 0 else 128 - ended
+                self._code = ended if ended >= 0 else 128 - ended
 
     def freeze(self, *, at_most_s: float = FREEZE_MAX_S) -> dict[str, Any]:
         """Stop everything where it is; then what it is, in the states it was in before."""
         deadline_s = _platform.monotonic_s() + at_most_s
-        before = {(process.pid, process.started): process for process in living_descendants(_platform.pid())}
+        self._bury()
+        living = living_descendants(_platform.pid())
+        before = {process.key: process for process in living}
+        if self._stood_before is None:
+            self._stood_before = {process.key for process in living if process.state in STOPPED}
         if self._cgroup is not None:
             self._cgroup.freeze(at_most_s)
-        while True:
             living = living_descendants(_platform.pid())
-            for process in self._beyond_cgroup(living):
-                # One that somebody else stopped before is not ours to let go on.
-                if process.state not in STOPPED and send(process, signal.SIGSTOP):
-                    self._stopped[process.pid, process.started] = process
+        while True:
             for process in living:
-                before.setdefault((process.pid, process.started), process)
-            if self.look().is_frozen or _platform.monotonic_s() > deadline_s:
+                before.setdefault(process.key, process)
+            self._signal(signal.SIGSTOP, [process for process in self._beyond_cgroup(living) if not is_stopped(process)])
+            self._bury()
+            look, living = self._see()
+            if look.is_frozen or _platform.monotonic_s() > deadline_s:
                 break
             _pause()
-        return take_inventory(before.values())
+        return take_inventory(before[process.key] for process in living if process.key in before)
 
     def thaw(self) -> None:
         """Let everything that we stopped go on."""
         if self._cgroup is not None:
             self._cgroup.thaw()
-        for process in self._stopped.values():
-            send(process, signal.SIGCONT)
-        self._stopped.clear()
+        stood_before, self._stood_before = self._stood_before, None
+        if stood_before is not None:
+            for process in self._beyond_cgroup(living_descendants(_platform.pid())):
+                if process.state in STOPPED and process.key not in stood_before:
+                    send(process, signal.SIGCONT)
 
     def look(self) -> Look:
         """Look at it once."""
+        return self._see()[0]
+
+    def _see(self) -> tuple[Look, list[Process]]:
         living = living_descendants(_platform.pid())
         stands = self._cgroup is None or self._cgroup.is_frozen
-        return Look(
+        look = Look(
             is_frozen=not living or (stands and all(is_stopped(process) for process in self._beyond_cgroup(living))),
             pids=tuple(process.pid for process in living),
             worked=sum(process.worked for process in living),
         )
+        return look, living
 
     def end(self) -> dict[str, Any]:
         """Stop everything, note what it was, end it, and look until nothing is left or the time is up."""
         began_s = _platform.monotonic_s()
         inventory = self.freeze(at_most_s=FREEZE_BEFORE_END_S)
-        signalled = {process.pid for process in living_descendants(_platform.pid())}
+        remaining = living_descendants(_platform.pid())
+        signalled = {process.pid for process in remaining}
         if self._cgroup is not None:
             self._cgroup.kill(END_MAX_S)
+            remaining = living_descendants(_platform.pid())
         while True:
-            self.reap()
+            self._signal(signal.SIGKILL, remaining)
+            self._bury()
             remaining = living_descendants(_platform.pid())
             is_empty = not remaining and (self._cgroup is None or self._cgroup.is_empty)
             if is_empty or _platform.monotonic_s() - began_s > END_MAX_S:
                 break
-            signalled |= {process.pid for process in remaining if send(process, signal.SIGKILL)}
+            signalled |= {process.pid for process in remaining}
             _pause()
-        self.reap()  # The last of them may have become a zombie between the reaping and the look.
-        self._stopped.clear()
+        self._bury()  # The last of them may have become a zombie between the reaping and the look.
+        self._stood_before = None
         return {
             "process_tree_empty": is_empty,
             "signalled": sorted(signalled)[:PIDS_MAX],
@@ -173,6 +191,14 @@ class ProcessTree:
         """Give the cgroup back."""
         if self._cgroup is not None:
             self._cgroup.remove()
+
+    def _signal(self, number: signal.Signals, processes: Sequence[Process]) -> None:
+        """Signal the groups that these are in, and then each. Every session but ours was begun in the tree: it is all in it."""
+        own = os.getsid(0)
+        for group in {process.group for process in processes if process.session != own and process.group > 1}:
+            send_group(group, number)
+        for process in processes:
+            send(process, number)
 
     def _beyond_cgroup(self, processes: list[Process]) -> list[Process]:
         """Those that the cgroup does not hold: all of them without one, and with one whoever was allowed to leave it."""
