@@ -19,7 +19,8 @@ from sdk.tests.wire_server import DEADLINE_S, WireServer, attributes
 from andoncord_sdk import Guard
 from andoncord_sdk.mcp import messages
 from andoncord_sdk.mcp.pins import Pins
-from andoncord_sdk.mcp.session import Rules, Session
+from andoncord_sdk.mcp.rules import Rules
+from andoncord_sdk.mcp.session import Session
 from andoncord_sdk.mcp_proxy import main
 from andoncord_sdk.proctree import read_process
 
@@ -339,6 +340,10 @@ def test_a_held_call_can_be_taken_back(wire: WireServer, start: Start) -> None:
     assert proxy.ask(proxy.call(3, "echo"))["id"] == 3
     assert [json.loads(line)["id"] for line in proxy.reached_server().splitlines()] == [2, 3]
 
+    proxy.send(proxy.call(4, "echo"), {"method": "notifications/cancelled", "params": {"requestId": 4}})
+    assert proxy.ask({"id": 5, "method": "ping"})["id"] == 5
+    assert proxy.ask(proxy.call(4, "echo"))["id"] == 4
+
 
 def test_a_hold_is_bounded(wire: WireServer, start: Start) -> None:
     """A call that has been held as long as it may be is refused, and not made later."""
@@ -375,26 +380,20 @@ def test_a_broken_guard_passes_nothing(part: str, monkeypatch: pytest.MonkeyPatc
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError("broken")
 
-    said: list[dict[str, Any]] = []
-    passed: list[dict[str, Any]] = []
+    said: list[Any] = []
+    passed: list[Any] = []
 
     async def talk() -> None:
-        async def to_client(line: bytes) -> None:
-            said.append(json.loads(line))
+        async def to_client(message: messages.Message) -> None:
+            said.append(message)
 
-        async def to_server(line: bytes) -> None:
-            passed.append(json.loads(line))
+        async def to_server(message: messages.Message) -> None:
+            passed.append(message)
 
         guard = Guard("mcp-agent")
         session = Session(
-            guard=guard,
-            rules=Rules(),
-            pins=Pins("report"),
-            task="",
-            to_client=to_client,
-            to_server=to_server,
-            note=lambda _: None,
-        ).begin()
+            guard, Rules(), Pins("report"), task="", to_client=to_client, to_server=to_server, note=lambda _: None
+        )
         if part == "policies":
             guard._admission.policies = Broken()  # type: ignore[assignment]
         elif part == "state":
@@ -402,17 +401,17 @@ def test_a_broken_guard_passes_nothing(part: str, monkeypatch: pytest.MonkeyPatc
             monkeypatch.setattr(session.run, "admission", Broken())
         else:
             monkeypatch.setattr(session, "run", Broken())
+            monkeypatch.setattr(session.calls, "run", Broken())
         await session.from_client(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pay"}}')
         if part != "policies":
             await session.from_client(b'{"jsonrpc":"2.0","id":2,"method":"resources/read","params":{"uri":"a:b"}}')
         await session.from_client(b'{"jsonrpc":"2.0","id":3,"method":"tools/list"}')
-        while session._calls:
-            await asyncio.gather(*(call.task for call in session._calls.values() if call.task), return_exceptions=True)
+        await asyncio.gather(*(call.task for call in session.calls.open.values() if call.task), return_exceptions=True)
 
     asyncio.run(asyncio.wait_for(talk(), DEADLINE_S))
-    assert [line["id"] for line in passed] == [3]
-    assert {line["id"] for line in said} == ({1} if part == "policies" else {1, 2})
-    assert all("error" in line or line["result"]["isError"] for line in said)
+    assert [request.id for request in passed] == [3]
+    assert {answer.id for answer in said} == ({1} if part == "policies" else {1, 2})
+    assert all(answer.error or answer.result["isError"] for answer in said)
 
 
 @pytest.mark.parametrize(

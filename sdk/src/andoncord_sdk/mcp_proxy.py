@@ -19,10 +19,12 @@ from typing import IO, Any, cast, get_args
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import ToolKind
 from andoncord_sdk.guard import Guard
-from andoncord_sdk.mcp.messages import Lines
+from andoncord_sdk.mcp.calls import Send
+from andoncord_sdk.mcp.messages import Lines, Message, write
 from andoncord_sdk.mcp.pins import PinMode, Pins
+from andoncord_sdk.mcp.rules import OF_CAPABILITY, Rules
 from andoncord_sdk.mcp.server_process import Log, ServerProcess, environment_for_server
-from andoncord_sdk.mcp.session import OF_CAPABILITY, Rules, Session
+from andoncord_sdk.mcp.session import Session
 
 DEFAULT_SERVER = "http://127.0.0.1:8420"
 DEFAULT_TELEMETRY = "http://127.0.0.1:4318"
@@ -129,14 +131,14 @@ async def _relay(command: Sequence[str], environment: dict[str, str], guard: Gua
     server = ServerProcess(command, environment, log)
     server_in = await _writer(server.stdin)
     session = Session(
-        guard=guard,
-        rules=rules,
-        pins=pins,
+        guard,
+        rules,
+        pins,
         task=f"MCP session with {Path(command[0]).name}",
         to_client=_sender(client_out, over),
         to_server=_sender(server_in, over),
         note=log.note,
-    ).begin()
+    )
     from_client = asyncio.create_task(_pump(client_in, session.from_client))
     from_server = asyncio.create_task(_pump(await _reader(server.stdout), session.from_server))
     broken = asyncio.create_task(over.wait())
@@ -177,12 +179,12 @@ async def _pump(stream: asyncio.StreamReader, take: Callable[[bytes | None], Awa
                 await take(line)
 
 
-def _sender(writer: asyncio.StreamWriter, over: asyncio.Event) -> Callable[[bytes], Awaitable[None]]:
+def _sender(writer: asyncio.StreamWriter, over: asyncio.Event) -> Send:
     """Writes to one side, as fast as that reads. When the other side has gone, everything is over."""
 
-    async def send(line: bytes) -> None:
+    async def send(message: Message) -> None:
         try:
-            writer.write(line)
+            writer.write(write(message))
             await writer.drain()
         except ConnectionError:
             over.set()
