@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from andoncord.engine.drafts import intent_draft, order_draft
 from andoncord.engine.recovering import recovery_begun
 from andoncord.engine.state import Intent, State
@@ -147,9 +149,16 @@ def _verify_draft(
         "epoch": order.effect.parameters["epoch"],
         "order": order.id,
         "order_outcome": receipt.outcome,
+        "ordered_ns": order.issued_ns,
         "acknowledgements": receipt.detail.get("acks", []),
         "unconfirmed": receipt.detail.get("unconfirmed", []),
         "termination": terminate.receipt.detail if terminate and terminate.receipt else None,
+        "in_flight": [
+            msgspec.to_builtins(call)
+            for given in incident.verdicts
+            if given.agent == order.effect.target
+            for call in given.in_flight
+        ],
         "fenced_ns": (terminate.receipt.at_ns if terminate and terminate.receipt else receipt.at_ns),
     }
     return intent_draft(
@@ -179,6 +188,7 @@ def _verdict_drafts(incident: Incident, intent: Intent) -> list[Draft]:
                 "verdict": verdict,
                 "missing": list(detail.get("missing", [])),
                 "evidence": list(detail.get("evidence", [])),
+                "in_flight": list(detail.get("in_flight", [])),
             },
         )
     ]

@@ -99,6 +99,7 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
                 "verdict": given.verdict,
                 "missing": list(given.missing),
                 "evidence": list(given.evidence),
+                "in_flight": msgspec.to_builtins(given.in_flight),
             }
             for given in incident.verdicts
         ],

@@ -8,6 +8,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.incident.incident import Incident, Note, VerdictGiven
+from andoncord.incident.inflight import InFlightCall
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.errors import NotFoundError
 from andoncord.kernel.journal import Entry
@@ -259,6 +260,7 @@ def _verdict_given(state: State, entry: Entry) -> None:
         intent=entry.body["intent"],
         missing=tuple(entry.body["missing"]),
         evidence=tuple(entry.body["evidence"]),
+        in_flight=msgspec.convert(entry.body.get("in_flight", []), tuple[InFlightCall, ...]),
     )
     _update(state, entry.incident, verdicts=(*state.incidents[entry.incident].verdicts, given))
 

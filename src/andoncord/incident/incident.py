@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.incident.inflight import InFlightCall
 from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel, Verdict
 
 
@@ -26,6 +27,8 @@ class VerdictGiven(msgspec.Struct, frozen=True, kw_only=True):
     """The verification it came from."""
     missing: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    in_flight: tuple[InFlightCall, ...] = ()
+    """Calls that were under way at the fence."""
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
+from andoncord.incident.inflight import InFlightCall, dispose
 from andoncord.kernel.effect import Effect, Outcome, Receipt
+from andoncord.kernel.time import MINUTE_NS
+from andoncord.respond.ladder import FENCING
 from andoncord.respond.verify import InstanceEvidence, Judged, Observation, Pulse, Tree, is_settled, judge_containment
 from andoncord.server.holding import covered, tree_in
 from andoncord.server.hub import GuardHub, order_id
@@ -16,6 +21,8 @@ LOOK_EVERY_S = 0.1
 LOOKS_PER_S = 100
 """Of all watches together: when many agents are stopped at once, each is looked at less often and orders are not delayed."""
 MAX_EVENTS = 2_000
+IN_FLIGHT_LOOK_BACK_NS = 10 * MINUTE_NS
+"""How long before the fence a call may have begun that is looked for among those without an end."""
 STEP_KINDS = (EventKind.STEP_STARTED, EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED)
 WATCHED_KINDS = (EventKind.HEARTBEAT, *STEP_KINDS)
 
@@ -45,7 +52,8 @@ class VerifyPerformer:
         finally:
             self._watches -= 1
         judged = judge_containment(observation)
-        return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=_detail(judged))
+        detail = {**_detail(judged), "in_flight": msgspec.to_builtins(self._in_flight(effect))}
+        return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
 
     async def _watch(self, effect: Effect) -> Observation:
         deadline_ns = self._clock.monotonic_ns() + effect.deadline_ms * 1_000_000
@@ -54,6 +62,31 @@ class VerifyPerformer:
             await asyncio.sleep(max(LOOK_EVERY_S, self._watches / LOOKS_PER_S))
             observation = self._observe(effect)
         return observation
+
+    def _in_flight(self, effect: Effect) -> tuple[InFlightCall, ...]:
+        """What was under way when the agent was fenced, and what became of it."""
+        if effect.parameters["rung"] not in FENCING:
+            return ()
+        acks = effect.parameters.get("acknowledgements", ())
+        reported = [
+            InFlightCall(
+                instance=ack["instance"],
+                tool=str(call.get("tool", "")),
+                span_id=str(call.get("span_id", "")),
+                run_id=str(call.get("run_id", "")),
+            )
+            for ack in acks
+            for call in ack["state"].get("in_flight", ())
+        ]
+        fenced_ns = min((ack["at_ns"] for ack in acks), default=effect.parameters.get("ordered_ns") or self._clock.now())
+        events = self._telemetry.of_kind_since(
+            effect.target, kinds=STEP_KINDS, after_ns=fenced_ns - IN_FLIGHT_LOOK_BACK_NS, limit=MAX_EVENTS
+        )
+        # A guard that is gone by now had declared its tools when the verdict before this one was given.
+        tools = {call["tool"]: "read" for call in effect.parameters.get("in_flight", ()) if call["disposition"] == "aborted"}
+        for guard in self._hub.points(effect.target):
+            tools.update(guard.registration.tools or {})
+        return dispose(reported, [event for event in events if event.trusted], fenced_ns=fenced_ns, tools=tools)
 
     def _observe(self, effect: Effect) -> Observation:
         parameters = effect.parameters

@@ -142,6 +142,7 @@ REFUND: dict[str, Any] = {
             "verdict": "VERIFIED",
             "missing": [],
             "evidence": ["1 of 1 guards acknowledged epoch 1.3", "no step started in 2.0 s of heartbeats after the fence"],
+            "in_flight": [],
         }
     ],
     "orders": [order("refund-agent", "pause", "13:45:48.141")],
@@ -272,6 +273,7 @@ POISONED: dict[str, Any] = {
             "verdict": "VERIFIED",
             "missing": [],
             "evidence": ["process tree seen empty"],
+            "in_flight": [],
         }
     ],
     "next": {
@@ -377,6 +379,9 @@ HUNG: dict[str, Any] = {
             "verdict": "UNVERIFIED",
             "missing": ["acknowledgement of indexer-1", "heartbeats after the fence", "an empty process tree"],
             "evidence": [],
+            "in_flight": [
+                {"instance": "indexer-1", "tool": "index.write", "span_id": "a1", "run_id": "r1", "disposition": "unknown"}
+            ],
         }
     ],
     "orders": [

@@ -118,6 +118,7 @@ def test_unverified_says_what_is_missing(client: TestClient) -> None:
     ]
     assert "0 of 1 confirmed" in containment.text
     assert "Not confirmed: indexer-1" in containment.text
+    assert "index.write unknown: it may have had its effect" in containment.text
 
 
 def test_a_verdict_does_not_speak_about_a_later_order(console: SampleConsole, client: TestClient) -> None:
