@@ -85,12 +85,12 @@ def open_files(pid: int, at_most: int) -> list[str]:
     return names
 
 
-def take_inventory(processes: Iterable["Process"]) -> dict[str, Any]:
+def take_inventory(processes: Iterable["Process"], *, at_most: int = PROCESSES_MAX) -> dict[str, Any]:
     """Describe processes, within bounds: what was left out is counted."""
     every = list(processes)
     left = FILES_MAX
     described: list[dict[str, Any]] = []
-    for process in every[:PROCESSES_MAX]:
+    for process in every[:at_most]:
         files = open_files(process.pid, min(left, FILES_PER_PROCESS_MAX))
         left -= len(files)
         described.append({"pid": process.pid, "state": process.state, "cmd": process.command, "files": files})
