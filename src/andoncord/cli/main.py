@@ -40,7 +40,6 @@ COMMANDS = {
     "policy": Command("policy", "app", "Test, explain, compare and translate policies.", is_group=True),
     "run": Command("run", "run", "Start any agent so that it can be paused, resumed and killed."),
     "mcp-proxy": Command("mcp_proxy", "mcp_proxy", "Guard the tool calls between an MCP client and a server."),
-    "run": Command("run", "run", "Start any agent so that it can be paused, resumed and killed."),
     "trace": Command("trace", "app", "Show what was recorded of one trace.", is_group=True),
     "kpi": Command("kpi", "kpi", "Figures over all incidents."),
     "canary": Command("canary", "canary", "Stop a synthetic agent, and say whether the stop is proven."),
