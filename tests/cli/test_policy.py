@@ -131,3 +131,16 @@ def test_diff_without_the_extra_names_it(folder: Path, monkeypatch: pytest.Monke
 
     assert ended.exit_code == 2
     assert "andoncord[prove]" in ended.output
+
+
+def test_cedar_goes_out_and_comes_back(folder: Path) -> None:
+    """What is exported can be imported; without the word for the language nothing is guessed."""
+    written = andon_policy("export", "--cedar", folder / "cap.yaml")
+    (folder / "cap.cedar").write_text(written.output)
+    back = andon_policy("import", "--cedar", folder / "cap.cedar")
+
+    assert (written.exit_code, back.exit_code) == (0, 0)
+    assert "refund-cap" in back.output
+    assert andon_policy("export", folder / "cap.yaml").exit_code == 2
+    assert andon_policy("export", "--cedar", folder / "reads.yaml").exit_code == 1
+    assert andon_policy("import", "--cedar", folder / "none.cedar").exit_code == 3

@@ -12,6 +12,7 @@ from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, show_json
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.text import visible
+from andoncord.policy.cedar_export import export_cedar
 from andoncord.policy.policy import Policy, compile_policies, failures, read
 from andoncord_sdk.policy import Decision, PolicySet
 
@@ -117,6 +118,44 @@ def diff(
         print(f"refusal    {visible(found.refused_by, 1000)}")
     if found.answer != "no":
         raise typer.Exit(Exit.ERROR if found.answer == "yes" else Exit.NOT_NOW)
+
+
+@app.command()
+def export(
+    files: FilesArgument,
+    cedar: Annotated[bool, typer.Option("--cedar", help="Write Cedar, the one format there is.")] = False,
+) -> None:
+    """Print policies in another language. What it cannot express is refused, with its place and what to write instead."""
+    _needs_cedar(cedar)
+    policies = _loaded(files)
+    try:
+        typer.echo(export_cedar(policies), nl=False)
+    except CallerError as error:
+        raise fail(str(error), Exit.ERROR) from None
+
+
+@app.command("import")
+def import_from(
+    file: Annotated[Path, typer.Argument(help="A file of Cedar policies.")],
+    cedar: Annotated[bool, typer.Option("--cedar", help="Read Cedar, the one format there is.")] = False,
+) -> None:
+    """Print policies of another language as ours. What ours cannot say is refused, with its place. Needs the extra `cedar`."""
+    _needs_cedar(cedar)
+    try:
+        from andoncord.policy.cedar_import import import_cedar
+    except ImportError:
+        raise fail("reading Cedar needs cedarpy: install the extra, pip install 'andoncord[cedar]'", Exit.USAGE) from None
+    if not file.is_file():
+        raise fail(f"there is no {file}", Exit.NOT_FOUND)
+    try:
+        typer.echo(import_cedar(_text(file), place=str(file)), nl=False)
+    except CallerError as error:
+        raise fail(str(error), Exit.ERROR) from None
+
+
+def _needs_cedar(cedar: bool) -> None:
+    if not cedar:
+        raise fail("say which language: --cedar", Exit.USAGE)
 
 
 def _told(decision: Decision, places: dict[str, str], *, count: int) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ SCOPE_FIELDS = ("agent", "role", "tool", "environment", "resource")
 RESOURCE_FIELDS = ("argument", "prefix")
 TEST_FIELDS = ("name", "request", "expect")
 
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RUN = {"id": "run", "task": "", "spent_micro_usd": 0, "calls": 0}
 
 Expectation = Literal["allow", "deny"]
@@ -173,7 +173,7 @@ def _policy(document: Document) -> Policy:
         )
     fields = document.check_fields((), FIELDS, what="a policy")
     policy_id = _text(document, "id")
-    if not _ID.fullmatch(policy_id):
+    if not ID.fullmatch(policy_id):
         raise CallerError(
             f"bad id {policy_id!r}", place=document.at("id"), remedy="use lower-case letters, digits, '-', '_', '.'"
         )
