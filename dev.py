@@ -4,6 +4,7 @@
     python3 dev.py check    everything that must hold: format, lint, types, layers, all tests
     python3 dev.py setup    only make the environment, in .venv
     python3 dev.py nightly  what takes too long for every change
+    python3 dev.py adapters the SDK's adapters, each framework in an environment of its own (`adapters NAME…` for some of them)
     python3 dev.py lock     write requirements.lock anew (`--upgrade` takes newer versions)
 
 Needs Python 3.11 or newer, with pip and venv, and nothing else: this file uses the standard library alone, and parses on older
@@ -32,6 +33,8 @@ STAMP = VENV / "andoncord-stamp"
 
 NEEDED = (3, 11)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ADAPTERS = ROOT / "sdk" / "tests" / "instrument"
+"""Each folder with a requirements.txt holds the tests of one adapter."""
 EXPORT = ["--all-packages", "--all-groups", "--no-emit-workspace", "--no-header", "--format", "requirements.txt", "--quiet"]
 
 LOCK_HEADING = """\
@@ -46,7 +49,7 @@ class Refusal(Exception):
 
 def main(arguments: list[str]) -> int:
     """Do what the command line asks and return the exit code."""
-    commands = {"setup": setup, "demo": demo, "check": check, "nightly": nightly, "lock": lock}
+    commands = {"setup": setup, "demo": demo, "check": check, "nightly": nightly, "adapters": adapters, "lock": lock}
     if not arguments or arguments[0] not in commands:
         print(__doc__)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
@@ -96,6 +99,26 @@ def setup(_: list[str]) -> int:
     return 0
 
 
+def adapters(arguments: list[str]) -> int:
+    """Test adapters of the SDK, each in an environment with the framework as its requirements.txt pins it."""
+    setup([])
+    known = sorted(path.parent.name for path in ADAPTERS.glob("*/requirements.txt"))
+    if unknown := [name for name in arguments if name not in known]:
+        raise Refusal(f"there is no adapter {unknown[0]!r}: choose from {', '.join(known)}")
+    failed = []
+    for name in arguments or known:
+        tests, venv = ADAPTERS / name, VENV / "adapters" / name
+        make_environment(venv)
+        install(["--requirement", tests / "requirements.txt", "pytest>=8.3"], venv)
+        print(f"dev.py: {name}", flush=True)
+        command = [str(python_of(venv)), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
+        if subprocess.run(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT / "sdk/src")), check=False).returncode:
+            failed.append(name)
+    if failed:
+        print(f"dev.py: these adapters failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def lock(arguments: list[str]) -> int:
     """Resolve the dependencies anew and write requirements.lock, without naming the index they came from."""
     setup([])
@@ -110,21 +133,21 @@ def lock(arguments: list[str]) -> int:
 # --------------------------------------------------------------------------------------------------------------------- pieces
 
 
-def install(arguments: Sequence[str | Path]) -> None:
+def install(arguments: Sequence[str | Path], venv: Path = VENV) -> None:
     """Install with uv, which is fast; where it cannot reach the packages, with pip, which may know another mirror."""
-    environment = dict(os.environ, VIRTUAL_ENV=str(VENV))
+    environment = dict(os.environ, VIRTUAL_ENV=str(venv))
     command = [str(argument) for argument in (BIN / "uv", "pip", "install", "--quiet", *arguments)]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0:
         return
     print("dev.py: uv could not install; trying pip, which reads pip's own configuration", file=sys.stderr, flush=True)
-    pip_install(arguments)
+    pip_install(arguments, python_of(venv))
 
 
-def pip_install(arguments: Sequence[str | Path]) -> None:
+def pip_install(arguments: Sequence[str | Path], python: Path = PYTHON) -> None:
     """Install with pip, which an interrupted first set-up, or uv, may have left out."""
-    if subprocess.run([str(PYTHON), "-c", "import pip"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
-        run([PYTHON, "-m", "ensurepip", "--default-pip"])
-    run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
+    if subprocess.run([str(python), "-c", "import pip"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        run([python, "-m", "ensurepip", "--default-pip"])
+    run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
 
 
 def uv_alone() -> Path:
@@ -137,14 +160,19 @@ def uv_alone() -> Path:
     return path
 
 
-def make_environment() -> None:
-    """Make .venv with the standard library's venv."""
-    if PYTHON.exists():
+def python_of(venv: Path) -> Path:
+    """The interpreter of an environment."""
+    return venv / PYTHON.relative_to(VENV)
+
+
+def make_environment(venv: Path = VENV) -> None:
+    """Make an environment with the standard library's venv."""
+    if python_of(venv).exists():
         return
-    print("dev.py: making .venv", flush=True)
-    made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, stdout=subprocess.PIPE, text=True)
+    print(f"dev.py: making {venv.relative_to(ROOT)}", flush=True)
+    made = subprocess.run([sys.executable, "-m", "venv", str(venv)], check=False, stdout=subprocess.PIPE, text=True)
     if made.returncode != 0:
-        shutil.rmtree(VENV, ignore_errors=True)
+        shutil.rmtree(venv, ignore_errors=True)
         version = "%d.%d" % sys.version_info[:2]
         raise Refusal(
             f"this Python cannot make a virtual environment. On Debian or Ubuntu: apt-get install python{version}-venv; "

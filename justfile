@@ -42,8 +42,12 @@ fmt:
 bench NAME:
     @python -m benchmarks.runner {{ NAME }}
 
-# What takes too long for every change: the demo over ten seeds, and every benchmark
-nightly:
+# The SDK's adapters, each framework in an environment of its own: `just adapters crewai`, or all of them
+adapters *NAMES:
+    python dev.py adapters {{ NAMES }}
+
+# What takes too long for every change: all adapters, the demo over ten seeds, and every benchmark
+nightly: adapters
     for seed in 1 2 3 4 5 6 7 8 9 10; do andon demo --headless --json --seed $seed || exit 1; done
     for name in $(python -m benchmarks.runner --list); do python -m benchmarks.runner $name || exit 1; done
 

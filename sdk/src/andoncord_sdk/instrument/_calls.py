@@ -117,7 +117,7 @@ class Calls:
         return None if price is None else (input_tokens * price[0] + output_tokens * price[1]) / TOKENS_PER_PRICE
 
     def break_off(self, fault: Exception, *, run: Run | None = None) -> None:
-        """End `run`, or the enclosing one, because the guard broke, where the framework would make a result of that and go on."""
+        """End `run`, or the enclosing one, because the guard broke and the framework would make a result of that and go on."""
         if isinstance(fault, RunStopped):
             return
         run = run or self.guard.enclosing_run("")

@@ -31,7 +31,7 @@ from andoncord_sdk.step import Step
 try:
     from claude_agent_sdk import AssistantMessage, ClaudeAgentOptions, HookMatcher, ResultMessage, TextBlock, ToolUseBlock
 except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install 'andoncord-sdk[claude-agent-sdk]'") from missing
+    raise ImportError("install the framework with: pip install claude-agent-sdk") from missing
 
 HOLD_S = 24 * 3600.0
 """How long a paused call may wait unless the caller says otherwise: chosen, a working day and the night after it."""
