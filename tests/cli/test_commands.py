@@ -117,6 +117,18 @@ def test_a_pattern_orders_every_agent_that_matches_and_asks_first(server: Server
     assert {receipt["target"] for receipt in json.loads(ended.stdout)["receipts"]} == {"absent-1", "absent-2"}
 
 
+def test_code_of_a_held_agent_is_not_deployed(server: ServerProcess) -> None:
+    """The gate is open for an agent that nothing is wrong with, and closed while one is held; the reason is said."""
+    assert andon(server.home, "deploy-gate", "somebody-else").returncode == 0
+    andon(server.home, "pause", "absent-2", "--reason", "look at it first")
+    closed = andon(server.home, "deploy-gate", "somebody-else", "absent-2", "-o", "json")
+    assert closed.returncode == 5
+    free, held = json.loads(closed.stdout)
+    assert free["allowed"]
+    assert not held["allowed"]
+    assert any("in force" in why for why in held["why"])
+
+
 def test_a_token_is_listed_and_revoked(server: ServerProcess) -> None:
     """A revoked token opens nothing, and its secret is never shown again."""
     made = json.loads(andon(server.home, "token", "create", "ana", "--scope", "read", "-o", "json").stdout)

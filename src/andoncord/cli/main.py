@@ -42,6 +42,7 @@ COMMANDS = {
     "mcp-proxy": Command("mcp_proxy", "mcp_proxy", "Guard the tool calls between an MCP client and a server."),
     "trace": Command("trace", "app", "Show what was recorded of one trace.", is_group=True),
     "kpi": Command("kpi", "kpi", "Figures over all incidents."),
+    "deploy-gate": Command("deploy_gate", "deploy_gate", "Say whether the code of agents may be deployed now."),
     "canary": Command("canary", "canary", "Stop a synthetic agent, and say whether the stop is proven."),
     "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),
 }

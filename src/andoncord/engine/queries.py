@@ -6,8 +6,8 @@ import msgspec
 
 from andoncord.engine.recovering import needs_approval, recovery_problem
 from andoncord.engine.state import Control, Intent, State
+from andoncord.engine.telling import intent_text, receipt_text, timeline
 from andoncord.incident.incident import Incident
-from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.time import rfc3339, seconds_between
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import RUNGS, height
@@ -233,84 +233,6 @@ def review(incident: Incident) -> dict[str, Any] | None:
     }
 
 
-def timeline(state: State, incident: Incident) -> list[dict[str, Any]]:
-    """What the agent did (from the investigation) and what was done about it (from the record), in order of time."""
-    moments = [
-        {
-            "at_ns": moment["at_ns"],
-            "kind": moment["kind"],
-            "text": moment["text"],
-            "agent": moment["agent"],
-            "span_id": moment["span_id"],
-            "key": moment["key"],
-        }
-        for moment in (incident.investigation or {}).get("timeline", ())
-    ]
-    for intent in state.intents_of(incident.id):
-        moments.append(_moment(intent.issued_ns, "intent", f"{intent_text(intent)} ({intent.by})", intent.effect.target))
-        if intent.receipt is not None:
-            text = receipt_text(intent)
-            moments.append(_moment(intent.receipt.at_ns, "receipt", text, intent.effect.target))
-    for given in incident.verdicts:
-        missing = f", missing: {'; '.join(given.missing)}" if given.missing else ""
-        moments.append(_moment(given.at_ns, "verdict", f"containment {given.verdict.value}{missing}", given.agent, key=True))
-    for at_ns, text in (
-        (incident.onset_ns, "began (estimate)"),
-        (incident.detected_ns, "detected"),
-        (incident.contained_ns, "contained"),
-        (incident.resolved_ns, "resolved"),
-        (incident.reviewed_ns, "reviewed"),
-    ):
-        if at_ns:
-            moments.append(_moment(at_ns, "lifecycle", text, "", key=True))
-    moments.sort(key=lambda moment: moment["at_ns"])
-    return [{"at": rfc3339(moment["at_ns"]), **moment} for moment in moments]
-
-
-def intent_text(intent: Intent) -> str:
-    """What an intent wants, in words."""
-    parameters = intent.effect.parameters
-    match intent.effect.kind:
-        case EffectKind.ORDER if parameters["rung"] == "none":
-            return f"release {intent.effect.target}"
-        case EffectKind.ORDER:
-            return f"order {parameters['rung']} to {intent.effect.target}"
-        case EffectKind.CONFIGURE:
-            return f"make version {parameters['version']} active for {intent.effect.target}"
-        case EffectKind.PROBE:
-            return f"probe {intent.effect.target} on tasks with known answers"
-        case EffectKind.POLICIES:
-            return "have the guards load the policies in force"
-        case kind:
-            return f"{kind.value} {intent.effect.target}"
-
-
-def receipt_text(intent: Intent) -> str:
-    """What came of an intent, in words; what is missing is named."""
-    receipt = intent.receipt
-    assert receipt is not None
-    detail = receipt.detail
-    missing = detail.get("missing")
-    because = f": {'; '.join(missing) if isinstance(missing, list) else missing}" if missing else ""
-    match intent.effect.kind:
-        case EffectKind.ORDER | EffectKind.CONFIGURE | EffectKind.POLICIES if "asked" in detail:
-            took = f" in {_duration(detail['fence_ms'])}" if detail.get("fence_ms") is not None else ""
-            unconfirmed = detail.get("unconfirmed") or []
-            silent = f"; no answer from {', '.join(unconfirmed)}" if unconfirmed else ""
-            return f"{detail['confirmed']}/{detail['asked']} confirmed{took}{silent}{because}"
-        case EffectKind.PROBE:
-            passed = detail.get("passed", [])
-            return f"{sum(map(bool, passed))} of {len(passed)} probes passed{because}"
-        case EffectKind.VERIFY:
-            return f"{detail.get('verdict', 'UNVERIFIED')}{because}"
-        case EffectKind.CAPTURE if detail.get("sha256"):
-            return f"evidence sealed, sha256 {detail['sha256'][:12]}…"
-        case EffectKind.TERMINATE if detail.get("process_tree_empty"):
-            return "process tree seen empty"
-        case _:
-            return f"{receipt.outcome.value}{because}"
-
-
 def _action(action: str, title: str, why: str, agent: str) -> dict[str, Any]:
     return {"action": action, "title": title, "why": why, "agent": agent, "rung": None, "dry_run": None}
 
@@ -414,16 +336,3 @@ def _contained_in_s(incident: Incident) -> float | None:
 
 def _when(at_ns: int) -> str | None:
     return rfc3339(at_ns) if at_ns else None
-
-
-def _moment(at_ns: int, kind: str, text: str, agent: str, *, key: bool = False) -> dict[str, Any]:
-    return {"at_ns": at_ns, "kind": kind, "text": text, "agent": agent, "span_id": "", "key": key}
-
-
-def _duration(took_ms: float) -> str:
-    """Short times in milliseconds, long ones in seconds.
-
-    >>> _duration(12.34), _duration(1_340.0)
-    ('12 ms', '1.3 s')
-    """
-    return f"{took_ms:.0f} ms" if took_ms < 1_000 else f"{took_ms / 1_000:.1f} s"

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from andoncord.engine.gate import deploy_gate
 from andoncord.kernel.access import Scope, Token
 from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
@@ -79,6 +80,7 @@ class Api:
         get("/policies")(self.policies)
         get("/traces/{trace_id}")(self.trace)
         get("/kpis")(self.kpis)
+        get("/deploy-gate")(self.deploy_gate)
         get("/ledger")(self.ledger)
         get("/journal")(self.journal)
         get("/tokens")(self.tokens)
@@ -221,6 +223,11 @@ class Api:
         if not events:
             raise NotFoundError(f"there is no trace {trace_id!r}")
         return answer({"trace_id": trace_id.lower(), "spans": [_span(event) for event in events]})
+
+    async def deploy_gate(self, request: Request, agent: str) -> Response:
+        """Whether the code of an agent may be deployed now, and why not."""
+        await self._auth.require(request, Scope.READ)
+        return answer(deploy_gate(self._control.state, agent))
 
     async def kpis(self, request: Request) -> Response:
         """Figures over all incidents."""
