@@ -137,15 +137,16 @@ def end_one(mode: str) -> Trial:
             time.sleep(KILLPG_WAIT_S)
             taken_ms = (time.perf_counter() - began) * 1_000
         else:
-            tree = ProcessTree(command, name=f"andon-bench-{os.getpid()}", may_use_cgroup=mode == "cgroup")
-            assert tree.mode == mode, tree.why_no_cgroup
-            tree.start()
-            processes = wait_up(ready, tree.reap)
-            began = time.perf_counter()
-            ended = tree.end()
-            taken_ms = (time.perf_counter() - began) * 1_000
+            with contextlib.closing(
+                ProcessTree(command, name=f"andon-bench-{os.getpid()}", may_use_cgroup=mode == "cgroup")
+            ) as tree:
+                assert tree.mode == mode, tree.why_no_cgroup
+                tree.start()
+                processes = wait_up(ready, tree.reap)
+                began = time.perf_counter()
+                ended = tree.end()
+                taken_ms = (time.perf_counter() - began) * 1_000
             assert ended["process_tree_empty"], ended["remaining"]
-            tree.close()
         survivors = len(living_descendants(os.getpid()))
     return Trial(processes=processes, empty_ms=taken_ms, survivors=survivors)
 

@@ -1,6 +1,7 @@
 """A control group (cgroup v2) of our own: the kernel freezes and ends its members as one, whatever session they chose."""
 
 import os
+import re
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 OWN = Path("/proc/self/cgroup")
 NEEDED = ("cgroup.procs", "cgroup.events", "cgroup.freeze", "cgroup.kill")
 """Freezing came with Linux 5.2, ending with 5.14."""
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How the kernel writes spaces and the like in names."""
 LOOK_S = 0.02
 """Between two looks at a group's events, should the kernel's notice not come."""
 
@@ -34,7 +37,10 @@ class Cgroup:
         Raises:
             CgroupUnavailableError: that is not so: no cgroup v2, no right to it, or a kernel that is too old.
         """
-        home = own_folder(MOUNTS.read_text(), OWN.read_text())
+        try:
+            home = own_folder(MOUNTS.read_text(), OWN.read_text())
+        except OSError as hidden:
+            raise CgroupUnavailableError(f"cannot read which groups there are: {hidden}") from hidden
         group = cls(home / name, home=home)
         try:
             group._folder.mkdir()
@@ -146,5 +152,5 @@ def own_folder(mounts: str, own: str) -> Path:
         below = path.removeprefix(root.rstrip("/"))
         if (path != root and not below.startswith("/")) or ".." in below:
             continue  # Another part of the hierarchy is mounted here.
-        return Path(place.encode().decode("unicode_escape"), below.lstrip("/"))
+        return Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), place), below.lstrip("/"))
     raise CgroupUnavailableError("cgroup v2 is not mounted, or our own group lies outside of what is mounted")

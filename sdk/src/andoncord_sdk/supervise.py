@@ -162,6 +162,7 @@ class Supervisor:
             "sdk_version": SDK_VERSION,
             "capabilities": [*self.enforces, self._tree.mode],
             "epoch": None if epoch is None else list(epoch),
+            "rung": self._gate.order.rung.word,
             "tools": {},
             "environment": "",
         }

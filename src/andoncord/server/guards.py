@@ -55,7 +55,8 @@ class GuardApi:
             raise ForbiddenError(f"this token is bound to {token.agent!r}, not to {registration.agent!r}")
         _check_epoch(registration)
         guard = self._control.hub.register(registration, token_id=token.id)
-        if registration.kind == "guard" and registration.epoch:
+        enforces = registration.kind == "guard" or {"pause", "kill"} & set(registration.capabilities)
+        if enforces and registration.epoch:
             await self._control.note_epoch(registration.agent, registration.instance, registration.epoch, registration.rung)
         force = force_of(self._control.state, guard.agent)
         return answer(
