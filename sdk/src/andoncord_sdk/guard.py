@@ -174,7 +174,6 @@ class Guard:
             self._keeper = LeaseKeeper(
                 endpoint, lease, ordered=functools.partial(self._follower.received, "order"), lost=self._link.reconnect
             )
-            self._keeper.start()
             self._link.start()
             lease.granted.wait(FIRST_CONTACT_S)
         if self._exporter is not None:

@@ -220,18 +220,15 @@ class LeaseKeeper:
         self._lease = lease
         self._ordered = ordered
         self._lost = lost
-        self._reset()
-
-    def _reset(self) -> None:
-        self._guard = ""
-        self._renew_s = RENEW_S
-        self._connection: http.client.HTTPConnection | None = None
-        self._closing = threading.Event()
+        self.start()
 
     def start(self) -> None:
-        """Start the thread; called again in a forked child, where it does not exist."""
-        self._reset()
-        threading.Thread(target=self._keep, name="andoncord-lease", daemon=True).start()
+        """Begin anew; called again in a forked child, where the thread does not exist."""
+        self._guard = ""
+        self._renew_s = RENEW_S
+        self._thread: threading.Thread | None = None
+        self._connection: http.client.HTTPConnection | None = None
+        self._closing = threading.Event()
 
     def close(self) -> None:
         self._closing.set()
@@ -250,6 +247,9 @@ class LeaseKeeper:
         self._guard, self._renew_s = str(welcome["guard_id"]), min(max(GAP_S, renew_s), RENEW_S)
         self._lease.registered(self._guard, key)
         self._receive(offer)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep, name="andoncord-lease", daemon=True)
+            self._thread.start()
 
     def _keep(self) -> None:
         wanted = self._lease.wanted
