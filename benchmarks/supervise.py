@@ -17,7 +17,7 @@ from andoncord_sdk.proctree import become_subreaper, living_descendants, send
 from andoncord_sdk.tree import Mode, ProcessTree
 from benchmarks.result import Result, quantile
 
-TRIALS = 20
+TRIALS = 30
 BOMB_PROCESSES = 200
 RUNNERS = 8
 """Of them that fork all the time, each child taking its parent's place: a pid that is looked up is gone a moment later."""
