@@ -89,6 +89,9 @@ class AdapterContract(ABC):
     frees_loop = True
     """A held call leaves the event loop free."""
 
+    serves_many_runs = True
+    """One adapter serves several runs at the same time."""
+
     @abstractmethod
     def adapter(self, guard: Guard, **options: Any) -> Any:
         """The adapter under test."""
@@ -206,6 +209,23 @@ class AdapterContract(ABC):
         assert desk.done[0] == "broken"
         assert wire.wait_span("execute_tool broken")["status"]["code"] == 2
         assert guard.state.in_flight == 0
+
+    def test_runs_at_the_same_time_are_kept_apart(self) -> None:
+        """One adapter, three runs: each has its own answer, its own tools' results and its own budget."""
+        if not self.serves_many_runs:
+            pytest.skip("the framework's hooks cannot tell runs apart")
+        adapter = self.adapter(Guard("refund-agent", budget_usd=0.007), prices=PRICES)  # two calls at 0.003
+        desks = [Desk() for _ in range(3)]
+
+        async def one(number: int) -> str:
+            with adapter.open(f"task {number}"):
+                return await self.play(adapter, Script(Wish("lookup", order=str(number)), f"{number} is paid"), desks[number])
+
+        async def main() -> list[str]:
+            return await asyncio.gather(*(one(number) for number in range(3)))
+
+        assert asyncio.run(main()) == ["0 is paid", "1 is paid", "2 is paid"]
+        assert [desk.done for desk in desks] == [["lookup 0"], ["lookup 1"], ["lookup 2"]]
 
     # ------------------------------------------------------------------------------------------------- orders
 

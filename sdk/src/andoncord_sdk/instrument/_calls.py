@@ -70,7 +70,7 @@ class Calls:
             error = raised
             raise
         finally:
-            for key in [key for key in self._open_calls if key[0] == run.id]:
+            for key in [key for key in list(self._open_calls) if key[0] == run.id]:
                 self._open_calls.pop(key).end(error or Unfinished())
             run.end(error)
 

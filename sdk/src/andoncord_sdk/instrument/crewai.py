@@ -21,7 +21,7 @@ outside of an `open`.
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -91,9 +91,9 @@ class CrewGuard:
                 yield run
             finally:
                 _active.set(outer)
-                for key in [key for key in self._asked if key[0] == run.id]:
+                for key in [key for key in list(self._asked) if key[0] == run.id]:
                     self._answered(key)
-                for key in [key for key in self._refused if key[0] == run.id]:
+                for key in [key for key in list(self._refused) if key[0] == run.id]:
                     del self._refused[key]
 
     # ------------------------------------------------------------------------------------------------- the framework's side
@@ -165,8 +165,9 @@ def _hook(method: Callable[[CrewGuard, Any], Any]) -> Callable[[Any], Any]:
                 raise CallDenied("guard_error", "a crew was called outside a run: put `with crews.open():` around its kickoff")
             return method(guard, context)
         except Exception as fault:
-            if guard is not None:
-                guard.break_off(fault)
+            with suppress(Exception):  # Nothing but the abort may leave, or CrewAI makes the call.
+                if guard is not None:
+                    guard.break_off(fault)
             raise HookAborted(str(fault), "andoncord") from fault
 
     return hook

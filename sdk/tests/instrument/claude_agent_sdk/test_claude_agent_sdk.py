@@ -33,6 +33,7 @@ class TestQuery(AdapterContract):
     """`query` with the guard's hooks."""
 
     knows_model_calls = False
+    serves_many_runs = False
 
     def adapter(self, guard: Guard, **options: Any) -> ClaudeGuard:
         return ClaudeGuard(guard, **options)

@@ -11,7 +11,7 @@ os.environ.update(CREWAI_DISABLE_TELEMETRY="true", CREWAI_TRACING_ENABLED="false
 pytest.importorskip("crewai", reason="crewai has an environment of its own: just adapters crewai")
 
 from crewai import Agent, Crew, Task
-from crewai.hooks import InterceptionPoint
+from crewai.hooks import HookAborted, InterceptionPoint
 from crewai.hooks.dispatch import get_global_hook_list
 from crewai.llms.base_llm import BaseLLM
 from crewai.tools import tool
@@ -88,10 +88,21 @@ def test_hooks_are_there_once() -> None:
     assert len(get_global_hook_list(InterceptionPoint.PRE_TOOL_CALL)) == 1
 
 
+def test_a_hook_aborts_even_when_ending_the_run_breaks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two faults at once leave the hook as an abort as well."""
+
+    def break_down(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    adapter = CrewGuard(Guard("one"))
+    (hook,) = get_global_hook_list(InterceptionPoint.PRE_TOOL_CALL)
+    monkeypatch.setattr(adapter, "break_off", break_down)
+    with adapter.open(), pytest.raises(HookAborted, match="tool_name"):
+        hook(SimpleNamespace())
+
+
 def test_whatever_breaks_in_a_hook_aborts() -> None:
     """CrewAI swallows every other exception and makes the call: so nothing else may leave a hook."""
-    from crewai.hooks import HookAborted
-
     CrewGuard(Guard("one"))
     (hook,) = get_global_hook_list(InterceptionPoint.PRE_TOOL_CALL)
 
