@@ -107,6 +107,29 @@ def test_without_a_supervisor_it_stays_unverified_and_says_so(story: Story) -> N
     assert story.state.rung_of("refunds") == "pause"
 
 
+@pytest.mark.parametrize(
+    ("rung", "supervised", "ended"), [("kill", True, True), ("kill", False, False), ("pause", True, False)]
+)
+def test_a_kill_by_a_person_that_is_not_verified_is_carried_out_by_the_supervisor(
+    story: Story, rung: str, supervised: bool, ended: bool
+) -> None:
+    """Who says kill means the process; who says pause does not, and without a supervisor nobody pretends to try."""
+    detail = {"asked": 1, "confirmed": 0, "unconfirmed": ["i1"], "acks": [], "supervised": supervised}
+    story.answers[EffectKind.ORDER] = lambda _: (Outcome.FAILED, detail)
+    story.answers[EffectKind.VERIFY] = lambda intent: (
+        Outcome.DONE,
+        {"verdict": "VERIFIED" if intent.effect.parameters["termination"] else "UNVERIFIED", "missing": [], "evidence": []},
+    )
+    story.find(finding(trusted=False))
+    story.run()
+    story.ask("contain", rung=rung, reason="it hangs")
+    story.run()
+
+    verdicts = [Verdict.UNVERIFIED, Verdict.VERIFIED] if ended else [Verdict.UNVERIFIED]
+    assert [given.verdict for given in story.state.incident("inc_000001").verdicts] == verdicts
+    assert any(step.endswith("/terminate") for step in story.performed) is ended
+
+
 def test_an_untrusted_finding_opens_an_incident_and_stops_nothing(story: Story) -> None:
     """Signals without a bound token may inform but never trigger an action (SIG-2); a person can act on them."""
     story.find(finding(trusted=False))

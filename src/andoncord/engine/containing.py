@@ -85,23 +85,24 @@ def _verify_agents(state: State, incident: Incident, name: str, at_most_ms: int)
         order = _last_order(state, incident, agent)
         if order is None or order.receipt is None:
             continue
-        drafts, done = _verify_one(state, incident, name, order, at_most_ms=at_most_ms)
+        key, terminate_key = f"{incident.round}/{name}/{agent}", f"{incident.round}/terminate/{agent}"
+        may_end = order.effect.parameters["rung"] in FENCING
+        drafts, done = _verify_one(state, incident, key, terminate_key, order, may_end=may_end, at_most_ms=at_most_ms)
         if drafts or not done:
             return drafts, not done
     return [], False
 
 
-def _verify_one(state: State, incident: Incident, name: str, order: Intent, *, at_most_ms: int) -> tuple[list[Draft], bool]:
+def _verify_one(
+    state: State, incident: Incident, key: str, terminate_key: str, order: Intent, *, may_end: bool, at_most_ms: int
+) -> tuple[list[Draft], bool]:
     """The next drafts on the way to a verdict about one agent, and whether the verdict is final."""
     agent = order.effect.target
-    key = f"{incident.round}/{name}/{agent}"
     drafts, done = _verdict_on(state, incident, key, order, None, at_most_ms=at_most_ms)
     first = state.step(incident.id, key)
-    may_end = order.effect.parameters["rung"] in FENCING
     if not done or first is None or not may_end or verdict_of(first) is not Verdict.UNVERIFIED:
         return drafts, done
 
-    terminate_key = f"{incident.round}/terminate/{agent}"
     terminate = state.step(incident.id, terminate_key)
     if terminate is None:
         return [_terminate_draft(state, incident, terminate_key, agent)], False
@@ -220,12 +221,22 @@ def _has_verdict(incident: Incident, intent: Intent) -> bool:
 
 
 def contain_by_person(state: State, incident: Incident) -> Iterator[Draft]:
-    """Verify what a person ordered, the same way as what a playbook ordered."""
+    """Verify what a person ordered, the same way as what a playbook ordered.
+
+    A kill that cannot be verified is carried out by the agent's supervisor, where there is one and the kill is still in force.
+    """
     for intent in tuple(state.intents_of(incident.id)):
         ordered = intent.step.startswith("by-person/") and intent.effect.kind is EffectKind.ORDER
         if not ordered or intent.receipt is None or intent.effect.parameters["rung"] == "none":
             continue
-        drafts, done = _verdict_on(state, incident, f"{intent.step}/verify", intent, None, at_most_ms=VERIFY_MS)
+        key, agent = f"{intent.step}/verify", intent.effect.target
+        may_end = (
+            intent.effect.parameters["rung"] == state.rung_of(agent) == "kill"
+            and intent.receipt.detail.get("supervised") is True
+        )
+        drafts, done = _verify_one(
+            state, incident, key, f"{intent.step}/terminate", intent, may_end=may_end, at_most_ms=VERIFY_MS
+        )
         yield from drafts
         if not done:
             return
