@@ -14,7 +14,7 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.text import visible
 from andoncord.policy.cedar_export import export_cedar
 from andoncord.policy.policy import Policy, compile_policies, failures, read
-from andoncord_sdk.policy import Decision, PolicySet
+from andoncord_sdk.policy import Decision, PolicyError, PolicySet
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -83,7 +83,10 @@ def explain(
         compiled = compile_policies(loaded)
     else:
         compiled = Client().get("/api/v1/policies")["items"]
-    decision = PolicySet(compiled).decide(request)
+    try:
+        decision = PolicySet(compiled).decide(request)
+    except PolicyError as error:
+        raise fail(f"this version cannot load the policies in force: {error}", Exit.ERROR) from None
     if output is Format.JSON:
         show_json({**msgspec.to_builtins(decision), "place": places.get(decision.policy_id, "")})
     else:
