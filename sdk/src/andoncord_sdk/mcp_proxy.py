@@ -23,8 +23,10 @@ from andoncord_sdk.mcp.calls import Send
 from andoncord_sdk.mcp.messages import Lines, Message, write
 from andoncord_sdk.mcp.pins import PinMode, Pins
 from andoncord_sdk.mcp.rules import OF_CAPABILITY, Rules
-from andoncord_sdk.mcp.server_process import Log, ServerProcess, environment_for_server
+from andoncord_sdk.mcp.server_process import TOKEN_MARKS, Log, ServerProcess, environment_for_server
 from andoncord_sdk.mcp.session import Session
+from andoncord_sdk.mcp_http import HttpProxy
+from andoncord_sdk.wire import Endpoint
 
 DEFAULT_SERVER = "http://127.0.0.1:8420"
 DEFAULT_TELEMETRY = "http://127.0.0.1:4318"
@@ -46,7 +48,10 @@ class Options:
     """How a proxy is to be run.
 
     Attributes:
-        command: the server's program and arguments.
+        command: the server's program and arguments; empty for a server behind HTTP.
+        http: the URL of a server behind HTTP.
+        port: where clients of that one find the proxy on this machine; 0 lets the system choose.
+        upstream_token_env: the variable that holds the token which that one asks for.
         agent: whose calls these are; None takes it from the environment.
         tools: the declared scope; None declares nothing, and every tool is allowed.
         pin: what follows when the description of a tool changes.
@@ -60,7 +65,10 @@ class Options:
         token_env: the variable that holds the guard's token.
     """
 
-    command: Sequence[str]
+    command: Sequence[str] = ()
+    http: str | None = None
+    port: int = 0
+    upstream_token_env: str | None = None
     agent: str | None = None
     tools: dict[str, ToolKind] | None = None
     pin: PinMode = "report"
@@ -83,18 +91,22 @@ def proxy(options: Options) -> int:
     agent = options.agent or _platform.environment_variable(DEFAULT_AGENT_ENV)
     if not agent:
         raise ValueError(f"name the agent whose calls these are, with --agent or in {DEFAULT_AGENT_ENV}")
-    if not options.command:
-        raise ValueError("name the server's command after --")
+    if bool(options.command) is (options.http is not None):
+        raise ValueError("name the server's command after --, or its URL with --http")
     if unknown := options.let - OF_CAPABILITY.keys():
         raise ValueError(f"a server can ask for {', '.join(sorted(OF_CAPABILITY))}; not for {min(unknown)!r}")
     if options.token_env in options.environment:
         raise ValueError(f"{options.token_env} holds the guard's token and is not passed to a server")
+    if options.upstream_token_env == options.token_env:
+        raise ValueError(f"{options.token_env} holds the guard's token and is not passed to a server")
+    upstream = None if options.http is None else Endpoint(options.http, _upstream_token(options.upstream_token_env))
     environment = environment_for_server(options.environment, options.command)
     pins = Pins(options.pin, options.pins)
     rules = Rules(
         tools=None if options.tools is None else frozenset(options.tools),
         allowed_requests=options.let,
         calls_max=options.calls_max,
+        transport="pipe" if upstream is None else "tcp",
     )
     guard = Guard(
         agent,
@@ -105,12 +117,23 @@ def proxy(options: Options) -> int:
         hold_max_s=options.hold_max_s,
     )
     try:
+        if upstream is not None:
+            return asyncio.run(HttpProxy(guard, rules, pins, upstream, options.port).serve())
         return asyncio.run(_relay(options.command, environment, guard, rules, pins))
     except OSError as fault:
         sys.stderr.write(f"mcp-proxy: {fault}\n")
         return NOT_FOUND if isinstance(fault, FileNotFoundError) else 1
     finally:
         guard.close()
+
+
+def _upstream_token(name: str | None) -> str | None:
+    token = None if name is None else _platform.environment_variable(name)
+    if name is not None and token is None:
+        raise ValueError(f"{name} is not set")
+    if token is not None and any(mark in token for mark in TOKEN_MARKS):
+        raise ValueError(f"{name} holds a token of Andoncord, which is not passed to a server")
+    return token
 
 
 async def _relay(command: Sequence[str], environment: dict[str, str], guard: Guard, rules: Rules, pins: Pins) -> int:
@@ -247,10 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser = argparse.ArgumentParser(
         prog="python -m andoncord_sdk.mcp_proxy",
-        usage="%(prog)s [options] -- SERVER COMMAND…",
+        usage="%(prog)s [options] {-- SERVER COMMAND… | --http URL}",
         description="Guard the tool calls between a Model Context Protocol client and a server.",
     )
     parser.add_argument("--agent", help=f"whose calls these are (default: ${DEFAULT_AGENT_ENV})")
+    parser.add_argument("--http", metavar="URL", help="a server behind HTTP, instead of a command")
+    parser.add_argument("--port", type=int, default=0, help="where its clients find the proxy (default: the system chooses)")
+    parser.add_argument("--upstream-token-env", metavar="NAME", help="variable that holds the token of a server behind HTTP")
     parser.add_argument("--tools", type=Path, metavar="FILE", help='declared tools: a JSON object, each "read" or "write"')
     parser.add_argument("--allow", action="append", default=[], metavar="TOOL=KIND", help="declare one tool: read or write")
     parser.add_argument("--pin", choices=get_args(PinMode), default="report", help="when a tool changes (default: %(default)s)")
@@ -270,6 +296,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return proxy(
             Options(
                 command=command,
+                http=chosen.http,
+                port=chosen.port,
+                upstream_token_env=chosen.upstream_token_env,
                 agent=chosen.agent,
                 tools=tools_of(chosen.allow, chosen.tools),
                 pin=chosen.pin,

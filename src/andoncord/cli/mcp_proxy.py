@@ -19,7 +19,14 @@ from andoncord_sdk.mcp_proxy import (
 
 
 def mcp_proxy(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The server's program and arguments.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="-- COMMAND", help="The server's program and arguments.", show_default=False)
+    ] = None,
+    http: Annotated[str | None, typer.Option(metavar="URL", help="A server behind HTTP, instead of a command.")] = None,
+    port: Annotated[int, typer.Option(help="Where its clients find the proxy; 0 lets the system choose.")] = 0,
+    upstream_token_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The variable that holds the token of a server behind HTTP.")
+    ] = None,
     agent: Annotated[str | None, typer.Option(help="Whose calls these are. Default: $ANDON_AGENT.")] = None,
     tools: Annotated[Path | None, typer.Option(help='Declared tools: a JSON object, each "read" or "write".')] = None,
     allow: Annotated[list[str] | None, typer.Option(metavar="TOOL=KIND", help="Declare one tool: read or write.")] = None,
@@ -46,7 +53,10 @@ def mcp_proxy(
     """
     try:
         options = Options(
-            command=command,
+            command=command or [],
+            http=http,
+            port=port,
+            upstream_token_env=upstream_token_env,
             agent=agent,
             tools=tools_of(allow or [], tools),
             pin=pin,

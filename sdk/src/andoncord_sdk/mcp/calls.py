@@ -24,7 +24,6 @@ HELD_PROGRESS = 1e-6
 """Progress must grow, and the server's own begins after ours: ours counts in millionths."""
 DECISION_KEY = "andoncord/decision"
 """In `_meta` of a result: which check refused the call."""
-TRANSPORT = "pipe"
 
 Send = Callable[[Message], Awaitable[None]]
 
@@ -91,7 +90,7 @@ class Calls:
             "mcp.method.name": request.method,
             "mcp.protocol.version": version,
             "jsonrpc.request.id": str(request.id),
-            "network.transport": TRANSPORT,
+            "network.transport": self.rules.transport,
         }
         call = self.open[request.id] = Call(request, step)
         call.task = asyncio.create_task(self._make(call))

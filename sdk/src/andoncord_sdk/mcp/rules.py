@@ -40,6 +40,8 @@ class Rules:
     """Capabilities of the client that the server may use: sampling, roots, elicitation."""
     calls_max: int | None = None
     """Tool calls in one session."""
+    transport: str = "pipe"
+    """OpenTelemetry's word for how messages travel."""
 
     def may_ask(self, method: object) -> bool:
         """Whether the server may ask this of the client.

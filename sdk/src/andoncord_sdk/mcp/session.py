@@ -48,7 +48,8 @@ class Session:
         self._to_client = to_client
         self._to_server = to_server
         self._note = note
-        self._version = ""
+        self.version = ""
+        """Of the protocol, as client and server have agreed."""
         self._client_waits: dict[RequestId, str] = {}
         """Methods of the client's requests other than calls, by id."""
         self._server_waits: set[RequestId] = set()
@@ -70,6 +71,11 @@ class Session:
             ended=self._look_idle,
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request of the client waits for an answer."""
+        return self._idle.is_set()
+
     async def wait_idle(self) -> None:
         """Until no request of the client waits for an answer."""
         await self._idle.wait()
@@ -77,6 +83,17 @@ class Session:
     async def lose_server(self, why: str) -> None:
         """Nothing will come any more: answer everything that waits for it."""
         await asyncio.gather(*await self._fail_waiting(why), return_exceptions=True)
+
+    async def lose_answer(self, id: RequestId, why: str) -> None:  # noqa: A002
+        """Nothing more will come in answer to one request. If it has been answered, nothing is to be done."""
+        self.calls.lose(why, id)
+        if self._client_waits.pop(id, None) is not None:
+            await self._to_client(failed(id, messages.REFUSED, why))
+            self._look_idle()
+
+    def is_waiting(self, id: RequestId) -> bool:  # noqa: A002
+        """Whether a request of the client has not been answered."""
+        return id in self._client_waits or id in self.calls.open
 
     async def end(self) -> None:
         """The client has gone: nothing that is held is made any more, what is under way is no longer waited for."""
@@ -93,6 +110,10 @@ class Session:
             self._note(f"refused a message of the client: {broken.message}")
             await self._to_client(failed(broken.id, broken.code, broken.message))
             return
+        await self.take(message)
+
+    async def take(self, message: Message) -> None:
+        """A message of the client that has been read."""
         try:
             if isinstance(message, Request):
                 await self._requested(message)
@@ -111,10 +132,10 @@ class Session:
     async def _requested(self, request: Request) -> None:
         version = ((request.params or {}).get("_meta") or {}).get(VERSION_KEY)
         if isinstance(version, str):
-            self._version = version
+            self.version = version
         problem = self._problem(request)
         if problem is None and request.method == "tools/call":
-            problem = self.calls.start(request, self._version)
+            problem = self.calls.start(request, self.version)
         elif problem is None:
             self._client_waits[request.id] = request.method
         if problem is not None:
@@ -206,7 +227,7 @@ class Session:
             return {**result, "tools": shown}
         if method in ("initialize", "server/discover"):
             if isinstance(version := result.get("protocolVersion"), str):
-                self._version = version
+                self.version = version
             if isinstance(capabilities := result.get("capabilities"), dict):
                 return {**result, "capabilities": {key: each for key, each in capabilities.items() if key != "tasks"}}
         return result
