@@ -115,7 +115,7 @@ requests = st.fixed_dictionaries(
 sets = st.lists(policies, max_size=3, unique_by=lambda one: one["id"])
 
 
-@settings(max_examples=30, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(sets, sets, st.lists(requests, min_size=20, max_size=20))
 def test_a_proof_is_never_contradicted(
     old: list[dict[str, Any]], new: list[dict[str, Any]], tried: list[dict[str, Any]]

@@ -78,6 +78,12 @@ def compare(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], 
         solver.set("timeout", max(timeout_ms // len(refusals), MIN_TIMEOUT_MS))
         solver.add(refusal, permitted, *world.facts)
         found = _search(solver, world, before, after, dict(prohibitions))
+        if found.answer == "unknown" and world.opaque:
+            # Perhaps there is a request without the lists and maps that are not followed.
+            solver.reset()
+            solver.add(refusal, permitted, *world.facts, *world.without_lists_and_maps())
+            again = _search(solver, world, before, after, dict(prohibitions))
+            found = again if again.answer == "yes" else found
         if found.answer == "yes":
             return found
         if found.answer == "unknown":
@@ -350,6 +356,12 @@ class _World:
         number = z3.ToReal(z3.If(value.kind == TEXT, z3.Length(value.text), length))
         failed = z3.Or(value.error, z3.And([value.kind != kind for kind in (TEXT, MAP, OTHER)]))
         return _known(0, what)._replace(error=failed, number=number)
+
+    def without_lists_and_maps(self) -> list[Any]:
+        """That there are none but the maps in which something is looked for."""
+        holders = {place[:-1] for place in self.places}
+        plain = [value.kind for place, value in self.places.items() if place not in holders]
+        return [z3.And(kind != OTHER, kind != MAP) for kind in plain]
 
     # Back to a request.
 
