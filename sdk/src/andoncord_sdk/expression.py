@@ -132,6 +132,8 @@ class _Compiler:
             return operators.equals_text(operands[0], right["value"], op == "==")
         if op == "in" and right["op"] == "list" and (words := _constant_texts(right)):
             return operators.is_one_of(operands[0], words)
+        if op in operators.ORDER and right["op"] == "const" and type(right["value"]) is int:
+            return operators.ordered_by_whole(op, operands[0], right["value"])
         return operators.BINARY[op](operands[0], operands[1])
 
     def _call(self, node: Node, depth: int) -> Evaluate:
