@@ -14,7 +14,7 @@ FROM_CLIENT = frozenset(
 )  # fmt: skip
 """Requests that have no effect of their own. What is not known is not passed: it might be another way to call a tool."""
 ONLY_WHILE_FREE = frozenset({"resources/read", "resources/subscribe", "prompts/get", "completion/complete"})
-"""Requests that are refused while the agent is paused or stopped."""
+"""Requests that only read: refused while the agent is paused or stopped, or has been without a lease for too long."""
 NOTIFICATIONS_FROM_CLIENT = frozenset(
     {"notifications/initialized", "notifications/progress", "notifications/roots/list_changed"}
 )

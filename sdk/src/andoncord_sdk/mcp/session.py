@@ -6,6 +6,7 @@ from typing import Any
 
 from andoncord_sdk.errors import AgentStopped
 from andoncord_sdk.guard import Guard
+from andoncord_sdk.lease import READS_S
 from andoncord_sdk.mcp import messages
 from andoncord_sdk.mcp.calls import Calls, Send
 from andoncord_sdk.mcp.messages import Answer, Message, Notification, Request, RequestId, UnreadableError, failed
@@ -176,6 +177,8 @@ class Session:
         if state.rung in ("pause", "kill"):
             word = "paused" if state.rung == "pause" else "stopped"
             return f"{self._guard.agent} is {word}: {state.reason or 'no reason given'}"
+        if state.lease_left_s is not None and state.lease_left_s <= -READS_S:
+            return f"{self._guard.agent} has had no lease from its control plane for {-state.lease_left_s:.1f} s"
         return None
 
     # ------------------------------------------------------------------------------------------------- from the server
