@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+import zstandard
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import Resource
@@ -120,10 +121,10 @@ def test_what_telemetry_refuses(server: ServerProcess, headers: dict[str, str], 
 
 def test_a_bomb_is_refused_and_the_server_lives(server: ServerProcess) -> None:
     """A body that would be gigabytes is refused as too large."""
-    bomb = gzip.compress(b" " * 40_000_000)
-    headers = {"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}
-
-    assert httpx2.post(f"{server.otlp_url}/v1/logs", content=bomb, headers=headers).status_code == 413
+    spaces = b" " * 40_000_000
+    for encoding, bomb in (("gzip", gzip.compress(spaces)), ("zstd", zstandard.compress(spaces))):
+        headers = {"Content-Type": JSON_TYPE, "Content-Encoding": encoding}
+        assert httpx2.post(f"{server.otlp_url}/v1/logs", content=bomb, headers=headers).status_code == 413
     assert httpx2.get(f"{server.otlp_url}/livez").status_code == 200
 
 

@@ -15,15 +15,9 @@ from starlette.types import ASGIApp
 from andoncord.kernel.access import Scope, Token, secret_digest
 from andoncord.kernel.errors import CallerError
 from andoncord.server.appender import Appender
+from andoncord.server.bodies import BodyTooLargeError, UnsupportedError, decompress
 from andoncord.server.doors import Doors
-from andoncord.server.otlp_http import (
-    BodyTooLargeError,
-    UnsupportedError,
-    decompress,
-    encoding_of,
-    failure,
-    success,
-)
+from andoncord.server.otlp_http import encoding_of, failure, success
 from andoncord.server.pipeline import Pipeline, decode
 from andoncord.server.ports import ServerClock
 from andoncord.server.settings import ServerSettings

@@ -1,33 +1,21 @@
-"""What OTLP/HTTP says about bodies: how they may be compressed, and what answers look like.
+"""What OTLP/HTTP says about bodies and answers.
 
 Source: OpenTelemetry Protocol specification 1.7, section OTLP/HTTP.
 """
-
-import zlib
 
 import msgspec
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.responses import Response
 
-from andoncord.kernel.errors import CallerError
+from andoncord.server.bodies import UnsupportedError
 from andoncord.telemetry.batch import Encoding, Signal
 
 RETRY_AFTER_S = 1
-MAX_MEMBERS = 16
-"""Parts a gzip body may be put together from; exporters send one."""
 
 _GRPC_CODES = {400: 3, 401: 16, 403: 7, 408: 4, 413: 8, 415: 3, 503: 14}
 _INTERNAL = 13
 _REJECTED_FIELD = {Signal.TRACES: "rejectedSpans", Signal.LOGS: "rejectedLogRecords"}
-
-
-class BodyTooLargeError(CallerError):
-    """The body is larger than the limit, before or after decompression."""
-
-
-class UnsupportedError(CallerError):
-    """The body is written in a way that is not read here."""
 
 
 def encoding_of(content_type: str) -> Encoding:
@@ -46,44 +34,6 @@ def encoding_of(content_type: str) -> Encoding:
         raise UnsupportedError(
             f"content type {bare!r} is not supported", remedy=f"send {Encoding.PROTOBUF} or {Encoding.JSON}"
         ) from None
-
-
-def decompress(body: bytes, content_encoding: str, *, limit: int) -> bytes:
-    """The body as it was before compression.
-
-    Raises:
-        BodyTooLargeError: it would be larger than `limit` bytes; at most that much is ever held.
-        UnsupportedError: compressed in a way that is not read here.
-        CallerError: it cannot be decompressed.
-
-    >>> import gzip
-    >>> decompress(gzip.compress(b"spans"), "gzip", limit=10)
-    b'spans'
-    """
-    bare = content_encoding.strip().lower()
-    if bare in ("", "identity"):
-        if len(body) > limit:
-            raise BodyTooLargeError(f"the body is larger than {limit} bytes", remedy="send smaller batches")
-        return body
-    if bare not in ("gzip", "deflate"):
-        raise UnsupportedError(f"content encoding {bare!r} is not supported", remedy="send gzip, deflate or nothing")
-    whole = b""
-    rest = body
-    for _ in range(MAX_MEMBERS):
-        # 47: zlib or gzip, told apart by their first bytes.
-        inflater = zlib.decompressobj(wbits=47)
-        try:
-            whole += inflater.decompress(rest, max(1, limit + 1 - len(whole)))
-        except zlib.error as error:
-            raise CallerError(f"the {bare} body cannot be decompressed: {error}") from None
-        if len(whole) > limit:
-            raise BodyTooLargeError(f"the body is larger than {limit} bytes decompressed", remedy="send smaller batches")
-        if not inflater.eof:
-            raise CallerError(f"the {bare} body ends too early")
-        rest = inflater.unused_data
-        if not rest:
-            return whole
-    raise CallerError(f"the {bare} body has more than {MAX_MEMBERS} members")
 
 
 def success(signal: Signal, encoding: Encoding, *, rejected: int, message: str) -> Response:
