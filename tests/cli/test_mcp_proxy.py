@@ -10,21 +10,22 @@ ANDON = [sys.executable, "-m", "andoncord.cli.main", "mcp-proxy", "--offline"]
 
 
 def test_calls_pass_the_guard(tmp_path: Path) -> None:
-    """What is declared is called, the rest is refused; what the client sends before it hangs up is still answered."""
-    calls = [
-        {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": {"name": tool, "arguments": {"--agent": 1}}}
-        for id_, tool in ((1, "echo"), (2, "pay"))
-    ]
-    done = subprocess.run(
-        [*ANDON, "--agent", "a", "--allow", "echo=read", "--", sys.executable, str(SERVER), str(tmp_path / "calls")],
-        input="".join(json.dumps(call) + "\n" for call in calls),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    answers = {answer["id"]: answer["result"] for answer in map(json.loads, done.stdout.splitlines())}
-    assert answers[1]["structuredContent"] == {"--agent": 1}
+    """What is declared is called, the rest is refused, and options after the -- are the server's."""
+    options = ["--agent", "a", "--allow", "echo=read", "--", sys.executable, str(SERVER), str(tmp_path / "calls"), "--agent"]
+    answers = {}
+    with subprocess.Popen([*ANDON, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as proxy:
+        assert proxy.stdin is not None
+        assert proxy.stdout is not None
+        for id_, tool in ((1, "echo"), (2, "pay")):
+            call = {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": {"name": tool, "arguments": {"n": id_}}}
+            proxy.stdin.write(json.dumps(call).encode() + b"\n")
+        proxy.stdin.flush()
+        for _ in range(2):
+            answer = json.loads(proxy.stdout.readline())
+            answers[answer["id"]] = answer["result"]
+        proxy.stdin.close()
+    assert proxy.returncode == 0
+    assert answers[1]["structuredContent"] == {"n": 1}
     assert answers[2]["isError"] is True
     assert len((tmp_path / "calls").read_text().splitlines()) == 1
 
