@@ -1,13 +1,15 @@
 """A server that says whatever it is told to, for the tests of the proxy. Standard library only; starts at once.
 
 `tools/call` of "say" writes its argument `text` out as it is, after `padding` letters; "echo" gives its arguments back; "spawn"
-leaves a child in another session; "silent" never answers. Every listing describes "echo" in a new way. What reaches the server
-is noted in a file.
+leaves a child in another session; "silent" never answers; "deaf" stops reading. Every listing describes "echo" in a new way.
+What reaches the server is noted in a file.
 """
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 notes = Path(sys.argv[1])
@@ -25,6 +27,11 @@ for line in sys.stdin:
         sys.stdout.write("x" * params["arguments"].get("padding", 0) + params["arguments"]["text"] + "\n")
         sys.stdout.flush()
         continue
+    elif params.get("name") == "deaf":
+        os.close(0)
+        sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}}) + "\n")
+        sys.stdout.flush()
+        threading.Event().wait()
     elif params.get("name") == "spawn":
         nap = [sys.executable, "-c", "import threading; threading.Event().wait()"]
         child = subprocess.Popen(nap, start_new_session=True)

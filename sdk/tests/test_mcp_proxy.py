@@ -227,7 +227,8 @@ def start(wire: WireServer, tmp_path: Path) -> Iterator[Callable[..., Wired]]:
     yield start_one
     watchdog.cancel()
     for each in started:
-        if each.process.poll() is None:
+        assert each.process.stdout is not None
+        if not each.process.stdout.closed:
             each.close()
 
 
@@ -270,6 +271,14 @@ def test_the_server_is_not_trusted_either(start: Start) -> None:
     assert [answer["error"]["message"] for answer in answers if "error" in answer] == [
         "sampling/createMessage is not allowed by this enforcement point"
     ]
+
+
+def test_a_server_that_does_not_read_any_more_has_ended(start: Start) -> None:
+    """Nobody waits for its answers, though its process lives on."""
+    proxy = start()
+    assert proxy.ask(proxy.call(1, "deaf"))["result"] == {"content": []}
+    assert "not known" in proxy.ask(proxy.call(2, "echo"))["result"]["content"][0]["text"]
+    assert proxy.process.wait(DEADLINE_S) == 128 + signal.SIGTERM
 
 
 def test_an_answer_that_is_too_long_leaves_nobody_waiting(start: Start) -> None:

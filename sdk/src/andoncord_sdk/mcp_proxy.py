@@ -137,7 +137,7 @@ def _upstream_token(name: str | None) -> str | None:
 
 
 async def _relay(command: Sequence[str], environment: dict[str, str], guard: Guard, rules: Rules, pins: Pins) -> int:
-    log, over = Log(), asyncio.Event()
+    log, over, lost = Log(), asyncio.Event(), asyncio.Event()
     signals: list[int] = []
 
     def signalled(number: int) -> None:
@@ -159,18 +159,18 @@ async def _relay(command: Sequence[str], environment: dict[str, str], guard: Gua
         pins,
         task=f"MCP session with {Path(command[0]).name}",
         to_client=_sender(client_out, over),
-        to_server=_sender(server_in, over),
+        to_server=_sender(server_in, lost),
         note=log.note,
     )
     from_client = asyncio.create_task(_pump(client_in, session.from_client))
     from_server = asyncio.create_task(_pump(await _reader(server.stdout), session.from_server))
-    broken = asyncio.create_task(over.wait())
+    broken, deaf = asyncio.create_task(over.wait()), asyncio.create_task(lost.wait())
     try:
-        ends: set[asyncio.Future[Any]] = {from_client, from_server, broken, server.exited}
+        ends: set[asyncio.Future[Any]] = {from_client, from_server, broken, deaf, server.exited}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        has_left = server.exited.done() or from_server.done()
+        has_left = server.exited.done() or from_server.done() or lost.is_set()
         if has_left:
-            await asyncio.wait({from_server, broken}, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({from_server, broken, deaf}, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
             await session.lose_server("the server has ended")
         elif from_client.done():
             idle = asyncio.create_task(session.wait_idle())
@@ -182,7 +182,7 @@ async def _relay(command: Sequence[str], environment: dict[str, str], guard: Gua
         code = await server.end()
         await asyncio.wait({from_server}, timeout=DRAIN_S)
     finally:
-        for task in (from_client, from_server, broken):
+        for task in (from_client, from_server, broken, deaf):
             task.cancel()
         with contextlib.suppress(ConnectionError):
             client_out.close()
@@ -202,15 +202,15 @@ async def _pump(stream: asyncio.StreamReader, take: Callable[[bytes | None], Awa
                 await take(line)
 
 
-def _sender(writer: asyncio.StreamWriter, over: asyncio.Event) -> Send:
-    """Writes to one side, as fast as that reads. When the other side has gone, everything is over."""
+def _sender(writer: asyncio.StreamWriter, gone: asyncio.Event) -> Send:
+    """Writes to one side, as fast as that reads. When it does not read any more, everything is over."""
 
     async def send(message: Message) -> None:
         try:
             writer.write(write(message))
             await writer.drain()
         except ConnectionError:
-            over.set()
+            gone.set()
 
     return send
 
