@@ -107,6 +107,20 @@ def test_kill_ends_the_tree_and_release_starts_the_command_again(
     assert released["detail"]["pid"] in wait_for_tree(wire, supervisor, up, starts=2)
 
 
+def test_orders_that_come_together_are_followed_one_after_the_other(
+    wire: WireServer, supervise: Supervise, tmp_path: Path
+) -> None:
+    """A termination and a restart in one breath leave a supervisor with a running command."""
+    up = tmp_path / "up"
+    supervisor = supervise(TREE, str(up))
+    wait_for_tree(wire, supervisor, up)
+
+    for starts in range(2, 5):
+        wire.push("terminate", {})
+        again = wire.ack_of(wire.push("restart", {}))
+        assert again["detail"]["pid"] in wait_for_tree(wire, supervisor, up, starts=starts)
+
+
 def test_what_is_set_going_from_outside_is_stopped_again_and_told(
     wire: WireServer, supervise: Supervise, tmp_path: Path
 ) -> None:

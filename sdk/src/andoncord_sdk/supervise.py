@@ -129,7 +129,8 @@ class Supervisor:
             while not self._orders.empty():
                 self._follow(*self._orders.get())
             self._look_again()
-            if code is not None and not self._is_ordered_down:
+            # An order of this very turn may have ended it for good, or started it anew.
+            if code is not None and not self._is_ordered_down and self._tree.pid is None:
                 return code
             while self._signals:
                 number = self._signals.pop(0)
@@ -256,7 +257,7 @@ class Supervisor:
             return
         order_id = watch.order_id
         look = self._tree.look()
-        if look.is_frozen and look.worked <= watch.first.worked:
+        if look.is_frozen and look.worked <= watch.first.worked and look.buried == watch.first.buried:
             if watch.add() == LOOKS_WANTED:
                 first = self._answered.get(order_id)
                 detail = {**first.detail, "frozen": True} if first is not None else {"frozen": True}
@@ -265,7 +266,7 @@ class Supervisor:
             return
         self._tree.freeze()
         self._watch = _Watch(order_id, self._tree.look())
-        error = "the frozen tree was set going from outside; it is stopped again"
+        error = "something in the frozen tree was set going or ended from outside; what is left is stopped again"
         _log.warning("%s: %s", self._agent, error)
         self._answer(self._ack(order_id, "failed", {"error": error}))
 

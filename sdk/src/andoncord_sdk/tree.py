@@ -1,7 +1,8 @@
 """One command and everything that descends from it: started, frozen, let go, ended; and what the kernel says of it.
 
-In a cgroup of its own where one can be made, else by signals to every descendant. Either way /proc has the last word: nothing
-is called frozen that does not stand, nor empty while a descendant can run.
+In a cgroup of its own where one can be made, else by signals to every descendant. Reading /proc takes time, in which something
+that forks all the time can be missed. So a tree is called empty only when the kernel says that we have no child, which no
+descendant survives, because orphans become ours; and one held by signals is called frozen only when nothing came or went.
 """
 
 import os
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from andoncord_sdk import _platform
 from andoncord_sdk.cgroup import Cgroup, CgroupUnavailableError
 from andoncord_sdk.inventory import take_inventory
-from andoncord_sdk.proctree import STOPPED, Process, is_stopped, living_descendants, send, send_group
+from andoncord_sdk.proctree import STOPPED, Process, is_stopped, living_descendants, read_process, send, send_group
 
 FREEZE_MAX_S = 1.0
 """A tree that does not stand by then is reported as not frozen."""
@@ -43,10 +44,19 @@ class Look:
     pids: tuple[int, ...]
     worked: int
     """Clock ticks of processor time that those processes have used: it does not move while they stand."""
+    is_empty: bool
+    """We have no child, so no descendant either."""
+    buried: int
+    """Processes of the tree that have ended so far: what stands does not end."""
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.pids
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Burial:
+    """What was found when those that have ended were taken in."""
+
+    groups: frozenset[int]
+    """Process groups that they were in: a child of theirs may go on in it."""
+    is_childless: bool
 
 
 class ProcessTree:
@@ -65,6 +75,7 @@ class ProcessTree:
         self._environment = environment
         self._child: subprocess.Popen[bytes] | None = None
         self._code: int | None = None
+        self._buried = 0
         self._stood_before: set[tuple[int, int]] | None = None
         """Who stood before we froze the tree, and is not ours to let go on; None while it is not frozen."""
         self._cgroup: Cgroup | None = None
@@ -101,43 +112,52 @@ class ProcessTree:
         code, self._code = self._code, None
         return code
 
-    def _bury(self) -> None:
+    def _bury(self) -> _Burial:
+        groups: set[int] = set()
+        own = os.getsid(0)
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                return
-            if pid == 0:
-                return
+                return _Burial(groups=frozenset(groups), is_childless=True)
+            if ended is None:
+                return _Burial(groups=frozenset(groups), is_childless=False)
+            if (process := read_process(ended.si_pid)) is not None and process.session != own:
+                groups.add(process.group)
+            pid, status = os.waitpid(ended.si_pid, 0)
+            self._buried += 1
             if self._child is not None and pid == self._child.pid:
-                ended = os.waitstatus_to_exitcode(status)
-                self._child.returncode = ended
+                code = os.waitstatus_to_exitcode(status)
+                self._child.returncode = code
                 self._child = None
-                self._code = ended if ended >= 0 else 128 - ended
+                self._code = code if code >= 0 else 128 - code
 
     def freeze(self, *, at_most_s: float = FREEZE_MAX_S) -> dict[str, Any]:
         """Stop everything where it is; then what it is, in the states it was in before."""
-        return take_inventory(self._freeze(at_most_s))
+        return take_inventory(self._freeze(at_most_s, is_last_word=True))
 
-    def _freeze(self, at_most_s: float) -> list[Process]:
+    def _freeze(self, at_most_s: float, *, is_last_word: bool) -> list[Process]:
         deadline_s = _platform.monotonic_s() + at_most_s
         self._bury()
         living = living_descendants(_platform.pid())
         before = {process.key: process for process in living}
         if self._stood_before is None:
             self._stood_before = {process.key for process in living if process.state in STOPPED}
-        is_frozen = False
+        groups: frozenset[int] = frozenset()
+        seen: Look | None = None
         if self._cgroup is not None:
             self._cgroup.freeze(at_most_s)
-            look, living = self._see()
-            is_frozen = look.is_frozen
-        while not is_frozen and _platform.monotonic_s() < deadline_s:
-            self._signal(signal.SIGSTOP, [process for process in self._beyond_cgroup(living) if not is_stopped(process)])
-            self._bury()
-            look, living = self._see()
-            is_frozen = look.is_frozen
-            if not is_frozen:
-                _pause()
+            seen, living, groups = self._see()
+        while _platform.monotonic_s() < deadline_s:
+            beyond = self._beyond_cgroup(living)
+            if seen is not None and seen.is_frozen and not beyond:
+                break  # The group holds all of them, and the kernel says that they stand.
+            self._signal(signal.SIGSTOP, [process for process in beyond if not is_stopped(process)], groups)
+            before_that = seen
+            seen, living, groups = self._see()
+            if seen.is_frozen and (not is_last_word or seen == before_that):
+                break
+            _pause()
         return [before.get(process.key, process) for process in living]
 
     def thaw(self) -> None:
@@ -154,37 +174,39 @@ class ProcessTree:
         """Look at it once."""
         return self._see()[0]
 
-    def _see(self) -> tuple[Look, list[Process]]:
-        living = living_descendants(_platform.pid())
-        stands = self._cgroup is None or self._cgroup.is_frozen
+    def _see(self) -> tuple[Look, list[Process], frozenset[int]]:
+        burial = self._bury()
+        living = [] if burial.is_childless else living_descendants(_platform.pid())
+        stands = bool(living) and (self._cgroup is None or self._cgroup.is_frozen)
         look = Look(
-            is_frozen=not living or (stands and all(is_stopped(process) for process in self._beyond_cgroup(living))),
+            is_frozen=burial.is_childless or (stands and all(is_stopped(process) for process in self._beyond_cgroup(living))),
+            is_empty=burial.is_childless,
+            buried=self._buried,
             pids=tuple(process.pid for process in living),
             worked=sum(process.worked for process in living),
         )
-        return look, living
+        return look, living, burial.groups
 
     def end(self) -> dict[str, Any]:
         """Stop everything, note what it was, end it, and look until nothing is left or the time is up."""
         began_s = _platform.monotonic_s()
         with _haste():
-            remaining = self._freeze(FREEZE_BEFORE_END_S)
+            remaining = self._freeze(FREEZE_BEFORE_END_S, is_last_word=False)
             inventory = take_inventory(remaining, at_most=DESCRIBED_BEFORE_END_MAX)
             signalled = {process.pid for process in remaining}
             if self._cgroup is not None:
                 self._cgroup.kill(END_MAX_S)
                 remaining = []  # So it should be: the next look says.
+            groups: frozenset[int] = frozenset()
             while True:
                 signalled |= {process.pid for process in remaining}
-                self._signal(signal.SIGKILL, remaining)
-                self._bury()
-                remaining = living_descendants(_platform.pid())
-                is_empty = not remaining and (self._cgroup is None or self._cgroup.is_empty)
+                self._signal(signal.SIGKILL, remaining, groups)
+                look, remaining, groups = self._see()
+                is_empty = look.is_empty and (self._cgroup is None or self._cgroup.is_empty)
                 if is_empty or _platform.monotonic_s() - began_s > END_MAX_S:
                     break
                 _pause()
-            self._bury()  # The last of them may have become a zombie between the reaping and the look.
-        self._stood_before = None
+        self._stood_before = self._code = None  # It was ended, it did not end.
         return {
             "process_tree_empty": is_empty,
             "signalled": sorted(signalled)[:PIDS_MAX],
@@ -200,10 +222,14 @@ class ProcessTree:
         if self._cgroup is not None:
             self._cgroup.remove()
 
-    def _signal(self, number: signal.Signals, processes: Sequence[Process]) -> None:
-        """Signal the groups that these are in, and then each. Every session but ours was begun in the tree: it is all in it."""
+    def _signal(self, number: signal.Signals, processes: Sequence[Process], groups: frozenset[int]) -> None:
+        """Signal groups, those that these processes are in as well, and then each process.
+
+        Every session but ours was begun in the tree, so all of its groups are in the tree.
+        """
         own = os.getsid(0)
-        for group in {process.group for process in processes if process.session != own and process.group > 1}:
+        seen = {process.group for process in processes if process.session != own}
+        for group in {group for group in seen | groups if group > 1}:
             send_group(group, number)
         for process in processes:
             send(process, number)
