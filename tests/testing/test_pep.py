@@ -32,6 +32,8 @@ class GuardPoint:
 class TestGuard(EnforcementPointContract):
     """Every case of the contract, on the guard."""
 
-    def make(self, *, url: str, token: str, clock_ns: Callable[[], int]) -> GuardPoint:
+    def make(self, *, url: str, telemetry: str, token: str, clock_ns: Callable[[], int]) -> GuardPoint:
         tools: dict[str, ToolKind] = {"look": "read", "pay": "write"}
-        return GuardPoint(Guard("a", server=url, telemetry=url, token=token, tools=tools, hold_max_s=0.0, clock_ns=clock_ns))
+        return GuardPoint(
+            Guard("a", server=url, telemetry=telemetry, token=token, tools=tools, hold_max_s=0.0, clock_ns=clock_ns)
+        )

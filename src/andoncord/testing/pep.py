@@ -59,8 +59,10 @@ class EnforcementPointContract:
     reads_s = 30.0
     """How long the point goes on reading without a lease; 0 where it does not."""
 
-    def make(self, *, url: str, token: str, clock_ns: Callable[[], int]) -> Point:
-        """An enforcement point that follows the control plane at `url`, reports to it in OTLP/JSON, counts on `clock_ns`."""
+    def make(self, *, url: str, telemetry: str, token: str, clock_ns: Callable[[], int]) -> Point:
+        """An enforcement point that follows the control plane at `url`, reports to `telemetry` in OTLP/JSON, and counts its
+        lease on `clock_ns`.
+        """
         raise NotImplementedError("say how to make the enforcement point under test")
 
     @pytest.fixture
@@ -68,7 +70,7 @@ class EnforcementPointContract:
         """A control plane that fails as told."""
         plane = ScriptedPlane()
         yield plane
-        plane.kill()
+        plane.close()
 
     @pytest.fixture
     def clock(self) -> HandBootClock:
@@ -78,7 +80,7 @@ class EnforcementPointContract:
     @pytest.fixture
     def point(self, plane: ScriptedPlane, clock: HandBootClock) -> Iterator[Point]:
         """A point that is connected and lets everything through."""
-        point = self.make(url=plane.url, token="andon_sdk_conformance", clock_ns=clock)
+        point = self.make(url=plane.url, telemetry=plane.telemetry_url, token="andon_sdk_conformance", clock_ns=clock)
         plane.until(plane.is_followed)
         assert point.read()
         assert point.write()
@@ -124,7 +126,6 @@ class EnforcementPointContract:
         plane.until(point.write)
         plane.kill()
         self._ends(point, clock)
-        plane.start()
 
     def test_old_orders_replayed(self, point: Point, plane: ScriptedPlane) -> None:
         """An order from before the one in force changes nothing and is answered as refused."""

@@ -51,11 +51,18 @@ class ScriptedPlane:
         self._changed = threading.Condition()
         self._http: ThreadingHTTPServer | None = None
         self._port = 0
+        self._receiver = _Server(("127.0.0.1", 0), self._receiving())
+        self._serve(self._receiver)
         self.start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def telemetry_url(self) -> str:
+        """The receiver of telemetry, which is always up."""
+        return f"http://127.0.0.1:{self._receiver.server_address[1]}"
 
     # What a test does to it.
 
@@ -64,7 +71,13 @@ class ScriptedPlane:
         self._mode, self._agents = "well", {}
         self._http = _Server(("127.0.0.1", self._port), self._handler())
         self._port = int(self._http.server_address[1])
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": LOOK_S}, daemon=True).start()
+        self._serve(self._http)
+
+    def close(self) -> None:
+        """End everything."""
+        self.kill()
+        self._receiver.shutdown()
+        self._receiver.server_close()
 
     def kill(self) -> None:
         """Go without a goodbye: every connection breaks, nobody listens."""
@@ -75,6 +88,9 @@ class ScriptedPlane:
         http.shutdown()
         http.server_close()
         self._cut()
+
+    def _serve(self, http: ThreadingHTTPServer) -> None:
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": LOOK_S}, daemon=True).start()
 
     def turn(self, mode: Mode) -> None:
         """Change how everything is answered; what is open breaks, except where the plane hangs."""
@@ -154,8 +170,26 @@ class ScriptedPlane:
             if path.endswith("/acks"):
                 self.acks.append(body)
                 return 204, None
-            self._take_reports(body)
-            return 200, {}
+            return 404, None
+
+    def _receiving(self) -> type[BaseHTTPRequestHandler]:
+        plane = self
+
+        class Receiver(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with plane._changed:
+                    plane._take_reports(body)
+                    plane._changed.notify_all()
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+        return Receiver
 
     def _take_reports(self, body: dict[str, Any]) -> None:
         for resource in body.get("resourceLogs", []):
@@ -189,12 +223,11 @@ class ScriptedPlane:
 
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
-                is_ours = not self.path.startswith("/v1/")  # Telemetry goes elsewhere in life: only cut off with everything.
-                if is_ours and not plane._is_well():
+                if not plane._is_well():
                     self._fail()
                     return
                 status, answer = plane._posted(self.path, json.loads(raw))
-                if is_ours and not plane._is_well():
+                if not plane._is_well():
                     self._fail()
                     return
                 self._answer(status, b"" if answer is None else json.dumps(answer).encode())
