@@ -97,7 +97,7 @@ def run() -> Result:
         notes=(
             f"empty_ms_* is the mode {modes[0]}" + (f": {why}." if why else "."),
             f"A tree: the command, a child in a session of its own, and a fork bomb of {BOMB_PROCESSES} processes, of which",
-            f"{RUNNERS} fork all the time. Timed: freeze, inventory, kill, and waiting until the kernel says that no child is left.",
+            f"{RUNNERS} fork all the time. Timed: freeze, inventory, kill, and waiting until the kernel says: empty.",
             f"The p99 of {TRIALS} trials is their maximum. {os.cpu_count()} processors.",
             "Baseline: killpg(SIGKILL) on the command's group, counted is who can still run after it.",
         ),

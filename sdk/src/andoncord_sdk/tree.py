@@ -117,20 +117,26 @@ class ProcessTree:
         own = os.getsid(0)
         while True:
             try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                process = self._next_to_bury() if self._cgroup is None else None
+                if process is not None and process.session != own:
+                    groups.add(process.group)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return _Burial(groups=frozenset(groups), is_childless=True)
-            if ended is None:
+            if pid == 0:
                 return _Burial(groups=frozenset(groups), is_childless=False)
-            if (process := read_process(ended.si_pid)) is not None and process.session != own:
-                groups.add(process.group)
-            pid, status = os.waitpid(ended.si_pid, 0)
             self._buried += 1
             if self._child is not None and pid == self._child.pid:
                 code = os.waitstatus_to_exitcode(status)
                 self._child.returncode = code
                 self._child = None
                 self._code = code if code >= 0 else 128 - code
+
+    @staticmethod
+    def _next_to_bury() -> Process | None:
+        """A child that has ended, still listed: without a cgroup, its group is what leads to a child that it left behind."""
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return None if ended is None else read_process(ended.si_pid)
 
     def freeze(self, *, at_most_s: float = FREEZE_MAX_S) -> dict[str, Any]:
         """Stop everything where it is; then what it is, in the states it was in before."""
