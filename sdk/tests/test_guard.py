@@ -99,6 +99,13 @@ def test_pause_holds_and_a_release_lets_go(wire: WireServer, make_guard: MakeGua
     assert guard.wait_released(0)
 
 
+def test_a_closed_guard_says_goodbye(wire: WireServer, make_guard: MakeGuard) -> None:
+    """Nobody waits for an answer from a process that ended in good order."""
+    guard = make_guard()
+    guard.close()
+    assert wire.goodbyes == [f"/api/v1/guards/g{len(wire.hellos)}"]
+
+
 def test_a_stale_order_is_refused(wire: WireServer, make_guard: MakeGuard) -> None:
     """An older epoch is acknowledged as refused and changes nothing; an equal one is acknowledged again."""
     guard = make_guard()

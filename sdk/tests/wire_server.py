@@ -22,6 +22,7 @@ class WireServer:
 
     def __init__(self, *, port: int = 0) -> None:
         self.hellos: list[dict[str, Any]] = []
+        self.goodbyes: list[str] = []
         self.acks: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self.spans: list[dict[str, Any]] = []
@@ -128,6 +129,12 @@ class WireServer:
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
+
+            def do_DELETE(self) -> None:
+                wire.goodbyes.append(self.path)
+                self.send_response(204)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def do_GET(self) -> None:
                 self.send_response(200)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from andoncord_sdk import _platform
 from andoncord_sdk.orders import Epoch
-from andoncord_sdk.wire import UNREACHABLE, Endpoint, EventStream, WireError, parse_json, post
+from andoncord_sdk.wire import UNREACHABLE, Endpoint, EventStream, WireError, delete, parse_json, post
 
 PING_S = 0.5
 """The control plane sends something at least this often."""
@@ -21,6 +21,7 @@ SILENCE_S = 3 * PING_S + 0.1
 BACK_OFF_MIN_S = 0.05
 BACK_OFF_MAX_S = 1.0
 REQUEST_TIMEOUT_S = 2.0
+GOODBYE_TIMEOUT_S = 0.5
 ACK_QUEUE_MAX = 64
 """Acknowledgements waiting to be sent; then the oldest is dropped. The order comes again after a reconnect."""
 ACK_TRIES = 5
@@ -105,10 +106,16 @@ class ControlLink:
         self._enqueue(ack)
 
     def close(self) -> None:
+        """Stop, and say goodbye, so that nobody waits for an answer from a process that ended in good order."""
         self._closing.set()
         self._enqueue(None)
         if self._stream is not None:
             self._stream.abort()
+        if self._guard_id:
+            try:
+                delete(self._endpoint, f"/api/v1/guards/{self._guard_id}", timeout_s=GOODBYE_TIMEOUT_S)
+            except UNREACHABLE as lost:
+                _log.debug("goodbye not delivered: %s", lost)
 
     def reconnect(self) -> None:
         """Register again, although the stream seems alive: the control plane does not know this guard any more."""

@@ -87,6 +87,23 @@ def post(endpoint: Endpoint, path: str, body: Any, *, timeout_s: float) -> Any:
     return parse_json(answer) if answer else None
 
 
+def delete(endpoint: Endpoint, path: str, *, timeout_s: float) -> None:
+    """DELETE on a connection of its own.
+
+    Raises:
+        WireError: the answer was not a success.
+        OSError: nobody answered.
+    """
+    connection = endpoint.connect(timeout_s)
+    try:
+        connection.request("DELETE", endpoint.path(path), headers=endpoint.headers())
+        status = connection.getresponse().status
+    finally:
+        connection.close()
+    if not 200 <= status < 300:
+        raise WireError(f"DELETE {path}: HTTP {status}", status=status)
+
+
 def parse_json(text: bytes | str) -> Any:
     """Decode, with a broken document counted as the wire's fault."""
     try:
