@@ -267,8 +267,11 @@ def test_the_same_key_does_a_thing_once(person: Person) -> None:
     assert person.http.post("/api/v1/incidents", json={"agent": "other"}, headers=headers).status_code == 409
 
 
-def test_an_order_by_hand_declares_an_incident(person: Person) -> None:
-    """Pausing an agent that nobody reported opens the incident it belongs to, and says that nobody confirmed."""
+def test_an_order_that_reaches_nobody_is_never_called_done(person: Person) -> None:
+    """To an agent that nobody has heard of it is refused; where an incident is open, its receipt says that nobody confirmed."""
+    refused = person.http.post("/api/v1/agents/nobody/orders", json={"rung": "pause", "reason": "looks odd"})
+    assert refused.status_code == 404
+    person.post("/api/v1/incidents", {"agent": "nobody"})
     done = person.post("/api/v1/agents/nobody/orders", {"rung": "pause", "reason": "looks odd"})
     receipt = person.eventually(done["receipt_url"], lambda found: found["outcome"])
 
@@ -314,21 +317,25 @@ def launch_again(home: Path, *options: str) -> None:
     raise ServerFailedError(ended.stderr)
 
 
-def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("taken_port", ["--api-port", "--otlp-port", "--grpc-port"])
+def test_a_port_in_use_is_said(tmp_path: Path, taken_port: str) -> None:
     """The message names the port and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        ports = {"--api-port": 0, "--otlp-port": 0, "--grpc-port": 0, taken_port: port}
+        options = [str(each) for option in ports.items() for each in option]
         with pytest.raises(ServerFailedError, match=f"cannot listen on 127.0.0.1:{port}.*choose another port"):
-            launch_again(tmp_path / "home", "--api-port", str(port), "--otlp-port", "0")
+            launch_again(tmp_path / "home", *options)
 
 
 def test_open_doors_are_refused(tmp_path: Path) -> None:
     """Beyond loopback nothing starts without tokens."""
     with pytest.raises(ServerFailedError, match="require_token"):
-        launch_again(tmp_path / "home", "--bind", "0.0.0.0", "--api-port", "0", "--otlp-port", "0")
+        launch_again(tmp_path / "home", "--bind", "0.0.0.0", "--api-port", "0", "--otlp-port", "0", "--grpc-port", "0")
 
     (tmp_path / "andon.yaml").write_text("server: {require_token: true}")
-    options = ("--bind", "0.0.0.0", "--api-port", "0", "--otlp-port", "0", "--config", str(tmp_path / "andon.yaml"))
+    options = ["--bind", "0.0.0.0", "--api-port", "0", "--otlp-port", "0", "--grpc-port", "0"]
+    options += ["--config", str(tmp_path / "andon.yaml")]
     with pytest.raises(ServerFailedError, match="nobody has a token"):
         launch_again(tmp_path / "home", *options)
 
