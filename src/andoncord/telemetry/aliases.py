@@ -23,6 +23,7 @@ FieldName = Literal[
     "entity",
     "model",
     "arguments",
+    "parameters",
     "result",
     "input",
     "output",
@@ -54,12 +55,29 @@ class KindByPresence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class NumberedMessages(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A family that spreads messages over numbered attributes: `<prefix><number>.<role or content>`."""
+    """A family that spreads messages over numbered attributes: `<prefix><number>.<role or content>`.
+
+    Its rank among the names of a field is that of `<prefix>*` there. Tool calls are `<calls><number>.<call_name>`, parts of a
+    message `<parts><number>.<part_text>`.
+    """
 
     field: Literal["input", "output"]
     prefix: str
     role: str
     content: str
+    calls: str = ""
+    call_name: str = ""
+    call_arguments: str = ""
+    parts: str = ""
+    part_text: str = ""
+
+
+class Inside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A member of an attribute that is a JSON object: it fills a field that no attribute of its own does."""
+
+    attribute: str
+    key: str
+    field: FieldName
 
 
 class AliasTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +88,7 @@ class AliasTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     kind_by_presence: tuple[KindByPresence, ...]
     fields: dict[FieldName, tuple[str, ...]]
     numbered_messages: tuple[NumberedMessages, ...]
+    inside: tuple[Inside, ...]
     short: dict[str, str]
     events: dict[str, EventKind]
     passed_labels: frozenset[str]

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from andoncord.kernel.money import MICRO_PER_USD, micro_usd
-from andoncord.telemetry.aliases import AliasTable, SpanKind
+from andoncord.telemetry.aliases import AliasTable, NumberedMessages, SpanKind
 from andoncord.telemetry.event import Event, EventKind, Scalar
-from andoncord.telemetry.messages import as_text, input_texts, said_text
+from andoncord.telemetry.messages import as_text, input_messages, said_text, tool_text
 from andoncord.telemetry.raw import Attributes, RawLog, RawSpan
 
 MAX_TEXT = 32_768
@@ -32,6 +32,7 @@ _PREFIXES = tuple(
     f"{operation} "
     for operation in (
         "execute_tool",
+        "execute_task",
         "invoke_agent",
         "invoke_workflow",
         "chat",
@@ -60,6 +61,40 @@ class Source(msgspec.Struct, frozen=True):
     short: dict[str, Scalar]
 
 
+class _Spread:
+    """One message that comes in many attributes."""
+
+    def __init__(self) -> None:
+        self._plain: dict[str, Any] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._parts: dict[int, Any] = {}
+
+    def put(self, row: NumberedMessages, rest: str, value: Any) -> None:
+        if rest == row.role:
+            self._plain["role"] = value
+        elif rest == row.content:
+            self._plain["content"] = value
+        elif row.calls and rest.startswith(row.calls):
+            number, _, leaf = rest.removeprefix(row.calls).partition(".")
+            name = {row.call_name: "name", row.call_arguments: "arguments"}.get(leaf)
+            if name and _is_number(number):
+                self._calls.setdefault(int(number), {})[name] = value
+        elif row.parts and rest.startswith(row.parts):
+            number, _, leaf = rest.removeprefix(row.parts).partition(".")
+            if leaf == row.part_text and _is_number(number):
+                self._parts[int(number)] = value
+
+    def joined(self) -> dict[str, Any] | None:
+        """The message, or None where it says nothing."""
+        message = dict(self._plain)
+        if self._parts and not message.get("content"):
+            message["content"] = [{"type": "text", "text": text} for _, text in sorted(self._parts.items())]
+        if self._calls:
+            message["tool_calls"] = [call for _, call in sorted(self._calls.items())]
+            message.setdefault("content", None)
+        return message if "content" in message else None
+
+
 class Trust:
     """Which agents a sender may speak for (SIG-2)."""
 
@@ -83,7 +118,8 @@ class Canon:
         self._kinds = [(row.attribute, dict(row.values)) for row in table.kinds]
         self._presence = [(row.attribute, row.kind) for row in table.kind_by_presence]
         self._kind_names = frozenset(name for name, _ in self._kinds) | frozenset(name for name, _ in self._presence)
-        self._numbered = table.numbered_messages
+        self._numbered = [(row, self._index.get(f"{row.prefix}*", (row.field, 1_000))[1]) for row in table.numbered_messages]
+        self._inside = table.inside
         self._numbered_prefixes = tuple(row.prefix for row in table.numbered_messages)
         self._events = table.events
         self._passed, self._failed = table.passed_labels, table.failed_labels
@@ -163,31 +199,35 @@ class Canon:
             elif key not in self._kind_names and len(extra) < MAX_EXTRA and value is not None:
                 extra[key[:MAX_NAME]] = _scalar(value)
         if numbered:
-            self._join_numbered(numbered, fields)
+            self._join_numbered(numbered, fields, ranks)
+        for row in self._inside:
+            if row.attribute in attributes and row.field not in fields:
+                value = _member(attributes[row.attribute], row.key)
+                if value is not None and value != "":
+                    fields[row.field] = value
         return fields, extra
 
-    def _join_numbered(self, numbered: list[tuple[str, Any]], fields: Attributes) -> None:
-        for row in self._numbered:
-            if row.field in fields:
+    def _join_numbered(self, numbered: list[tuple[str, Any]], fields: Attributes, ranks: dict[str, int]) -> None:
+        for row, rank in self._numbered:
+            if rank >= ranks.get(row.field, 1_001):
                 continue
-            messages: dict[int, dict[str, Any]] = {}
+            messages: dict[int, _Spread] = {}
             for key, value in numbered:
                 number, _, rest = key.removeprefix(row.prefix).partition(".")
-                if key.startswith(row.prefix) and number.isascii() and number.isdigit() and len(number) < 6:
-                    message = messages.setdefault(int(number), {})
-                    if rest == row.role:
-                        message["role"] = value
-                    elif rest == row.content:
-                        message["content"] = value
-            said = [message for _, message in sorted(messages.items()) if "content" in message]
+                if key.startswith(row.prefix) and _is_number(number):
+                    messages.setdefault(int(number), _Spread()).put(row, rest, value)
+            said = [joined for _, message in sorted(messages.items()) if (joined := message.joined())]
             if said:
                 fields[row.field] = said
+                ranks[row.field] = rank
 
     def _kind(self, attributes: Attributes) -> SpanKind:
         for attribute, values in self._kinds:
             value = attributes.get(attribute)
-            if isinstance(value, str) and value in values:
-                return values[value]
+            if isinstance(value, str):
+                kind = values.get(value) or values.get(value.strip('"'))
+                if kind is not None:
+                    return kind
         for attribute, kind in self._presence:
             if attribute in attributes:
                 return kind
@@ -244,15 +284,19 @@ class Canon:
         given, said = fields.get("input"), fields.get("output")
         if kind == "tool":
             arguments, result = fields.get("arguments", given), fields.get("result", said)
+            if arguments is None:
+                arguments = fields.get("parameters")
             if arguments is not None:
-                put("arguments", as_text(arguments))
+                put("arguments", tool_text(arguments))
             if result is not None:
-                put("result", as_text(result))
+                put("result", tool_text(result))
         else:
             orders = ""
             if given is not None:
-                text, orders = input_texts(given)
-                put("input_text", text)
+                texts, orders = input_messages(given)
+                put("input_text", "\n".join(texts))
+                if len(texts) > 1:
+                    extra["first_input_chars"] = len(texts[0])
             if said is not None:
                 put("output_text", said_text(said))
             instructions = fields.get("instructions")
@@ -323,6 +367,22 @@ def _malformed(extra: dict[str, Scalar], field: str) -> None:
 
 def _name(value: Any) -> str:
     return value[:MAX_NAME] if isinstance(value, str) else as_text(value)[:MAX_NAME]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6
+
+
+def _member(value: Any, key: str) -> Any:
+    """What `key` holds in an attribute that is an object, or the JSON text of one."""
+    if isinstance(value, str):
+        if not value.startswith("{") or f'"{key}"' not in value:
+            return None
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def _scalar(value: Any) -> Scalar:

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from andoncord.telemetry import unwrap
+
 _decode = msgspec.json.Decoder().decode
 
 SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -38,8 +40,7 @@ def message_list(value: Any) -> list[Any] | None:
             value = _decode(value)
         except (msgspec.DecodeError, RecursionError):
             return None
-    if isinstance(value, dict):
-        value = value.get("messages", [value])
+    value = unwrap.messages(value)
     if not isinstance(value, list) or not value:
         return None
     if not all(isinstance(item, dict) and ("parts" in item or "content" in item or "type" in item) for item in value):
@@ -53,12 +54,18 @@ def input_texts(value: Any) -> tuple[str, str]:
     >>> input_texts([{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}])
     ('Hi', 'Be brief.')
     """
+    given, orders = input_messages(value)
+    return _lines(given), orders
+
+
+def input_messages(value: Any) -> tuple[list[str], str]:
+    """The messages an agent was given, one text each, and the instructions among them."""
     messages = message_list(value)
     if messages is None:
-        return as_text(value), ""
+        return [as_text(value)], ""
     given = [said(message) for message in messages if message.get("role") not in SYSTEM_ROLES | HISTORY_ROLES]
     orders = [said(message) for message in messages if message.get("role") in SYSTEM_ROLES]
-    return _lines(given), _lines(orders)
+    return [text for text in given if text], _lines(orders)
 
 
 def said_text(value: Any) -> str:
@@ -82,6 +89,27 @@ def said(message: dict[str, Any]) -> str:
     return _lines([*map(_part, parts), *(map(_call, calls) if isinstance(calls, list) else ())])
 
 
+def tool_text(value: Any) -> str:
+    """Arguments or result of a tool call as text, out of the envelope of the framework.
+
+    >>> tool_text('{"type": "tool", "data": {"type": "tool", "content": "shipped"}}')
+    'shipped'
+    >>> tool_text('{"output": "a tool may well call it so"}')
+    '{"output": "a tool may well call it so"}'
+    """
+    text = as_text(value)
+    if not text.startswith("{") or not any(mark in text for mark in unwrap.MARKS):
+        return text
+    try:
+        decoded = _decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    inner = unwrap.unwrap(decoded)
+    if inner is decoded:
+        return text
+    return as_text(inner["content"] if isinstance(inner, dict) and inner.get("role") == "tool" else inner)
+
+
 def as_text(value: Any) -> str:
     """Any attribute value as text: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else compact_json(value)
@@ -91,6 +119,8 @@ def _part(part: Any) -> str:
     if not isinstance(part, dict):
         return "" if part is None else as_text(part)
     kind = part.get("type")
+    if isinstance(part.get("function_call"), dict):
+        return _call(part["function_call"])
     if kind in ("tool_call", "function_call", "tool_use"):
         return _call(part)
     if kind == "tool_call_response":
@@ -105,7 +135,7 @@ def _call(call: Any) -> str:
     function = call.get("function")
     if isinstance(function, dict):
         call = function
-    arguments = call.get("arguments", call.get("input", ""))
+    arguments = call.get("arguments", call.get("input", call.get("args", "")))
     return f"{as_text(call.get('name', ''))}({as_text(arguments)})"
 
 

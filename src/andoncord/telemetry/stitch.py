@@ -30,6 +30,9 @@ _LOGGED = frozenset(
 )
 """Kinds that come as log records: they carry the id of a span without being one."""
 
+_MODELS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
+_COUNTED = ("input_tokens", "output_tokens", "cost_micro_usd")
+_SAID = ("input_text", "output_text", "instructions")
 _HANDED_DOWN = ("agent", "run_id", "task", "session_id", "environment")
 
 
@@ -47,13 +50,54 @@ def settle(drafts: list[dict[str, Any]], fallbacks: list[str]) -> None:
         if by_span is None:
             by_span = {(other["trace_id"], other["span_id"]): other for other in drafts if "parent_span_id" in other}
         _inherit(draft, by_span)
+    if by_span is None:
+        by_span = {}
+    wrapped = _wrapped(drafts, by_span) if not all(draft["agent"] for draft in drafts) else {}
     for draft, fallback in zip(drafts, fallbacks, strict=True):
         if not draft["agent"]:
-            draft["agent"] = fallback or draft.get("system", "")
+            draft["agent"] = fallback or wrapped.get(id(draft)) or draft.get("system", "")
             if not fallback:
                 draft["attributes"][INFERRED] = True
         if not draft.get("run_id"):
             draft["run_id"] = draft["trace_id"]
+    _count_once(drafts)
+
+
+def _wrapped(drafts: list[dict[str, Any]], by_span: dict[tuple[str, str], dict[str, Any]]) -> dict[int, str]:
+    """For each draft that wraps the work of one agent and no other, by its identity: that agent."""
+    found: dict[int, str] = {}
+    for draft in drafts:
+        agent = draft["agent"]
+        above = draft.get("parent_span_id")
+        for _ in range(MAX_CLIMB):
+            ancestor = by_span.get((draft["trace_id"], above)) if agent and above else None
+            if ancestor is None or ancestor["agent"]:
+                break
+            known = found.setdefault(id(ancestor), agent)
+            if known != agent:
+                found[id(ancestor)] = ""
+            above = ancestor.get("parent_span_id")
+    return found
+
+
+def _count_once(drafts: list[dict[str, Any]]) -> None:
+    """Of a model call inside of a model call, which is how two layers of a framework show one call, only the inner counts."""
+    models = {(draft["trace_id"], draft["span_id"]): draft for draft in drafts if draft["kind"] in _MODELS and draft["span_id"]}
+    if len(models) < 2:
+        return
+    for inner in models.values():
+        outer = models.get((inner["trace_id"], inner.get("parent_span_id", "")))
+        if outer is None or outer is inner or not (inner.get("input_tokens") or inner.get("output_tokens")):
+            continue
+        for name in _COUNTED:
+            amount = outer.pop(name, 0)
+            if amount:
+                outer["attributes"][f"total_{name}"] = amount
+        for name in _SAID:
+            if outer.get(name) and not inner.get(name):
+                inner[name] = outer[name]
+        if outer["kind"] is EventKind.MODEL_COMPLETED:
+            outer["kind"] = EventKind.OTHER
 
 
 def _inherit(draft: dict[str, Any], by_span: dict[tuple[str, str], dict[str, Any]]) -> None:

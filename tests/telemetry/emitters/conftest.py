@@ -1,0 +1,3 @@
+"""The emitters run in environments of their own: `record.py`."""
+
+collect_ignore = ["agents"]
