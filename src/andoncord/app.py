@@ -43,8 +43,10 @@ from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.hub import GuardHub
 from andoncord.server.ingest import Ingest
 from andoncord.server.leases import LeaseOffice
-from andoncord.server.listening import WebServer, listen, url_of
+from andoncord.server.listening import WebServer, listen, reserve, target_of, url_of
 from andoncord.server.live import LiveStreams
+from andoncord.server.otlp_grpc import OtlpGrpc
+from andoncord.server.otlp_http import OtlpHttp
 from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.pipeline import Pipeline
 from andoncord.server.watching import VerifyPerformer
@@ -69,6 +71,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     beside: str
     """The folder that files named in the settings are relative to."""
     config: Config
+    grpc_target: str
+    """Where to listen for OTLP/gRPC: a port that the parent holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,7 @@ class Addresses:
 
     api_url: str
     otlp_url: str
+    grpc_url: str
     login_url: str
 
 
@@ -86,7 +91,7 @@ def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addre
     Args:
         home: the data directory.
         beside: the folder that files named in the settings are relative to.
-        on_ready: called once both ports answer.
+        on_ready: called once every port answers.
 
     Raises:
         CallerError: it cannot start; says why and what to do.
@@ -101,9 +106,10 @@ def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addre
         with (
             listen(config.server.bind, config.server.api_port) as api,
             listen(config.server.bind, config.server.otlp_port) as otlp,
+            reserve(config.server.bind, config.server.grpc_port) as grpc,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_control(home, config, beside=beside, api=api, otlp=otlp, on_ready=on_ready))
+            runner.run(_control(home, config, beside=beside, api=api, otlp=otlp, grpc=grpc, on_ready=on_ready))
     finally:
         lock.close()
 
@@ -115,6 +121,7 @@ async def _control(
     beside: Path,
     api: socket.socket,
     otlp: socket.socket,
+    grpc: socket.socket,
     on_ready: Callable[[Addresses], None],
 ) -> None:
     """Connect the control process and run it."""
@@ -170,7 +177,7 @@ async def _control(
         version=metadata.version("andoncord"),
     )
     findings = FindingFeed(telemetry=telemetry, positions=access, engine=engine)
-    setup = WorkerSetup(home=str(home), beside=str(beside), config=config)
+    setup = WorkerSetup(home=str(home), beside=str(beside), config=config, grpc_target=target_of(grpc))
     process = ControlProcess(
         engine=engine,
         hub=hub,
@@ -193,7 +200,8 @@ async def _control(
     def announce() -> None:
         api_url = url_of(api)
         code = auth.login_code(name=LOCAL_NAME, scope=Scope.ADMIN)
-        on_ready(Addresses(api_url=api_url, otlp_url=url_of(otlp), login_url=f"{api_url}/login#code={code}"))
+        login_url = f"{api_url}/login#code={code}"
+        on_ready(Addresses(api_url=api_url, otlp_url=url_of(otlp), grpc_url=url_of(grpc), login_url=login_url))
 
     try:
         await process.run(worker, on_ready=announce)
@@ -225,8 +233,11 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
     )
-    ingest = Ingest(settings=setup.config.server, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline)
-    return await serve_worker(listener=listener, ingest=ingest, pipeline=pipeline, appender=appender)
+    settings = setup.config.server
+    ingest = Ingest(settings=settings, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline)
+    http = OtlpHttp(ingest, hosts=settings.hosts).app()
+    grpc = OtlpGrpc(ingest, target=setup.grpc_target)
+    return await serve_worker(listener=listener, http=http, grpc=grpc, pipeline=pipeline, appender=appender)
 
 
 def load_detectors(config: Config, *, beside: Path) -> Bank:

@@ -23,6 +23,7 @@ Andoncord is up. Ctrl-C ends it.
   console    {login_url}
              (works once, for five minutes; `andon login` prints another)
   telemetry  {otlp_url}   OTLP/HTTP: traces and logs, protobuf or JSON
+             {grpc_url}   OTLP/gRPC: the same
   API        {api_url}/api/v1
   data       {home}
 """
@@ -44,6 +45,7 @@ def serve(
     ] = None,
     api_port: Annotated[int | None, typer.Option(help="Instead of server.api_port; 0 lets the system choose.")] = None,
     otlp_port: Annotated[int | None, typer.Option(help="Instead of server.otlp_port; 0 lets the system choose.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Instead of server.grpc_port; 0 lets the system choose.")] = None,
     bind: Annotated[str | None, typer.Option(help="Instead of server.bind.")] = None,
     announce: Annotated[Announce, typer.Option(help="How to say that the server is up.")] = Announce.TEXT,
 ) -> None:
@@ -56,7 +58,7 @@ def serve(
     try:
         file = _settings_file(config, directory)
         settings = configuration.load_file(file)
-        changes = {"api_port": api_port, "otlp_port": otlp_port, "bind": bind}
+        changes = {"api_port": api_port, "otlp_port": otlp_port, "grpc_port": grpc_port, "bind": bind}
         chosen = {name: value for name, value in changes.items() if value is not None}
         settings = msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, **chosen))
         run_server(directory, settings, beside=file.parent, on_ready=lambda where: _announce(where, directory, announce))
@@ -74,12 +76,18 @@ def _settings_file(given: Path | None, home: Path) -> Path:
 
 
 def _announce(where: Addresses, home: Path, how: Announce) -> None:
-    said = Announcement(api_url=where.api_url, otlp_url=where.otlp_url, login_url=where.login_url, pid=os.getpid())
+    said = Announcement(
+        api_url=where.api_url,
+        otlp_url=where.otlp_url,
+        grpc_url=where.grpc_url,
+        login_url=where.login_url,
+        pid=os.getpid(),
+    )
     # The login link is for whoever started the server, and stays out of files.
     public = msgspec.structs.replace(said, login_url="")
     (home / ADDRESS_FILE).write_bytes(msgspec.json.encode(public))
     if how is Announce.JSON:
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
     else:
-        sys.stdout.write(TEXT.format(login_url=said.login_url, otlp_url=said.otlp_url, api_url=said.api_url, home=home))
+        sys.stdout.write(TEXT.format(home=home, **msgspec.structs.asdict(said)))
     sys.stdout.flush()

@@ -1,43 +1,79 @@
-"""OTLP/HTTP in: mask, append durably, acknowledge; what was said is read out afterwards (SIG-2, SIG-7, SIG-8)."""
+"""Telemetry in, whichever way it came (SIG-2, SIG-7, SIG-8).
+
+Mask, append durably, acknowledge; what was said is read out afterwards.
+"""
 
 import asyncio
 import gzip
 import hashlib
 import logging
-from collections.abc import Callable
-
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
 
 from andoncord.kernel.access import Scope, Token, secret_digest
 from andoncord.kernel.errors import CallerError
 from andoncord.server.appender import Appender
-from andoncord.server.bodies import BodyTooLargeError, UnsupportedError, decompress
-from andoncord.server.doors import Doors
-from andoncord.server.otlp_http import encoding_of, failure, success
+from andoncord.server.bodies import decompress
 from andoncord.server.pipeline import Pipeline, decode
 from andoncord.server.ports import ServerClock
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.batch import Batch, Encoding, Signal
+from andoncord.telemetry.misdirected import METRICS, export_of
 from andoncord.telemetry.otlp import Decoded
 from andoncord.telemetry.redact import redact_body
 
 logger = logging.getLogger(__name__)
 
-MAX_OPEN_BODIES = 1_024
+MAX_OPEN_REQUESTS = 1_024
 MAX_OPEN_MIB = 256
-"""Bodies held in memory at once, by number and by size."""
-BODY_DEADLINE_S = 30.0
+"""Requests held in memory at once, by number and by size."""
 INLINE_BYTES = 64 * 1024
 """Up to this size masking and decoding take less time than handing them to a thread is worth."""
 GZIP_LEVEL = 1
+NO_METRICS = "metrics are not read here; usage and durations are taken from spans: set OTEL_METRICS_EXPORTER=none"
+
+
+class Refusal(Enum):
+    """Why a request was not taken though there is nothing wrong with its body."""
+
+    NO_TOKEN = auto()
+    WRONG_SCOPE = auto()
+    FULL = auto()
+    NOT_STORED = auto()
+
+
+class RefusedError(Exception):
+    """The request was not taken. Nothing of it was stored."""
+
+    def __init__(self, why: Refusal, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request, as it arrived."""
+
+    body: bytes
+    signal: Signal
+    encoding: Encoding
+    compression: str
+    """As HTTP names it; empty for none."""
+    token: Token | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A request that was taken, but for `rejected` of its records."""
+
+    rejected: int
+    message: str
 
 
 class Ingest:
-    """The OTLP port of one worker.
+    """The one path behind every OTLP port of a worker.
 
     Args:
         find_token: the token with this digest, unless unknown or revoked.
@@ -57,127 +93,113 @@ class Ingest:
         self._find_token = find_token
         self._appender = appender
         self._pipeline = pipeline
-        self._limit = settings.max_body_mib * 1024 * 1024
-        self._open_bodies = 0
+        self._open_requests = 0
         self._open_bytes = 0
+        self.limit = settings.max_body_mib * 1024 * 1024
+        """Bytes of a body, before and after decompression."""
 
-    def app(self) -> ASGIApp:
-        """The ASGI application, behind its doors."""
-        routes = [
-            Route("/v1/traces", self._traces, methods=["POST"]),
-            Route("/v1/logs", self._logs, methods=["POST"]),
-            Route("/livez", _alive, methods=["GET"]),
-        ]
-        # The limit is checked again where the answer can be written the OTLP way.
-        return Doors(Starlette(routes=routes), hosts=self._settings.hosts, origins="none", max_body=2 * self._limit)
+    @contextmanager
+    def admit(self, authorization: str) -> Iterator[Token | None]:
+        """Let a request in by its authorization header, and count it while it is open; its token, if it has one.
 
-    async def _traces(self, request: Request) -> Response:
-        return await self._receive(request, Signal.TRACES)
-
-    async def _logs(self, request: Request) -> Response:
-        return await self._receive(request, Signal.LOGS)
-
-    async def _receive(self, request: Request, signal: Signal) -> Response:
-        encoding = Encoding.PROTOBUF
-        try:
-            encoding = encoding_of(request.headers.get("content-type", ""))
-            token, refusal = self._token(request)
-            if refusal:
-                return failure(refusal[0], encoding, refusal[1])
-            if self._is_full():
-                return failure(503, encoding, "more telemetry is waiting than can be read; send this again later")
-            self._open_bodies += 1
-            try:
-                return await self._accept(request, signal, encoding, token)
-            finally:
-                self._open_bodies -= 1
-        except BodyTooLargeError as error:
-            return failure(413, encoding, str(error))
-        except UnsupportedError as error:
-            return failure(415, encoding, str(error))
-        except CallerError as error:
-            return failure(400, encoding, str(error))
-        except TimeoutError:
-            return failure(408, encoding, f"the body did not arrive within {BODY_DEADLINE_S:.0f} s")
-        except ClientDisconnect:
-            return failure(400, encoding, "the connection was closed before the body was complete")
-
-    def _is_full(self) -> bool:
-        return (
-            self._open_bodies >= MAX_OPEN_BODIES
+        Raises:
+            RefusedError: for its token, or because there is no room.
+        """
+        token = self._token(authorization)
+        if (
+            self._open_requests >= MAX_OPEN_REQUESTS
             or self._open_bytes >= MAX_OPEN_MIB * 1024 * 1024
             or self._pipeline.backlog >= self._settings.max_backlog
-        )
+        ):
+            raise RefusedError(Refusal.FULL, "more telemetry is waiting than can be read; send this again later")
+        self._open_requests += 1
+        try:
+            yield token
+        finally:
+            self._open_requests -= 1
 
-    def _token(self, request: Request) -> tuple[Token | None, tuple[int, str] | None]:
-        """The token of the request, or why it is refused."""
-        header = request.headers.get("authorization", "")
-        if not header:
+    async def take(self, sent: Sent) -> Taken:
+        """Store what can be read of a request; returns once it is durable.
+
+        Raises:
+            CallerError: nothing in it can be read, or not in this way.
+            RefusedError: it could not be stored.
+        """
+        self._open_bytes += len(sent.body)
+        try:
+            return await self._take(sent)
+        finally:
+            self._open_bytes -= len(sent.body)
+
+    def _token(self, authorization: str) -> Token | None:
+        if not authorization:
             if self._settings.require_token:
-                return None, (401, "a bearer token is required")
-            return None, None
-        scheme, _, secret = header.partition(" ")
+                raise RefusedError(Refusal.NO_TOKEN, "a bearer token is required")
+            return None
+        scheme, _, secret = authorization.partition(" ")
         token = self._find_token(secret_digest(secret.strip())) if scheme.lower() == "bearer" else None
         if token is None:
-            return None, (401, "the token is unknown or was revoked")
+            raise RefusedError(Refusal.NO_TOKEN, "the token is unknown or was revoked")
         if token.scope is not Scope.AGENT:
-            return None, (403, "telemetry is sent with a token of scope agent")
-        return token, None
+            raise RefusedError(Refusal.WRONG_SCOPE, "telemetry is sent with a token of scope agent")
+        return token
 
-    async def _accept(self, request: Request, signal: Signal, encoding: Encoding, token: Token | None) -> Response:
-        sent = await self._body(request)
-        self._open_bytes += len(sent)
-        try:
-            return await self._take(request, sent, signal, encoding, token)
-        finally:
-            self._open_bytes -= len(sent)
-
-    async def _take(self, request: Request, sent: bytes, signal: Signal, encoding: Encoding, token: Token | None) -> Response:
+    async def _take(self, sent: Sent) -> Taken:
         received_ns = self._clock.now()
-        trusted_agents = (token.agent,) if token else ()
-        content_encoding = request.headers.get("content-encoding", "")
-
-        def prepare() -> tuple[Batch, Decoded]:
-            body = decompress(sent, content_encoding, limit=self._limit)
-            masked, hits = redact_body(body, content_type=encoding.value, signal=signal.value)
-            as_sent = hits == 0 and content_encoding.strip().lower() == "gzip"
-            batch = Batch(
-                received_ns=received_ns,
-                signal=signal,
-                encoding=encoding,
-                trusted_agents=trusted_agents,
-                body_gz=sent if as_sent else gzip.compress(masked, GZIP_LEVEL, mtime=0),
-                sha256=hashlib.sha256(masked).hexdigest(),
-            )
-            return batch, decode(batch, masked)
-
-        batch, decoded = prepare() if len(sent) <= INLINE_BYTES else await asyncio.to_thread(prepare)
+        if len(sent.body) <= INLINE_BYTES:
+            batch, decoded = self._prepare(sent, received_ns)
+        else:
+            batch, decoded = await asyncio.to_thread(self._prepare, sent, received_ns)
         rejected = sum(rejection.count for rejection in decoded.rejected)
         message = "; ".join(f"{rejection.reason}: {rejection.detail}" for rejection in decoded.rejected[:5])
         if rejected and not decoded.events:
             raise CallerError(f"nothing in the body could be read: {message}")
         if decoded.events:
-            try:
-                seq = await self._appender.append(batch)
-            except Exception:
-                # A full disk, most likely. Nothing was accepted, so the sender keeps it and comes again.
-                logger.exception("a batch could not be appended to the ingest log")
-                return failure(503, encoding, "the batch could not be stored; send it again later")
-            self._pipeline.offer(seq, decoded)
-        return success(signal, encoding, rejected=rejected, message=message)
+            # A sender that hangs up meanwhile must not leave a batch in the log that nobody reads out.
+            await asyncio.shield(self._store(batch, decoded))
+        return Taken(rejected, message)
 
-    async def _body(self, request: Request) -> bytes:
-        """The body as it was sent, no larger than the limit."""
-        parts: list[bytes] = []
-        size = 0
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > self._limit:
-                    raise BodyTooLargeError(f"the body is larger than {self._limit} bytes", remedy="send smaller batches")
-                parts.append(part)
-        return b"".join(parts)
+    def _prepare(self, sent: Sent, received_ns: int) -> tuple[Batch, Decoded]:
+        body = decompress(sent.body, sent.compression, limit=self.limit)
+        if sent.encoding is Encoding.PROTOBUF:
+            _check_path(body, sent)
+        masked, hits = redact_body(body, content_type=sent.encoding.value, signal=sent.signal.value)
+        as_sent = hits == 0 and sent.compression.strip().lower() == "gzip"
+        batch = Batch(
+            received_ns=received_ns,
+            signal=sent.signal,
+            encoding=sent.encoding,
+            trusted_agents=(sent.token.agent,) if sent.token else (),
+            body_gz=sent.body if as_sent else gzip.compress(masked, GZIP_LEVEL, mtime=0),
+            sha256=hashlib.sha256(masked).hexdigest(),
+        )
+        decoded = decode(batch, masked)
+        if sent.encoding is Encoding.JSON and not decoded.seen:
+            # Another export in JSON is an object without anything that would be looked at.
+            _check_path(body, sent)
+        return batch, decoded
+
+    async def _store(self, batch: Batch, decoded: Decoded) -> None:
+        try:
+            seq = await self._appender.append(batch)
+        except Exception:
+            # A full disk, most likely. Nothing was accepted, so the sender keeps it and comes again.
+            logger.exception("a batch could not be appended to the ingest log")
+            raise RefusedError(Refusal.NOT_STORED, "the batch could not be stored; send it again later") from None
+        self._pipeline.offer(seq, decoded)
 
 
-async def _alive(_request: Request) -> Response:
-    return PlainTextResponse("ok\n")
+def _check_path(body: bytes, sent: Sent) -> None:
+    """Refuse a body that is another export than the one it was sent as.
+
+    Raises:
+        CallerError: it is another; says where it belongs.
+    """
+    export = export_of(body, sent.encoding)
+    if export == METRICS:
+        raise CallerError(f"the body holds metrics, sent as {sent.signal}: {NO_METRICS}")
+    if export is not None and export != sent.signal:
+        raise CallerError(
+            f"the body holds {export}, sent as {sent.signal}",
+            remedy=f"send {export} to /v1/{export}, or over gRPC to the service of that name",
+        )

@@ -37,11 +37,37 @@ def listen(bind: str, port: int) -> socket.socket:
     return listener
 
 
+def reserve(bind: str, port: int) -> socket.socket:
+    """A socket that holds a port for gRPC, which opens its own: another process may listen there only by sharing it on purpose.
+
+    While nobody does, senders are refused at once and come again.
+
+    Raises:
+        CallerError: the address cannot be listened on.
+    """
+    with listen(bind, port) as probe:
+        address, family = probe.getsockname(), probe.family
+    holder = socket.socket(family, socket.SOCK_STREAM)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        holder.bind(address)
+    except OSError as error:
+        holder.close()
+        raise CallerError(f"cannot listen on {bind}:{address[1]}: {error.strerror}", remedy="start again") from None
+    return holder
+
+
 def url_of(listener: socket.socket) -> str:
     """The address a listening socket is reached at from this machine."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def target_of(holder: socket.socket) -> str:
+    """Host and port of a socket, as gRPC writes them."""
+    host, port = holder.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class WebServer(uvicorn.Server):

@@ -13,11 +13,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Section `server` of `andon.yaml`."""
 
     bind: str = "127.0.0.1"
-    """Address both ports listen on. Anything but loopback needs `require_token: true` and a token of scope admin."""
+    """Address every port listens on. Anything but loopback needs `require_token: true` and a token of scope admin."""
     api_port: Port = 8420
     """HTTP API and console; 0 lets the system choose."""
     otlp_port: Port = 4318
     """OTLP/HTTP; 0 lets the system choose."""
+    grpc_port: Port = 4317
+    """OTLP/gRPC; 0 lets the system choose."""
     require_token: bool = False
     """Refuse telemetry without a token. Without this it is accepted from loopback, and never acted on."""
     allowed_hosts: tuple[str, ...] = ()

@@ -7,9 +7,11 @@ import socket
 import sys
 from threading import Thread
 
+from starlette.types import ASGIApp
+
 from andoncord.server.appender import Appender
-from andoncord.server.ingest import Ingest
 from andoncord.server.listening import WebServer
+from andoncord.server.otlp_grpc import OtlpGrpc
 from andoncord.server.pipeline import Pipeline
 
 READY = b"ready\n"
@@ -27,10 +29,12 @@ def tell_parent(line: bytes) -> None:
         pass
 
 
-async def serve_worker(*, listener: socket.socket, ingest: Ingest, pipeline: Pipeline, appender: Appender) -> int:
+async def serve_worker(
+    *, listener: socket.socket, http: ASGIApp, grpc: OtlpGrpc, pipeline: Pipeline, appender: Appender
+) -> int:
     """Serve until SIGTERM, until the parent is gone, or until the pipeline breaks; the exit code."""
     loop = asyncio.get_running_loop()
-    server = WebServer(ingest.app())
+    server = WebServer(http)
     # Ctrl-C reaches the whole process group; the parent decides when the worker stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop.add_signal_handler(signal.SIGTERM, server.stop)
@@ -38,8 +42,10 @@ async def serve_worker(*, listener: socket.socket, ingest: Ingest, pipeline: Pip
     pipeline.start()
     serving = asyncio.create_task(server.run_on(listener))
     await server.is_up()
+    await grpc.start()
     tell_parent(READY)
     await serving
+    await grpc.stop()
     appender.close()
     pipeline.stop(deadline_s=PIPELINE_STOP_S)
     return FAILED if pipeline.has_failed else 0

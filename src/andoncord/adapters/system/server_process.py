@@ -25,6 +25,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     otlp_url: str
     login_url: str
     pid: int
+    grpc_url: str = ""
+    """OTLP/gRPC; empty in what an older server left behind."""
 
 
 class ServerFailedError(Exception):
@@ -40,6 +42,7 @@ class ServerProcess:
         self.pid = child.pid
         self.api_url = announcement.api_url
         self.otlp_url = announcement.otlp_url
+        self.grpc_url = announcement.grpc_url
         self.login_url = announcement.login_url
 
     @property
@@ -84,16 +87,18 @@ def launch(
     config: Path | None = None,
     api_port: int = 0,
     otlp_port: int = 0,
+    grpc_port: int = 0,
     environment: Mapping[str, str] | None = None,
     deadline_s: float = 20.0,
 ) -> ServerProcess:
-    """Start a server and return once both of its ports answer.
+    """Start a server and return once all of its ports answer.
 
     Args:
         home: its data directory, made when missing.
         config: a settings file; without one every default holds.
         api_port: 0 lets the system choose.
         otlp_port: 0 lets the system choose.
+        grpc_port: 0 lets the system choose.
         environment: added to this process's environment.
         deadline_s: how long it may take to come up.
 
@@ -102,7 +107,7 @@ def launch(
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "andoncord.cli.main", "serve", "--home", str(home), "--announce", "json"]
-    command += ["--api-port", str(api_port), "--otlp-port", str(otlp_port)]
+    command += ["--api-port", str(api_port), "--otlp-port", str(otlp_port), "--grpc-port", str(grpc_port)]
     if config is not None:
         command += ["--config", str(config)]
     with (home / LOG_FILE).open("ab") as log:
