@@ -42,6 +42,8 @@ def write(exporter: InMemorySpanExporter, path: Path) -> None:
         for name, digits in (("traceId", 32), ("spanId", 16)):
             ids.setdefault(span[name], f"{len(ids) + 1:0{digits}x}")
     for span in spans:
+        if "message" in span.get("status", {}):
+            span["status"]["message"] = span["status"]["message"].partition("Traceback (")[0]
         for name in ("traceId", "spanId", "parentSpanId"):
             if name in span:
                 span[name] = ids.get(span[name], base64.b64decode(span[name]).hex())
