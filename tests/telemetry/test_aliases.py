@@ -1,0 +1,133 @@
+"""Families that are in the alias table by their conventions: spans as their documents write them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.otlp import decode_traces_json
+
+MODEL: dict[str, dict[str, Any]] = {
+    "langfuse": {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.model.name": "m-1",
+        "langfuse.observation.input": '[{"role": "user", "content": "Hi"}]',
+        "langfuse.observation.output": "Hello",
+        "langfuse.observation.usage_details": '{"input": 30, "output": 5, "total": 35}',
+        "langfuse.observation.cost_details": '{"total": 0.002}',
+    },
+    "mlflow": {
+        "mlflow.spanType": '"CHAT_MODEL"',
+        "mlflow.llm.model": "m-1",
+        "mlflow.spanInputs": '{"messages": [{"role": "user", "content": "Hi"}]}',
+        "mlflow.spanOutputs": "Hello",
+        "mlflow.chat.tokenUsage": '{"input_tokens": 30, "output_tokens": 5}',
+        "mlflow.llm.cost": '{"total_cost": 0.002}',
+    },
+    "agentops": {
+        "agentops.span.kind": "llm",
+        "gen_ai.request.model": "m-1",
+        "gen_ai.prompt.0.role": "user",
+        "gen_ai.prompt.0.content": "Hi",
+        "gen_ai.completion.0.content": "Hello",
+        "gen_ai.usage.prompt_tokens": 30,
+        "gen_ai.usage.completion_tokens": 5,
+        "gen_ai.usage.cost": 0.002,
+    },
+    "vercel": {
+        "ai.operationId": "ai.generateText.doGenerate",
+        "ai.response.model": "m-1",
+        "ai.prompt.messages": '[{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]',
+        "ai.response.text": "Hello",
+        "ai.usage.inputTokens": 30,
+        "ai.usage.outputTokens": 5,
+        "gen_ai.usage.cost": 0.002,
+    },
+}
+TOOL: dict[str, dict[str, Any]] = {
+    "vercel": {
+        "ai.operationId": "ai.toolCall",
+        "ai.toolCall.name": "pay",
+        "ai.toolCall.args": "{}",
+        "ai.toolCall.result": "done",
+    },
+    "traceloop": {
+        "traceloop.span.kind": "tool",
+        "traceloop.entity.name": "pay",
+        "traceloop.entity.input": "{}",
+        "traceloop.entity.output": "done",
+    },
+    "openinference, with the schema of the tool": {
+        "openinference.span.kind": "TOOL",
+        "tool.name": "pay",
+        "tool.parameters": '{"type": "object"}',
+        "input.value": "{}",
+        "output.value": "done",
+    },
+    "openinference, with nothing but parameters": {
+        "openinference.span.kind": "TOOL",
+        "tool.name": "pay",
+        "tool.parameters": "{}",
+        "output.value": "done",
+    },
+}
+
+
+def decoded(*spans: tuple[str, str, dict[str, Any]]) -> dict[str, Event]:
+    """Events by their span's id, of spans given as id, parent and attributes."""
+    listed = [
+        {
+            "traceId": "a" * 32,
+            "spanId": key * 16,
+            "parentSpanId": above * 16,
+            "name": "step",
+            "startTimeUnixNano": "1",
+            "endTimeUnixNano": "2",
+            "attributes": [
+                {"key": name, "value": {"stringValue": value} if isinstance(value, str) else {"doubleValue": value}}
+                for name, value in attributes.items()
+            ],
+        }
+        for key, above, attributes in spans
+    ]
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": listed}]}]}
+    return {event.span_id[0]: event for event in decode_traces_json(json.dumps(body).encode(), received_ns=0).events}
+
+
+@pytest.mark.parametrize("family", MODEL)
+def test_a_model_call(family: str) -> None:
+    """Model, texts, tokens and cost of one call, whichever way the family writes them."""
+    call = decoded(("1", "", MODEL[family]))["1"]
+
+    assert (call.kind, call.name, call.input_text, call.output_text) == (EventKind.MODEL_COMPLETED, "m-1", "Hi", "Hello")
+    assert (call.input_tokens, call.output_tokens, call.cost_micro_usd) == (30, 5, 2_000)
+
+
+@pytest.mark.parametrize("family", TOOL)
+def test_a_tool_call(family: str) -> None:
+    """Name, arguments and result of one call; the schema of a tool is not what it was called with."""
+    call = decoded(("1", "", TOOL[family]))["1"]
+
+    assert (call.kind, call.name, call.arguments, call.result) == (EventKind.TOOL_COMPLETED, "pay", "{}", "done")
+
+
+def test_a_wrapper_of_one_agent_is_its_own_and_of_two_is_the_services() -> None:
+    """A span above the only agent below it belongs to that agent; above two agents it is nobody's, hence the service's."""
+    first, second = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}, {"gen_ai.agent.name": "b"}
+
+    assert decoded(("1", "", {}), ("2", "1", first))["1"].agent == "a"
+    assert decoded(("1", "", {}), ("2", "1", first), ("3", "1", second))["1"].agent == "shop"
+
+
+def test_of_a_model_call_inside_of_another_the_inner_counts() -> None:
+    """Two layers of a framework show one call; an inner one without usage leaves the count where it is."""
+    outer = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 30, "gen_ai.output.messages": "Hello"}
+    inner = {"gen_ai.operation.name": "generate_content", "gen_ai.usage.input_tokens": 30}
+
+    events = decoded(("1", "", outer), ("2", "1", inner))
+    assert (events["1"].input_tokens, events["1"].attributes["total_input_tokens"], events["2"].input_tokens) == (0, 30, 30)
+    assert events["2"].output_text == "Hello"
+    silent = decoded(("1", "", outer), ("2", "1", {"gen_ai.operation.name": "generate_content"}))
+    assert silent["1"].input_tokens == 30
