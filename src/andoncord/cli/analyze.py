@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -17,9 +17,12 @@ from andoncord.cli.analyze_text import report_text
 from andoncord.cli.exits import Exit
 from andoncord.cli.trace_files import STDIN, Gatherer, Line, lines
 from andoncord.detect.bank import Bank
+from andoncord.detect.declared import Declared
 from andoncord.detect.pack import default_rules
 from andoncord.detect.rule import Rule
+from andoncord.detect.scope import load_scope
 from andoncord.investigate.report import Analysis, analyze_trace
+from andoncord.kernel.errors import CallerError
 from andoncord.kernel.text import visible
 from andoncord.kernel.vocabulary import Severity
 from andoncord.telemetry.event import Event, EventKind
@@ -67,6 +70,10 @@ def analyze(
     fail_on: Annotated[Severity | None, typer.Option(help="Exit 7 when an incident is at least this severe.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when any line or record could not be read.")] = False,
     window: Annotated[int, typer.Option(min=1, help="Lines after which a trace counts as complete.")] = DEFAULT_WINDOW,
+    scope: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Globs of the files the task may change, JSON or YAML: docs/detection.md."),
+    ] = None,
 ) -> None:
     """Judge recorded agent runs: findings, severity, responsible step, causes.
 
@@ -86,8 +93,9 @@ def analyze(
             raise typer.BadParameter(f"{visible(path)}: no such file", param_hint="FILE")
     words = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     tally = Tally()
+    declared = _declared(scope)
     try:
-        for analysis in _analyses(files, window, tally, words):
+        for analysis in analyses(files, window, tally, words, declared):
             _write(analysis, output)
     except KeyboardInterrupt:
         words.print("interrupted")
@@ -101,7 +109,22 @@ def analyze(
     raise typer.Exit(_exit_code(tally, fail_on, strict))
 
 
-def _analyses(files: Iterable[str], window: int, tally: Tally, words: Console) -> Iterator[Analysis]:
+def _declared(scope: Path | None) -> dict[str, Declared]:
+    """What holds for every agent of the files."""
+    if scope is None:
+        return {}
+    try:
+        return {"*": Declared(agent="*", scope=load_scope(scope.read_text(encoding="utf-8"), place=visible(str(scope))))}
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise typer.BadParameter(f"{visible(str(scope))}: {visible(str(wrong))}", param_hint="--scope") from None
+    except CallerError as wrong:
+        raise typer.BadParameter(visible(str(wrong)), param_hint="--scope") from None
+
+
+def analyses(
+    files: Iterable[str], window: int, tally: Tally, words: Console, declared: Mapping[str, Declared]
+) -> Iterator[Analysis]:
+    """Every trace of some files, judged."""
     rules = default_rules()
     context: list[Event] = []
     for path in files:
@@ -109,9 +132,9 @@ def _analyses(files: Iterable[str], window: int, tally: Tally, words: Console) -
         for line in _with_progress(path, words):
             gatherer.add(line.number, tuple(_events(line, tally, words, context)))
             for _, events in gatherer.complete(line.number):
-                yield _judge(events, context, rules, tally)
+                yield _judge(events, context, rules, tally, declared)
         for _, events in gatherer.rest():
-            yield _judge(events, context, rules, tally)
+            yield _judge(events, context, rules, tally, declared)
         tally.left_out += gatherer.left_out
 
 
@@ -170,13 +193,17 @@ def _complain(place: str, problem: str, tally: Tally, words: Console) -> None:
         words.print("further broken lines are counted, not told")
 
 
-def _judge(events: list[Event], context: list[Event], rules: tuple[Rule, ...], tally: Tally) -> Analysis:
+def _judge(
+    events: list[Event], context: list[Event], rules: tuple[Rule, ...], tally: Tally, declared: Mapping[str, Declared]
+) -> Analysis:
     """Put one trace through a bank of its own, in the order in which things were over, and investigate what it found."""
     whole = sorted(stitch(events), key=lambda event: event.at_ns)
-    bank = Bank(rules, declared={})
-    findings = [finding for event in whole for finding in bank.observe(event)]
+    bank = Bank(rules, declared=declared)
+    found = [finding for event in whole for finding in bank.observe(event)]
     if whole:
-        findings.extend(bank.tick(whole[-1].at_ns))
+        found.extend(bank.tick(whole[-1].at_ns))
+    # A finding told again is the newer word on it; an edit that was undone is none any more.
+    findings = [finding for finding in {finding.id: finding for finding in found}.values() if "undone_in" not in finding.facts]
     tally.faults.update(bank.faults)
     agents = {event.agent for event in whole}
     analysis = analyze_trace([*whole, *(event for event in context if event.agent in agents)], findings)

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from andoncord.detect.declared import Declared, Objective
+from andoncord.detect.depletion import SharedDepletion
 from andoncord.detect.detector import MAX_GROUPS, Detector, Trigger
+from andoncord.detect.edits import ForbiddenEdit, ScopeCreep
 from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_of, number_of
+from andoncord.detect.foreign import ForeignOrder, InjectionExposure
 from andoncord.detect.injection import InjectedAction
 from andoncord.detect.loop import Repetition
 from andoncord.detect.quality import QualityDrop
@@ -41,6 +44,11 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "quality_drop": QualityDrop,
     "injected_action": InjectedAction,
     "cost_spiral": CostSpiral,
+    "foreign_order": ForeignOrder,
+    "injection_exposure": InjectionExposure,
+    "forbidden_edit": ForbiddenEdit,
+    "scope_creep": ScopeCreep,
+    "shared_depletion": SharedDepletion,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
 
@@ -208,6 +216,7 @@ def declared_of(agent: str, spec: DeclaredSpec) -> Declared:
         silent_after_s=spec.silent_after_s,
         step_timeout_s=spec.step_timeout_s,
         polls=spec.polls,
+        scope=spec.scope,
     )
 
 

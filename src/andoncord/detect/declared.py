@@ -4,6 +4,8 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from andoncord.detect.scope import Scope
+
 MAX_AGENTS = 10_000
 """Names of agents for which the declaration found is remembered."""
 
@@ -38,6 +40,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without a heartbeat, while a run is open, after which the agent counts as silent."""
     step_timeout_s: float = 60.0
     """Seconds after which a step that has not ended counts as hung. Chosen: longer than model calls commonly take."""
+    scope: Scope | None = None
+    """Which files its task may change."""
     polls: tuple[str, ...] = ()
     """Tools that wait or poll by design; asking them again is no loop."""
 

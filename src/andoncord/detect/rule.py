@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from andoncord.detect.facts import NAMES
+from andoncord.detect.scope import Scope
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.time import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from andoncord.kernel.vocabulary import Category, Mode, Pattern, Severity
@@ -128,7 +129,16 @@ class RepeatSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="repeat
 class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="detector"):
     """A detector written in code."""
 
-    name: Literal["quality_drop", "injected_action", "cost_spiral"]
+    name: Literal[
+        "quality_drop",
+        "injected_action",
+        "cost_spiral",
+        "foreign_order",
+        "injection_exposure",
+        "forbidden_edit",
+        "scope_creep",
+        "shared_depletion",
+    ]
     group_by: Fields
 
 
@@ -153,6 +163,7 @@ class DeclaredSpec(_Part, frozen=True, kw_only=True):
     silent_after_s: float = 3.0
     step_timeout_s: float = 60.0
     polls: tuple[str, ...] = ()
+    scope: Scope | None = None
 
 
 class GivenEvent(_Part, frozen=True, kw_only=True):

@@ -1,10 +1,11 @@
 """The report on one trace: what `andon analyze` prints, and the same for traces seen live."""
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, log1p
 
 import msgspec
 
+from andoncord.detect.depletion import MIN_AGENTS, Shared
 from andoncord.detect.finding import Finding
 from andoncord.incident.severity import judge
 from andoncord.investigate.casefile import Investigation
@@ -18,13 +19,15 @@ SEVERITY_RISK = {Severity.LOW: 0.15, Severity.MEDIUM: 0.35, Severity.HIGH: 0.65,
 EXPOSURE_SHARE = 0.25
 """Reading foreign instructions is a risk, not an incident."""
 SHADOW_SHARE = 0.25
-ERROR_PRIOR = 0.15
-"""Largest part of the risk that failed calls alone can give."""
-LENGTH_PRIOR = 0.15
-"""Largest part that length alone can give. Source: in recorded customer-service runs length alone orders failures with an
-AUROC near .7."""
-LENGTH_SCALE = 40.0
-"""Steps at which two thirds of it are reached."""
+PRIOR = 0.5
+"""Largest part of the risk that a run's shape alone can give. Chosen."""
+STEPS_WEIGHT, AGAIN_WEIGHT, CALL_LAST_WEIGHT, SHAPE_BIAS = 1.47, 2.0, -1.06, -5.0
+"""Log-odds per log(1 + steps), per share of calls that repeat an earlier one, and for a last step that is a call. Fitted on
+recorded customer-service and coding runs together, each centred; five folds by task give an AUROC of .733 and .756, where
+length alone gives .671 and .740. Failed calls, lengths of answers and numbers of tools did not carry over from one set to the
+other. The bias is chosen."""
+_MODEL = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
+_CALLS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED, EventKind.GUARD_DENIED})
 SUMMARY_LIMIT = 300
 NAME_LIMIT = 200
 
@@ -88,22 +91,14 @@ def risk(events: Sequence[Event], findings: Sequence[Finding]) -> float:
     """How likely the run went wrong, as a score from 0 to 1 for ordering runs. It is not calibrated: 0.8 does not mean 80 %.
 
     `1 - (1 - prior) * product of (1 - weight of each finding)`: every finding raises it, none lowers it. A finding weighs
-    its score times its severity's share, less when it is in shadow or mere exposure. The prior is weak on purpose: up to
-    0.15 each for the share of calls that failed and for the number of steps.
+    its score times its severity's share, less when it is in shadow or mere exposure. The prior is the run's shape, see
+    `shape`; where several agents share a quantity, it is how much of it is gone, since there a longer run is a better one.
 
     >>> risk([], [])
     0.0
     """
-    steps = failed = 0
-    for event in events:
-        if event.kind in (EventKind.MODEL_COMPLETED, EventKind.TOOL_COMPLETED):
-            steps += 1
-        elif event.kind in (EventKind.MODEL_FAILED, EventKind.TOOL_FAILED, EventKind.GUARD_DENIED):
-            steps += 1
-            failed += 1
-    calm = 1.0
-    if steps:
-        calm = 1 - ERROR_PRIOR * failed / steps - LENGTH_PRIOR * (1 - exp(-steps / LENGTH_SCALE))
+    gone = _gone(events)
+    calm = 1 - (PRIOR * shape(events) if gone is None else PRIOR * gone)
     for finding in findings:
         weight = SEVERITY_RISK[finding.severity] * max(0.0, min(1.0, finding.score))
         if finding.pattern is Pattern.INJECTION_EXPOSURE:
@@ -112,6 +107,41 @@ def risk(events: Sequence[Event], findings: Sequence[Finding]) -> float:
             weight *= SHADOW_SHARE
         calm *= 1 - weight
     return round(1 - calm, 6)
+
+
+def shape(events: Sequence[Event]) -> float:
+    """What the shape of a run says about it: 0 for an empty one, towards 1 for a long one that repeats itself."""
+    steps = calls = 0
+    is_call_last = False
+    different: set[tuple[str, str]] = set()
+    for event in events:
+        if event.kind in _MODEL:
+            is_call_last = False
+        elif event.kind in _CALLS:
+            is_call_last = True
+            calls += 1
+            different.add((event.name, event.arguments))
+        else:
+            continue
+        steps += 1
+    if not steps:
+        return 0.0
+    again = 1 - len(different) / calls if calls else 0.0
+    odds = SHAPE_BIAS + STEPS_WEIGHT * log1p(steps) + AGAIN_WEIGHT * again + CALL_LAST_WEIGHT * is_call_last
+    return 1 / (1 + exp(-odds))
+
+
+def _gone(events: Sequence[Event]) -> float | None:
+    """How much of a quantity that several agents share is gone, the largest part of any; None without one."""
+    if len({event.agent for event in events}) < MIN_AGENTS:
+        return None
+    shared = Shared()
+    parts: dict[int, float] = {}
+    for event in events:
+        if event.kind is EventKind.TOOL_COMPLETED:
+            for quantity in shared.note(event):
+                parts[id(quantity)] = 1 - quantity.last / quantity.most if quantity.most > 0 else 0.0
+    return min(1.0, max(parts.values())) if parts else None
 
 
 def analyze_trace(events: Sequence[Event], findings: Sequence[Finding], *, trace_id: str = "") -> Analysis:
