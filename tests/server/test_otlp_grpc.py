@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryWriter
-from andoncord.adapters.system.server_process import ServerProcess, launch
+from andoncord.adapters.system.server_process import ServerFailedError, ServerProcess, launch
 from andoncord.detect.bank import Bank
 from andoncord.server.appender import Appender
 from andoncord.server.ingest import Ingest
@@ -157,6 +157,14 @@ def test_a_stock_metric_exporter_is_told(server: ServerProcess, caplog: pytest.L
     provider.shutdown()
 
     assert "UNIMPLEMENTED" in caplog.text
+
+
+def test_two_servers_do_not_share_a_port(server: ServerProcess, tmp_path: Path) -> None:
+    """The port is open to sharing for the worker's sake; a second server is refused all the same."""
+    port = urlsplit(server.grpc_url).port
+    assert port
+    with pytest.raises(ServerFailedError, match=f"cannot listen on 127.0.0.1:{port}"):
+        launch(tmp_path / "home", grpc_port=port)
 
 
 def test_after_the_worker_died_the_port_is_the_same(tmp_path: Path) -> None:

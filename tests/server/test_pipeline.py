@@ -13,10 +13,12 @@ import pytest
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.detect.bank import Bank
 from andoncord.detect.pack import default_rules
+from andoncord.kernel.time import HOUR_NS, SECOND_NS
 from andoncord.server.pipeline import GRACE_NS, Pipeline, decode
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.batch import Batch, Encoding, Signal
 from andoncord.telemetry.event import Event
+from andoncord.telemetry.stitch import stitch
 from andoncord.testing.system import HandClock
 
 AT_NS = 1_767_603_600_000_000_000
@@ -68,9 +70,9 @@ def denied(run: str) -> bytes:
     return json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]}).encode()
 
 
-def batch(body: bytes, signal: Signal = Signal.TRACES) -> Batch:
+def batch(body: bytes, signal: Signal = Signal.TRACES, *, received_ns: int = AT_NS) -> Batch:
     return Batch(
-        received_ns=AT_NS,
+        received_ns=received_ns,
         signal=signal,
         encoding=Encoding.JSON,
         trusted_agents=("refund-*",),
@@ -105,8 +107,8 @@ class Line:
         self.pipeline.stop(deadline_s=5)
         self.pipeline = self._make()
 
-    def send(self, body: bytes, signal: Signal = Signal.TRACES, *, hand_over: bool = True) -> int:
-        sent = batch(body, signal)
+    def send(self, body: bytes, signal: Signal = Signal.TRACES, *, hand_over: bool = True, received_ns: int = AT_NS) -> int:
+        sent = batch(body, signal, received_ns=received_ns)
         (seq,) = self.writer.append([sent])
         if hand_over:
             self.pipeline.offer(seq, decode(sent, body))
@@ -161,6 +163,60 @@ def test_a_retry_counts_once(line: Line) -> None:
     line.drain()
 
     assert line.ledger() == {("accepted", ""): 4, ("stored", ""): 3, ("duplicate", ""): 1}
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+def test_a_clock_ahead_is_flagged_and_still_counts_once(line: Line, signal: Signal) -> None:
+    """An hour ahead is kept under the emitter's time and says so; sent again later it is the same event."""
+    body = spans("01" * 8) if signal is Signal.TRACES else denied("run-1")
+    line.pipeline.start()
+    line.send(body, signal, received_ns=AT_NS - HOUR_NS)
+    line.send(body, signal, received_ns=AT_NS - HOUR_NS + SECOND_NS)
+    line.drain()
+    (event,) = line.reader.of_agents(["refund-bot"], since_ns=0, until_ns=2 * AT_NS, limit=10)
+
+    assert (event.start_ns, event.attributes["clock_skew_s"]) == (AT_NS, 3600.0)
+    assert line.ledger() == {("accepted", ""): 2, ("stored", ""): 1, ("duplicate", ""): 1}
+
+
+def test_a_clock_ahead_makes_nobody_look_alive_for_longer(line: Line) -> None:
+    """What was last heard of a process was heard when it was received, at the latest."""
+    line.pipeline.start()
+    line.send(denied("run-1"), Signal.LOGS, received_ns=AT_NS - HOUR_NS)
+    line.drain()
+
+    assert [beat.last_seen_ns for beat in line.reader.beats()] == [AT_NS - HOUR_NS]
+
+
+def test_a_late_span_stands_at_its_own_time(line: Line) -> None:
+    """A span that comes an hour late is stored where it belongs; a clock that is behind cannot be told from lateness."""
+    line.pipeline.start()
+    line.send(spans("01" * 8), received_ns=AT_NS + HOUR_NS)
+    line.drain()
+    (event,) = line.reader.trace("ab" * 16)
+
+    assert (event.start_ns, event.received_ns, "clock_skew_s" in event.attributes) == (AT_NS, AT_NS + HOUR_NS, False)
+
+
+def test_a_parent_that_comes_last_names_the_agent_of_its_children(line: Line) -> None:
+    """Until then a child goes by its service's name and says that this is a guess; attribution repairs it on reading."""
+    child = json.loads(spans("01" * 8))
+    resource = child["resourceSpans"][0]["resource"]
+    resource["attributes"] = [{"key": "service.name", "value": {"stringValue": "shop"}}]
+    (span,) = child["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    parent = json.loads(json.dumps(child))
+    (above,) = parent["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    span["parentSpanId"] = above["spanId"] = "02" * 8
+    names = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "refund-bot"}
+    above["attributes"] = [{"key": key, "value": {"stringValue": value}} for key, value in names.items()]
+    line.pipeline.start()
+    for body in (child, parent):
+        line.send(json.dumps(body).encode())
+    line.drain()
+    stored = line.reader.trace("ab" * 16)
+
+    assert {event.span_id[:2]: event.agent for event in stored} == {"01": "shop", "02": "refund-bot"}
+    assert {event.span_id[:2]: event.agent for event in stitch(stored)} == {"01": "refund-bot", "02": "refund-bot"}
 
 
 def test_rejected_records_are_in_the_ledger(line: Line) -> None:

@@ -6,7 +6,7 @@ from hashlib import blake2b
 import msgspec
 
 from andoncord.kernel.canon import canonical_json
-from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.event import CLOCK_SKEW, Event, EventKind
 
 SPAN_KINDS = frozenset(
     (
@@ -89,7 +89,11 @@ def event_key(event: Event) -> bytes:
     """
     if event.kind in SPAN_KINDS and event.trace_id and event.span_id:
         return f"{event.trace_id}{event.span_id}".encode()
-    content = msgspec.structs.replace(event, received_ns=0, trusted=False)
+    attributes = event.attributes
+    if CLOCK_SKEW in attributes:
+        # It depends on when the event was received, as `received_ns` does.
+        attributes = {name: value for name, value in attributes.items() if name != CLOCK_SKEW}
+    content = msgspec.structs.replace(event, received_ns=0, trusted=False, attributes=attributes)
     return blake2b(canonical_json(content), digest_size=16).digest()
 
 
@@ -99,12 +103,14 @@ def beat_of(event: Event) -> Beat | None:
         return None
     attributes = event.attributes
     is_heartbeat = event.kind is EventKind.HEARTBEAT
+    # A clock that is ahead must not make a process look alive after its end.
+    at_ns = min(event.at_ns, event.received_ns) if event.at_ns and event.received_ns else event.at_ns or event.received_ns
     return Beat(
         agent=event.agent,
         instance=event.instance,
         trusted=event.trusted,
-        last_seen_ns=event.at_ns or event.received_ns,
-        heartbeat_ns=(event.at_ns or event.received_ns) if is_heartbeat else 0,
+        last_seen_ns=at_ns,
+        heartbeat_ns=at_ns if is_heartbeat else 0,
         environment=event.environment,
         rung=str(attributes.get("rung", "")),
         epoch=str(attributes.get("epoch", "")),

@@ -4,6 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
+CLOCK_SKEW = "clock_skew_s"
+"""Attribute of an event that claims to be from the future: by how many seconds, when it was received."""
+
 
 class EventKind(StrEnum):
     """What happened. Rules name these words in `on:`."""
