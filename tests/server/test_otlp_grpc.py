@@ -97,13 +97,22 @@ def test_a_stock_exporter_in_and_its_span_out(server: ServerProcess, person: Per
     assert (found["agent"], found["name"], found["system"], found["trusted"]) == ("refund-bot", "orders.lookup", "shop", True)
 
 
-def test_logs_come_in_too(channel: grpc.Channel, person: Person) -> None:
+def test_a_stock_exporters_logs_come_in_too(server: ServerProcess, person: Person) -> None:
     """The service for logs takes records; without a token they are not trusted."""
-    assert export(channel, LOGS, records(b"\xa1" * 16).SerializeToString()) == b""
-    trace = f"/api/v1/traces/{'a1' * 16}"
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+
+    provider = LoggerProvider(Resource({"gen_ai.agent.name": "refund-bot"}))
+    provider.add_log_record_processor(SimpleLogRecordProcessor(OTLPLogExporter(endpoint=server.grpc_url, insecure=True)))
+    with TracerProvider().get_tracer("test").start_as_current_span("s") as span:
+        provider.get_logger("test").emit(event_name="gen_ai.evaluation.result", attributes={"gen_ai.evaluation.name": "tone"})
+    provider.shutdown()
+    trace = f"/api/v1/traces/{span.get_span_context().trace_id:032x}"
 
     person.eventually("/api/v1/agents", lambda _: person.http.get(trace).status_code == 200)
-    assert [(event["span_id"], event["trusted"]) for event in person.get(trace)["spans"]] == [("02" * 8, False)]
+    (found,) = person.get(trace)["spans"]
+    assert (found["kind"], found["name"], found["agent"], found["trusted"]) == ("quality.scored", "tone", "refund-bot", False)
 
 
 @pytest.mark.parametrize(

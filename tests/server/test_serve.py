@@ -147,6 +147,24 @@ def test_a_part_that_cannot_be_read_is_rejected_by_count(server: ServerProcess) 
     assert "no_ids" in answer["partialSuccess"]["errorMessage"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("logs", {"resourceSpans": [{"scopeSpans": [{"spans": []}]}]}, 400, "send traces to /v1/traces"),
+        ("traces", {"resourceLogs": []}, 400, "send logs to /v1/logs"),
+        ("traces", {"resourceMetrics": []}, 400, "metrics are not read here"),
+        ("metrics", {"resourceMetrics": []}, 404, "metrics are not read here"),
+    ],
+)
+def test_what_was_sent_to_the_wrong_path_is_told_the_right_one(
+    server: ServerProcess, path: str, body: dict[str, Any], status: int, said: str
+) -> None:
+    """Nothing is accepted as something that it is not."""
+    answer = httpx2.post(f"{server.otlp_url}/v1/{path}", json=body)
+
+    assert (answer.status_code, said in answer.json()["message"]) == (status, True)
+
+
 def test_secrets_are_masked_before_they_are_on_disk(server: ServerProcess, person: Person) -> None:
     """A key in a prompt is in no file of the server."""
     secret = "sk-" + "a1B2c3D4e5" * 4
