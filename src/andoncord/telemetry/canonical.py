@@ -120,6 +120,7 @@ class Canon:
         self._kind_names = frozenset(name for name, _ in self._kinds) | frozenset(name for name, _ in self._presence)
         self._numbered = [(row, self._index.get(f"{row.prefix}*", (row.field, 1_000))[1]) for row in table.numbered_messages]
         self._inside = table.inside
+        self._holders = frozenset(row.attribute for row in table.inside)
         self._numbered_prefixes = tuple(row.prefix for row in table.numbered_messages)
         self._events = table.events
         self._passed, self._failed = table.passed_labels, table.failed_labels
@@ -200,11 +201,8 @@ class Canon:
                 extra[key[:MAX_NAME]] = _scalar(value)
         if numbered:
             self._join_numbered(numbered, fields, ranks)
-        for row in self._inside:
-            if row.attribute in attributes and row.field not in fields:
-                value = _member(attributes[row.attribute], row.key)
-                if value is not None and value != "":
-                    fields[row.field] = value
+        if not self._holders.isdisjoint(attributes):
+            self._look_inside(attributes, fields)
         return fields, extra
 
     def _join_numbered(self, numbered: list[tuple[str, Any]], fields: Attributes, ranks: dict[str, int]) -> None:
@@ -220,6 +218,13 @@ class Canon:
             if said:
                 fields[row.field] = said
                 ranks[row.field] = rank
+
+    def _look_inside(self, attributes: Attributes, fields: Attributes) -> None:
+        for row in self._inside:
+            if row.attribute in attributes and row.field not in fields:
+                value = _member(attributes[row.attribute], row.key)
+                if value is not None and value != "":
+                    fields[row.field] = value
 
     def _kind(self, attributes: Attributes) -> SpanKind:
         for attribute, values in self._kinds:

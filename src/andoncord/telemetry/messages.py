@@ -63,9 +63,14 @@ def input_messages(value: Any) -> tuple[list[str], str]:
     messages = message_list(value)
     if messages is None:
         return [as_text(value)], ""
-    given = [said(message) for message in messages if message.get("role") not in SYSTEM_ROLES | HISTORY_ROLES]
-    orders = [said(message) for message in messages if message.get("role") in SYSTEM_ROLES]
+    given = [said(message) for message in messages if _role(message) not in SYSTEM_ROLES | HISTORY_ROLES]
+    orders = [said(message) for message in messages if _role(message) in SYSTEM_ROLES]
     return [text for text in given if text], _lines(orders)
+
+
+def _role(message: dict[str, Any]) -> str:
+    role = message.get("role")
+    return role if isinstance(role, str) else ""
 
 
 def said_text(value: Any) -> str:

@@ -30,7 +30,7 @@ _LOGGED = frozenset(
 )
 """Kinds that come as log records: they carry the id of a span without being one."""
 
-_MODELS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
+_MODELS = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
 _COUNTED = ("input_tokens", "output_tokens", "cost_micro_usd")
 _SAID = ("input_text", "output_text", "instructions")
 _HANDED_DOWN = ("agent", "run_id", "task", "session_id", "environment")
@@ -82,7 +82,7 @@ def _wrapped(drafts: list[dict[str, Any]], by_span: dict[tuple[str, str], dict[s
 
 def _count_once(drafts: list[dict[str, Any]]) -> None:
     """Of a model call inside of a model call, which is how two layers of a framework show one call, only the inner counts."""
-    models = {(draft["trace_id"], draft["span_id"]): draft for draft in drafts if draft["kind"] in _MODELS and draft["span_id"]}
+    models = {(draft["trace_id"], draft["span_id"]): draft for draft in drafts if draft["kind"] in _MODELS}
     if len(models) < 2:
         return
     for inner in models.values():

@@ -5,6 +5,8 @@ from typing import Any
 _CALLBACK_INPUT = frozenset({"inputs", "input_str", "tags", "metadata", "kwargs"})
 _CALLBACK_OUTPUT = frozenset({"output", "outputs", "tags", "kwargs"})
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
+MAX_ENVELOPES = 8
+"""Envelopes opened, one inside the other."""
 MARKS = ('"inputs"', '"input_str"', '"output"', '"outputs"', '"lc"', '"data"')
 """One of these stands in every text that holds an envelope."""
 
@@ -17,13 +19,16 @@ def unwrap(value: Any) -> Any:
     >>> unwrap({"output": {"lc": 1, "kwargs": {"type": "tool", "content": "shipped"}}, "kwargs": {}})
     {'role': 'tool', 'content': 'shipped', 'tool_calls': None}
     """
-    if not isinstance(value, dict):
-        return value
-    names = value.keys()
-    if "inputs" in names and len(names) > 1 and names <= _CALLBACK_INPUT:
-        return unwrap(value["inputs"])
-    if "kwargs" in names and names <= _CALLBACK_OUTPUT:
-        return unwrap(value.get("output", value.get("outputs")))
+    for _ in range(MAX_ENVELOPES):
+        if not isinstance(value, dict):
+            return value
+        names = value.keys()
+        if "inputs" in names and len(names) > 1 and names <= _CALLBACK_INPUT:
+            value = value["inputs"]
+        elif "kwargs" in names and names <= _CALLBACK_OUTPUT:
+            value = value.get("output", value.get("outputs"))
+        else:
+            break
     return message(value)
 
 
@@ -60,4 +65,4 @@ def messages(value: Any) -> Any:
         return value
     if len(value) == 1 and isinstance(value[0], list) and value[0] and isinstance(value[0][0], dict):
         value = value[0]
-    return [message(item) for item in value]
+    return [item if isinstance(item, dict) and "role" in item else message(item) for item in value]
