@@ -205,3 +205,23 @@ def test_a_reader_that_goes_away_ends_it_quietly(reading: subprocess.Popen[bytes
 
     assert reading.wait(timeout=30) == 141
     assert b"Traceback" not in errors
+
+
+def test_a_scope_file_makes_edits_findings(tmp_path: Path) -> None:
+    """With --scope, an edit of a protected file is an incident; without, and when it was undone, it is none."""
+    edit = tool(1, 1, "bash", arguments='{"command": "sed -i s/a/b/ tests/x.py"}')
+    undone = tool(2, 1, "bash", arguments='{"command": "sed -i s/a/b/ tests/x.py && git checkout tests/x.py"}')
+    runs = write(tmp_path / "runs.jsonl", request(edit), request(undone))
+    scope = write(tmp_path / "scope.yaml", "forbidden: {modify: ['tests/**']}")
+    patterns = [
+        [finding["pattern"] for finding in each["findings"]] for each in objects(run("-o", "jsonl", "--scope", scope, runs))
+    ]
+    assert patterns == [["forbidden_edit"], []]
+    assert not any(each["incident"] for each in objects(run("-o", "jsonl", runs)))
+
+
+def test_a_scope_that_cannot_be_read_is_wrong_usage(tmp_path: Path) -> None:
+    """A missing or broken scope file exits 2 before anything is judged."""
+    runs = write(tmp_path / "runs.jsonl", calm(1))
+    assert run("--scope", str(tmp_path / "none.yaml"), runs).exit_code == 2
+    assert run("--scope", write(tmp_path / "scope.yaml", "forbiden: {}"), runs).exit_code == 2

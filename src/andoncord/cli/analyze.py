@@ -132,9 +132,9 @@ def analyses(
         for line in _with_progress(path, words):
             gatherer.add(line.number, tuple(_events(line, tally, words, context)))
             for _, events in gatherer.complete(line.number):
-                yield _judge(events, context, rules, tally, declared)
+                yield judge(events, context, rules, tally, declared)
         for _, events in gatherer.rest():
-            yield _judge(events, context, rules, tally, declared)
+            yield judge(events, context, rules, tally, declared)
         tally.left_out += gatherer.left_out
 
 
@@ -193,7 +193,7 @@ def _complain(place: str, problem: str, tally: Tally, words: Console) -> None:
         words.print("further broken lines are counted, not told")
 
 
-def _judge(
+def judge(
     events: list[Event], context: list[Event], rules: tuple[Rule, ...], tally: Tally, declared: Mapping[str, Declared]
 ) -> Analysis:
     """Put one trace through a bank of its own, in the order in which things were over, and investigate what it found."""

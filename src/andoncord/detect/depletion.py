@@ -21,8 +21,10 @@ MAX_RESULT = 2_048
 """Characters of a result that can be such a report; longer ones are something else."""
 MIN_AGENTS = 3
 """Agents that must have seen one and the same value for it to be shared."""
-LEFT = 0.10
+LEFT = 0.05
 """Share of the most ever seen below which the quantity counts as used up. Chosen."""
+MIN_MOST = 10.0
+"""A number that was never larger is a code or a counter, not a supply. Chosen."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -42,15 +44,17 @@ class _Quantity:
 class Shared:
     """What is known of the numbers that the agents of one run report."""
 
-    __slots__ = ("quantities",)
+    __slots__ = ("most", "quantities")
 
     def __init__(self) -> None:
         self.quantities: dict[tuple[str, str], _Quantity] = {}
+        self.most: dict[tuple[str, str], float] = {}
+        """By tool and first word of the name: what was there before and what is left are one quantity under two names."""
 
     def note(self, event: Event) -> list[_Quantity]:
         """Take in a call; the shared quantities that it reports."""
         reported: list[_Quantity] = []
-        for name, value in _numbers(event.result):
+        for name, value in (*_numbers(event.arguments), *_numbers(event.result)):
             quantity = self.quantities.get((event.name, name))
             if quantity is None:
                 if len(self.quantities) >= MAX_NAMES:
@@ -59,7 +63,9 @@ class Shared:
                 quantity.first_ns, quantity.last = event.start_ns, value
             if value != quantity.last:
                 quantity.recent.clear()
-            quantity.last, quantity.most = value, max(quantity.most, value)
+            stem = (event.name, name.partition("_")[0])
+            quantity.last = value
+            quantity.most = self.most[stem] = max(self.most.get(stem, 0.0), value)
             if len(quantity.agents) < MAX_AGENTS:
                 quantity.agents.add(event.agent)
                 quantity.recent.add(event.agent)
@@ -70,7 +76,7 @@ class Shared:
 
 
 class SharedDepletion:
-    """Raise when a quantity that at least three agents share has fallen below a tenth of the most it was.
+    """Raise when a quantity that at least three agents share is below a twentieth of the most it was, and three have seen it.
 
     Cost: O(numbers in the result) per call.
     """
@@ -87,7 +93,12 @@ class SharedDepletion:
             return ()
         key = self._key(event)
         for quantity in self._runs.at(key).note(event):
-            if quantity.is_raised or quantity.last > LEFT * quantity.most or quantity.most <= 0:
+            if (
+                len(quantity.recent) < MIN_AGENTS
+                or quantity.is_raised
+                or quantity.last > LEFT * quantity.most
+                or quantity.most < MIN_MOST
+            ):
                 continue
             quantity.is_raised = True
             return (
