@@ -48,3 +48,33 @@ def test_a_circle_of_parents_ends() -> None:
     two = tool(span_id="y", parent_span_id="x")
 
     assert stitch([one, two]) == (one, two)
+
+
+def test_of_model_calls_inside_of_each_other_the_innermost_counts() -> None:
+    """Three layers show one call, each in a batch of its own: it counts once, what was taken away is kept beside it."""
+    layers = [
+        Event(
+            kind=EventKind.MODEL_COMPLETED,
+            trace_id="t",
+            span_id=key,
+            parent_span_id=above,
+            agent="refunds",
+            input_tokens=30,
+            cost_micro_usd=7,
+        )
+        for key, above in (("m", "l"), ("n", "m"), ("l", "a"))
+    ]
+
+    found = {event.span_id: event for event in stitch([*layers, ROOT])}
+
+    assert [found[key].input_tokens for key in "lmn"] == [0, 0, 30]
+    assert sum(event.cost_micro_usd for event in found.values()) == 7
+    assert found["l"].kind is EventKind.OTHER
+    assert found["l"].attributes == {"total_input_tokens": 30, "total_cost_micro_usd": 7}
+
+
+def test_a_call_that_names_itself_its_parent_still_counts() -> None:
+    """A span that is its own parent does not take its own count away."""
+    loop = Event(kind=EventKind.MODEL_COMPLETED, trace_id="t", span_id="m", parent_span_id="m", agent="a", input_tokens=30)
+
+    assert stitch([loop])[0].input_tokens == 30

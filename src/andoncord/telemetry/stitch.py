@@ -85,9 +85,11 @@ def _count_once(drafts: list[dict[str, Any]]) -> None:
     models = {(draft["trace_id"], draft["span_id"]): draft for draft in drafts if draft["kind"] in _MODELS}
     if len(models) < 2:
         return
-    for inner in models.values():
+    # Who counts is settled before any count is taken away: of three layers the outer two go.
+    counting = [draft for draft in models.values() if draft.get("input_tokens") or draft.get("output_tokens")]
+    for inner in counting:
         outer = models.get((inner["trace_id"], inner.get("parent_span_id", "")))
-        if outer is None or outer is inner or not (inner.get("input_tokens") or inner.get("output_tokens")):
+        if outer is None or outer is inner:
             continue
         for name in _COUNTED:
             amount = outer.pop(name, 0)
@@ -136,7 +138,23 @@ def stitch(events: Iterable[Event]) -> tuple[Event, ...]:
     """
     listed = list(events)
     by_span = {(event.trace_id, event.span_id): event for event in listed if event.span_id and event.kind not in _LOGGED}
-    return tuple(_again(event, by_span) if INFERRED in event.attributes else event for event in listed)
+    settled = [_again(event, by_span) if INFERRED in event.attributes else event for event in listed]
+    return tuple(_counted_once(settled))
+
+
+def _counted_once(events: list[Event]) -> list[Event]:
+    """As `_count_once`, for calls whose two spans came in different batches."""
+    places = {(event.trace_id, event.span_id): place for place, event in enumerate(events) if event.kind in _MODELS}
+    for inner in [events[place] for place in places.values()]:
+        place = places.get((inner.trace_id, inner.parent_span_id))
+        if place is None or inner.parent_span_id == inner.span_id or not (inner.input_tokens or inner.output_tokens):
+            continue
+        outer = events[place]
+        sums = {f"total_{name}": amount for name in _COUNTED if (amount := getattr(outer, name))}
+        kind = EventKind.OTHER if outer.kind is EventKind.MODEL_COMPLETED else outer.kind
+        none = dict.fromkeys(_COUNTED, 0)
+        events[place] = msgspec.structs.replace(outer, kind=kind, attributes={**outer.attributes, **sums}, **none)
+    return events
 
 
 def _again(event: Event, by_span: dict[tuple[str, str], Event]) -> Event:
