@@ -13,9 +13,15 @@ def _is_there(module: str) -> bool:
         return False
 
 
+SCRIPTS = ("tests/mcp_server.py", "tests/mcp_http_server.py", "tests/mcp_plain_server.py")
+"""Programs that tests start: imported while looking for examples in docstrings, they would run, or serve for ever."""
+
 collect_ignore = [  # The tests themselves say why they are skipped.
-    path
-    for adapter, module in FRAMEWORKS.items()
-    if not _is_there(module)
-    for path in (f"src/andoncord_sdk/instrument/{adapter}.py", f"tests/instrument/{adapter}/scripted_cli.py")
+    *SCRIPTS,
+    *(
+        path
+        for adapter, module in FRAMEWORKS.items()
+        if not _is_there(module)
+        for path in (f"src/andoncord_sdk/instrument/{adapter}.py", f"tests/instrument/{adapter}/scripted_cli.py")
+    ),
 ]

@@ -58,7 +58,8 @@ async def noting(scope, receive, send):  # type: ignore[no-untyped-def]
     await app(scope, receive, send)
 
 
-listening = socket.socket()
-listening.bind(("127.0.0.1", 0))
-print(listening.getsockname()[1], flush=True)  # noqa: T201
-uvicorn.Server(uvicorn.Config(noting, log_level="error")).run(sockets=[listening])
+if __name__ == "__main__":
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    print(listening.getsockname()[1], flush=True)  # noqa: T201
+    uvicorn.Server(uvicorn.Config(noting, log_level="error")).run(sockets=[listening])

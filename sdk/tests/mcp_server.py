@@ -48,4 +48,5 @@ def orders() -> str:
     return "17"
 
 
-server.run()
+if __name__ == "__main__":
+    server.run()
