@@ -17,6 +17,7 @@ MAX_RUNS = 500
 MAX_NAMES = 32
 """Numbers followed per run."""
 MAX_AGENTS = 64
+MAX_WAITING = 16
 MAX_RESULT = 2_048
 """Characters of a result that can be such a report; longer ones are something else."""
 MIN_AGENTS = 3
@@ -44,15 +45,30 @@ class _Quantity:
 class Shared:
     """What is known of the numbers that the agents of one run report."""
 
-    __slots__ = ("most", "quantities")
+    __slots__ = ("_agents", "_waiting", "most", "quantities")
 
     def __init__(self) -> None:
+        self._agents: set[str] = set()
+        self._waiting: list[Event] = []
+        """Calls from before there were enough agents to share anything: most runs never have them."""
         self.quantities: dict[tuple[str, str], _Quantity] = {}
         self.most: dict[tuple[str, str], float] = {}
         """By tool and first word of the name: what was there before and what is left are one quantity under two names."""
 
     def note(self, event: Event) -> list[_Quantity]:
         """Take in a call; the shared quantities that it reports."""
+        if len(self._agents) < MIN_AGENTS:
+            self._agents.add(event.agent)
+            if len(self._agents) < MIN_AGENTS:
+                if len(self._waiting) < MAX_WAITING and len(event.result) <= MAX_RESULT:
+                    self._waiting.append(event)
+                return []
+            for earlier in self._waiting:
+                self._take(earlier)
+            self._waiting.clear()
+        return self._take(event)
+
+    def _take(self, event: Event) -> list[_Quantity]:
         reported: list[_Quantity] = []
         for name, value in (*_numbers(event.arguments), *_numbers(event.result)):
             quantity = self.quantities.get((event.name, name))

@@ -14,13 +14,15 @@ import msgspec
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
-from andoncord.detect.orders import FEATURES, MAX_TEXT, features, orders_in, plain, sentence_at
+from andoncord.detect.orders import FEATURES, MAX_TEXT, MIN_TEXT, features, has_cue, may_order, orders_in, plain, sentence_at
 from andoncord.telemetry.event import Event, EventKind
 
 MAX_RUNS = 1_000
 """Runs whose reading is remembered."""
 MAX_READ = 24
 """Foreign texts remembered per run."""
+MAX_TOLD = 64
+HEAD = 64
 MAX_VALUES = 24
 MAX_OCCURRENCES = 16
 """Places of a value looked at per text."""
@@ -49,23 +51,41 @@ _decode = msgspec.json.Decoder().decode
 class _Text:
     """One foreign text of a run."""
 
-    __slots__ = ("is_ordered", "low", "span_id", "start_ns", "tool")
+    __slots__ = ("_low", "can_order", "is_ordered", "raw", "span_id", "start_ns", "tool")
 
-    def __init__(self, text: str, span_id: str, start_ns: int, tool: str, is_ordered: bool) -> None:
-        self.low = plain(text)
+    def __init__(self, raw: str, span_id: str, start_ns: int, tool: str, is_ordered: bool) -> None:
+        self.raw = raw
+        self._low: str | None = None
         self.span_id, self.start_ns, self.tool = span_id, start_ns, tool
         self.is_ordered = is_ordered
         """It was read because a foreign text said so: all of it is taken for orders."""
+        self.can_order = is_ordered or (len(raw) >= MIN_TEXT and has_cue(raw))
+
+    @property
+    def low(self) -> str:
+        """The text as it is compared; made when first asked for, since most texts never are."""
+        if self._low is None:
+            self._low = plain(self.raw)
+        return self._low
 
 
 class _Run:
-    __slots__ = ("foreign", "is_raised", "own", "prompts")
+    __slots__ = ("foreign", "is_raised", "may_order", "own", "own_plain", "prompts")
 
     def __init__(self) -> None:
-        self.own: deque[str] = deque(maxlen=MAX_READ)
+        self.own: dict[tuple[int, str], str] = {}
+        """What the agent was told, told apart by length and head: instructions come with every model call."""
+        self.own_plain: dict[tuple[int, str], str] = {}
         self.foreign: deque[_Text] = deque(maxlen=MAX_READ)
         self.prompts = 0
-        self.is_raised = False
+        self.is_raised = self.may_order = False
+
+    def told(self) -> Iterator[str]:
+        for key, text in self.own.items():
+            low = self.own_plain.get(key)
+            if low is None:
+                low = self.own_plain[key] = plain(text)
+            yield low
 
 
 class _Reading:
@@ -87,9 +107,16 @@ class InjectionExposure(_Reading):
     """
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
-        run = self._runs.at(self._key(event))
-        text = event.result if event.kind in _CALLS else _beside_task(event, run)
-        if event.kind not in _CALLS and event.input_text:
+        if event.kind in _CALLS:
+            text = event.result
+            if len(text) < MIN_TEXT or not may_order(text):
+                return ()
+            run = self._runs.at(self._key(event))
+        elif not event.input_text:
+            return ()
+        else:
+            run = self._runs.at(self._key(event))
+            text = _beside_task(event, run)
             run.prompts += 1
         if run.is_raised or not text or not (found := orders_in(text)):
             return ()
@@ -121,7 +148,7 @@ class ForeignOrder(_Reading):
             return ()
         hits: list[Hit] = []
         is_ordered = False
-        if run.foreign and self._trigger.matches(event, facts):
+        if run.may_order and self._trigger.matches(event, facts):
             found = _carried(event, run)
             if found is not None:
                 is_ordered = True
@@ -129,17 +156,22 @@ class ForeignOrder(_Reading):
                     run.is_raised = True
                     hits.append(_hit(event, key, *found))
         if event.result:
-            run.foreign.append(_Text(event.result, event.span_id, event.start_ns, event.name, is_ordered))
+            self._read(_Text(event.result, event.span_id, event.start_ns, event.name, is_ordered), run)
         return hits
+
+    @staticmethod
+    def _read(text: _Text, run: _Run) -> None:
+        run.foreign.append(text)
+        run.may_order = run.may_order or text.can_order
 
     def _listen(self, event: Event, run: _Run) -> None:
         beside = _beside_task(event, run)
         told = event.input_text[: len(event.input_text) - len(beside)]
         for text in (event.instructions, event.task, told):
-            if text and (low := plain(text)) not in run.own:
-                run.own.append(low)
+            if text and len(run.own) < MAX_TOLD:
+                run.own.setdefault((len(text), text[:HEAD]), text[:MAX_TEXT])
         if beside:
-            run.foreign.append(_Text(beside, event.span_id, event.start_ns, "", False))
+            self._read(_Text(beside, event.span_id, event.start_ns, "", False), run)
         if event.input_text:
             run.prompts += 1
 
@@ -181,24 +213,24 @@ def _carried(event: Event, run: _Run) -> tuple[_Text, float, list[str]] | None:
     name = event.name.lower()
     if len(name) >= MIN_NAME and not _only_reads(event.name):
         text = _ordered(name, run)
-        if text is not None and not any(word in own for own in run.own for word in _stems(event.name)):
+        if text is not None and not any(word in own for own in run.told() for word in _stems(event.name)):
             return (text, max(NAMED_SCORE, best[1] if best else 0), [name, *(best[2] if best else ())])
     return best
 
 
 def _ordered(value: str, run: _Run) -> _Text | None:
     """The foreign text with an order that holds `value`, when neither the agent's own texts nor its other reading hold it."""
-    if any(_places(value, own, 1) for own in run.own):
-        return None
     found: _Text | None = None
     for text in run.foreign:
-        for start, end in _places(value, text.low, MAX_OCCURRENCES):
+        for start, end in _places(value, text.low, MAX_OCCURRENCES) if text.can_order else ():
             shown = FEATURES if text.is_ordered else features(sentence_at(text.low, start, end))
             if not shown:
                 return None
             if shown >= FEATURES:
                 found = found or text
-    return found
+    if found is None or any(_places(value, text.low, 1) for text in run.foreign if not text.can_order):
+        return None
+    return None if any(_places(value, own, 1) for own in run.told()) else found
 
 
 def _places(value: str, text: str, limit: int) -> list[tuple[int, int]]:
