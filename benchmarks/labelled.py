@@ -15,7 +15,7 @@ import msgspec
 
 from andoncord.cli.analyze import Tally, judge
 from andoncord.detect.declared import Declared
-from andoncord.detect.pack import default_rules
+from andoncord.detect.pack import recorded_rules
 from andoncord.detect.scope import load_scope
 from andoncord.investigate.report import TraceReport
 from andoncord.kernel.vocabulary import Pattern
@@ -82,7 +82,7 @@ def recorded(folder: Path) -> Iterator[tuple[list[Event], dict[str, Any]]]:
 
 def judged(folder: Path, declared: Mapping[str, Declared] | None = None) -> list[Run]:
     """Every run of a set with its report, by the code of `andon analyze`."""
-    rules, tally = default_rules(), Tally()
+    rules, tally = recorded_rules(), Tally()
     return [Run(events, label, judge(events, [], rules, tally, declared or {}).report) for events, label in recorded(folder)]
 
 
@@ -126,7 +126,7 @@ def failing(folder: Path) -> tuple[Figures, Figures]:
 
 def collapsing(folder: Path) -> tuple[Figures, Figures]:
     """Societies cut after a round that they survived: will they collapse later? Compared within a round only."""
-    rules, tally = default_rules(), Tally()
+    rules, tally = recorded_rules(), Tally()
     whole: list[Run] = []
     found: Figures = {}
     trivial: Figures = {}

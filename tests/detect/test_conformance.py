@@ -3,7 +3,7 @@
 import pytest
 
 from andoncord.detect.build import build
-from andoncord.detect.pack import default_rules
+from andoncord.detect.pack import recorded_rules
 from andoncord.detect.rule import Rule, load_rules
 from andoncord.testing import detectors
 
@@ -33,7 +33,7 @@ CORRELATES = {
 def every_rule() -> tuple[Rule, ...]:
     texts = {name: MORE.format(id=name, correlate=correlate) for name, correlate in CORRELATES.items()}
     texts["more-sequence"] = texts["more-sequence"].replace("on: [model.completed, tool.completed]\n", "")
-    return (*default_rules(), *load_rules(texts))
+    return (*recorded_rules(), *load_rules(texts))
 
 
 @pytest.mark.parametrize("rule", every_rule(), ids=lambda rule: rule.id)

@@ -7,7 +7,7 @@ import pytest
 from andoncord.detect.bank import Bank
 from andoncord.detect.declared import Declared
 from andoncord.detect.finding import Finding
-from andoncord.detect.pack import default_rules
+from andoncord.detect.pack import recorded_rules
 from andoncord.detect.scope import load_scope
 from andoncord.detect.shell import shell_changes
 from andoncord.kernel.errors import CallerError
@@ -19,7 +19,7 @@ SCOPE = load_scope('{"root": "/repo", "forbidden": {"modify": ["**/tests/**", "s
 
 def findings(*commands: str | dict[str, str], results: tuple[str, ...] = ()) -> list[Finding]:
     """What a run with these calls, one per second, leaves as open findings."""
-    rules = [rule for rule in default_rules() if rule.pattern in (Pattern.FORBIDDEN_EDIT, Pattern.SCOPE_CREEP)]
+    rules = [rule for rule in recorded_rules() if rule.pattern in (Pattern.FORBIDDEN_EDIT, Pattern.SCOPE_CREEP)]
     bank = Bank(rules, {"*": Declared(agent="*", scope=SCOPE)})
     found: dict[str, Finding] = {}
     for number, command in enumerate(commands):

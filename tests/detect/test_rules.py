@@ -7,7 +7,7 @@ import pytest
 
 from andoncord.detect.build import build
 from andoncord.detect.cases import check_case, check_cases
-from andoncord.detect.pack import default_rules
+from andoncord.detect.pack import recorded_rules
 from andoncord.detect.rule import CaseSpec, Rule, load_rules, rule_schema
 from andoncord.kernel.errors import CallerError
 
@@ -29,7 +29,7 @@ tests:
 
 @pytest.mark.parametrize(
     ("rule", "case"),
-    [(rule, case) for rule in default_rules() for case in rule.tests],
+    [(rule, case) for rule in recorded_rules() for case in rule.tests],
     ids=lambda item: getattr(item, "id", ""),
 )
 def test_every_case_of_every_rule_holds(rule: Rule, case: CaseSpec) -> None:

@@ -18,7 +18,7 @@ from andoncord.cli.exits import Exit
 from andoncord.cli.trace_files import STDIN, Gatherer, Line, lines
 from andoncord.detect.bank import Bank
 from andoncord.detect.declared import Declared
-from andoncord.detect.pack import default_rules
+from andoncord.detect.pack import recorded_rules
 from andoncord.detect.rule import Rule
 from andoncord.detect.scope import load_scope
 from andoncord.investigate.report import Analysis, analyze_trace
@@ -125,7 +125,7 @@ def analyses(
     files: Iterable[str], window: int, tally: Tally, words: Console, declared: Mapping[str, Declared]
 ) -> Iterator[Analysis]:
     """Every trace of some files, judged."""
-    rules = default_rules()
+    rules = recorded_rules()
     context: list[Event] = []
     for path in files:
         gatherer = Gatherer(window)

@@ -14,7 +14,7 @@ import msgspec
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
-from andoncord.detect.orders import FEATURES, MAX_TEXT, MIN_TEXT, features, has_cue, may_order, orders_in, plain, sentence_at
+from andoncord.detect.orders import FEATURES, MAX_TEXT, MIN_TEXT, features, may_order, orders_in, plain, sentence_at
 from andoncord.telemetry.event import Event, EventKind
 
 MAX_RUNS = 1_000
@@ -59,7 +59,7 @@ class _Text:
         self.span_id, self.start_ns, self.tool = span_id, start_ns, tool
         self.is_ordered = is_ordered
         """It was read because a foreign text said so: all of it is taken for orders."""
-        self.can_order = is_ordered or (len(raw) >= MIN_TEXT and has_cue(raw))
+        self.can_order = is_ordered or (len(raw) >= MIN_TEXT and may_order(raw))
 
     @property
     def low(self) -> str:

@@ -43,20 +43,12 @@ _ADDRESS = re.compile(
 )
 _KINDS = (_OBLIGE, _REPLACE, _IMPERATIVE, _ADDRESS)
 _ENDS = re.compile(r"[.!?]['\")\]]*(?=\s|$|\d+\.)|\n\s*\n|\n(?=\s*(?:[-*#|]|['\"\w .]{1,40}[:=]))|<[^<>\n]{1,40}>")
-_CUES = ("must", "should", "instead", " you", "You ", "require", "never", "Never")
-"""Every order that `orders_in` is meant to find stands at one of these."""
+_CUES = ("must", "should", "instead", "you", "require", "never", "call ", "use ", "send ", "change", "convert", "allowed")
+"""Orders are looked for in texts that hold one of these, and at these."""
 MIN_TEXT = 24
 """Characters below which a text holds no order."""
 MAX_CUES = 24
 """Places of one cue that are looked at."""
-
-
-_ACTS = (*_CUES, "call ", "Call ", "use ", "Use ", "send ", "Send ", "convert", "changed", "not allowed")
-
-
-def has_cue(text: str) -> bool:
-    """Whether a sentence of `text` can show two features: cheaper than to look."""
-    return any(cue in text for cue in _ACTS)
 
 
 @lru_cache(maxsize=512)
