@@ -51,6 +51,7 @@ class SessionPoint:
 class TestMcpSession(EnforcementPointContract):
     """Every case of the contract, on a session."""
 
-    def make(self, *, url: str, token: str, clock_ns: Callable[[], int]) -> SessionPoint:
+    def make(self, *, url: str, telemetry: str, token: str, clock_ns: Callable[[], int]) -> SessionPoint:
         tools: dict[str, ToolKind] = {"look": "read", "pay": "write"}
-        return SessionPoint(Guard("a", server=url, telemetry=url, token=token, tools=tools, hold_max_s=0.0, clock_ns=clock_ns))
+        guard = Guard("a", server=url, telemetry=telemetry, token=token, tools=tools, hold_max_s=0.0, clock_ns=clock_ns)
+        return SessionPoint(guard)
