@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-os.environ.update(CREWAI_DISABLE_TELEMETRY="true", CREWAI_TRACING_ENABLED="false", OTEL_SDK_DISABLED="true")
+if find_spec("crewai"):  # Only in its own environment: elsewhere it would silence the exporters of other tests.
+    os.environ.update(CREWAI_DISABLE_TELEMETRY="true", CREWAI_TRACING_ENABLED="false", OTEL_SDK_DISABLED="true")
 pytest.importorskip("crewai", reason="crewai has an environment of its own: just adapters crewai")
 
 from crewai import Agent, Crew, Task
