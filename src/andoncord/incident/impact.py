@@ -32,7 +32,10 @@ def estimate(findings: Sequence[Finding]) -> Impact:
     agents = tuple(sorted({finding.agent for finding in findings if finding.agent}))
     tools = tuple(sorted({str(finding.facts["tool"]) for finding in findings if finding.facts.get("tool")}))
     cost = sum(cost_by_run.values())
-    refused = sum(finding.enforced for finding in findings)
+    # Several rules may speak of one call: it was refused once.
+    refused = len(
+        {(finding.trace_id, finding.span_id) if finding.span_id else finding.id for finding in findings if finding.enforced}
+    )
     parts = [f"{len(runs)} run{'s' if len(runs) != 1 else ''} of {', '.join(agents) or 'an unknown agent'}"]
     if cost:
         parts.append(f"{usd_text(cost)} spent in them")
