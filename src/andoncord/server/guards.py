@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from andoncord.kernel.errors import CallerError
 from andoncord.respond.ladder import RUNGS
-from andoncord.server.api import answer
+from andoncord.server.api.door import answer
 from andoncord.server.auth import Auth, ForbiddenError
 from andoncord.server.control import Control, force_of
 from andoncord.server.hub import Ack, Force, Guard, Registration

@@ -6,7 +6,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from andoncord.server import problems
-from andoncord.server.api import SPEC_PATH, Api
+from andoncord.server.api.access import AccessApi
+from andoncord.server.api.agents import AgentApi
+from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
+from andoncord.server.api.incidents import IncidentApi
+from andoncord.server.api.records import RecordApi
 from andoncord.server.auth import Auth
 from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
@@ -36,7 +40,14 @@ def web_app(
     """Everything that listens on the API port."""
     app = FastAPI(title="Andoncord", version=version, docs_url=None, redoc_url=None, openapi_url=SPEC_PATH)
     problems.install(app)
-    app.include_router(Api(control=control, auth=auth, answers=answers, journal=journal, live=live).router())
+    door = ApiDoor(control=control, auth=auth, answers=answers)
+    for routes in (
+        IncidentApi(door),
+        AgentApi(door),
+        RecordApi(door, journal=journal, live=live),
+        AccessApi(door, store=answers),
+    ):
+        app.include_router(routes.router(), prefix=PREFIX)
     app.include_router(GuardApi(control=control, auth=auth, leases=leases).router())
     app.include_router(console_router(ServerConsolePort(control=control, auth=auth)))
 
