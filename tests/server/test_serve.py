@@ -388,6 +388,22 @@ def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
     assert until(lambda: not is_running(worker), deadline_s=5)
 
 
+def test_a_launched_server_ends_with_whoever_launched_it(tmp_path: Path) -> None:
+    """Whoever launched a server and is then killed with SIGKILL, as test runners are, leaves neither server nor worker."""
+    program = (
+        "import sys; from pathlib import Path; from andoncord.adapters.system.server_process import launch\n"
+        "print(launch(Path(sys.argv[1])).pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "home")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as runner:
+        assert runner.stdout is not None
+        pid = int(runner.stdout.readline())
+        (worker,) = children_of(pid)
+        runner.kill()
+
+    assert until(lambda: not is_running(pid) and not is_running(worker), deadline_s=8)
+
+
 def test_it_stops_in_time_with_streams_open(tmp_path: Path) -> None:
     """An open stream does not keep the server from ending."""
     with launch(tmp_path / "home") as server:

@@ -1,7 +1,9 @@
 """`andon serve`."""
 
 import os
+import signal
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +50,7 @@ def serve(
     grpc_port: Annotated[int | None, typer.Option(help="Instead of server.grpc_port; 0 lets the system choose.")] = None,
     bind: Annotated[str | None, typer.Option(help="Instead of server.bind.")] = None,
     announce: Annotated[Announce, typer.Option(help="How to say that the server is up.")] = Announce.TEXT,
+    while_stdin: Annotated[bool, typer.Option("--while-stdin", hidden=True, help="End when standard input closes.")] = False,
 ) -> None:
     """Run the server: telemetry in, orders out, API and console.
 
@@ -55,6 +58,8 @@ def serve(
     reached from outside without a token.
     """
     directory = (home or home_directory()).absolute()
+    if while_stdin:
+        threading.Thread(target=_end_with_stdin, name="andoncord-parent", daemon=True).start()
     try:
         file = _settings_file(config, directory)
         settings = configuration.load_file(file)
@@ -64,6 +69,13 @@ def serve(
         run_server(directory, settings, beside=file.parent, on_ready=lambda where: _announce(where, directory, announce))
     except CallerError as error:
         raise fail(str(error), Exit.USAGE) from None
+
+
+def _end_with_stdin() -> None:
+    """Whoever started us holds the other end, and lets go of it however it ends; SIGKILL included."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _settings_file(given: Path | None, home: Path) -> Path:

@@ -70,8 +70,9 @@ class ServerProcess:
         self._ended()
 
     def _ended(self) -> int:
-        if self._child.stdout is not None:
-            self._child.stdout.close()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
         return self._child.wait()
 
     def __enter__(self) -> "ServerProcess":
@@ -91,7 +92,7 @@ def launch(
     environment: Mapping[str, str] | None = None,
     deadline_s: float = 20.0,
 ) -> ServerProcess:
-    """Start a server and return once all of its ports answer.
+    """Start a server and return once all of its ports answer. It ends with this process, even when that is killed.
 
     Args:
         home: its data directory, made when missing.
@@ -107,13 +108,14 @@ def launch(
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "andoncord.cli.main", "serve", "--home", str(home), "--announce", "json"]
+    command.append("--while-stdin")
     command += ["--api-port", str(api_port), "--otlp-port", str(otlp_port), "--grpc-port", str(grpc_port)]
     if config is not None:
         command += ["--config", str(config)]
     with (home / LOG_FILE).open("ab") as log:
         child = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # Nothing is ever written: it closes when this process is gone.
             stdout=subprocess.PIPE,
             stderr=log,
             env={**os.environ, **(environment or {})},
@@ -123,8 +125,7 @@ def launch(
     line = _first_line(child.stdout, deadline_s)
     if not line.endswith(b"\n"):
         child.kill()
-        child.wait()
-        child.stdout.close()
+        child.communicate()
         said = (home / LOG_FILE).read_text(encoding="utf-8", errors="replace")[-4_000:]
         raise ServerFailedError(f"the server did not come up within {deadline_s:g} s:\n{said}")
     return ServerProcess(child, msgspec.json.decode(line, type=Announcement), home)
