@@ -15,8 +15,8 @@ NEEDED = ("cgroup.procs", "cgroup.events", "cgroup.freeze", "cgroup.kill")
 """Freezing came with Linux 5.2, ending with 5.14."""
 _OCTAL = re.compile(r"\\([0-7]{3})")
 """How the kernel writes spaces and the like in names."""
-LOOK_S = 0.02
-"""Between two looks at a group's events, should the kernel's notice not come."""
+LOOK_S = 0.002
+"""Between two looks at a group's events: the kernel holds back a notice for up to 10 ms after the one before."""
 
 
 class CgroupUnavailableError(Exception):
@@ -82,10 +82,9 @@ class Cgroup:
         """Let them go on."""
         self._write("cgroup.freeze", "0")
 
-    def kill(self, timeout_s: float) -> bool:
-        """End every member, frozen ones too. Says whether the kernel reports that none is left."""
+    def kill(self) -> None:
+        """End every member, frozen ones too. They are gone when the group `is_empty`, a moment later."""
         self._write("cgroup.kill", "1")
-        return self._wait("populated", "0", timeout_s)
 
     @property
     def is_frozen(self) -> bool:

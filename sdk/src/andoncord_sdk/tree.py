@@ -17,7 +17,7 @@ from typing import Any, Literal
 from andoncord_sdk import _platform
 from andoncord_sdk.cgroup import Cgroup, CgroupUnavailableError
 from andoncord_sdk.inventory import take_inventory
-from andoncord_sdk.proctree import STOPPED, Process, is_stopped, living_descendants, read_process, send, send_group
+from andoncord_sdk.proctree import STOPPED, Process, can_run, is_stopped, living_descendants, read_process, send, send_group
 
 FREEZE_MAX_S = 1.0
 """A tree that does not stand by then is reported as not frozen."""
@@ -30,6 +30,10 @@ END_MAX_S = 3.0
 """A tree that is not empty by then is reported as not empty."""
 POLL_S = 0.005
 """Between two looks at a tree that is being frozen or ended."""
+BURY_EVERY_S = 0.001
+"""While an end is waited for, those that have ended are taken in this often: it costs one call, a look costs one for each process."""
+BURY_FOR_S = 0.015
+"""Then there is a look at who is left, and what is left is signalled again."""
 PIDS_MAX = 256
 
 Mode = Literal["cgroup", "process_group"]
@@ -197,21 +201,23 @@ class ProcessTree:
         """Stop everything, note what it was, end it, and look until nothing is left or the time is up."""
         began_s = _platform.monotonic_s()
         with _haste():
-            remaining = self._freeze(FREEZE_BEFORE_END_S, is_last_word=False)
+            remaining = self._stand_still()
             inventory = take_inventory(remaining, at_most=DESCRIBED_BEFORE_END_MAX)
             signalled = {process.pid for process in remaining}
             if self._cgroup is not None:
-                self._cgroup.kill(END_MAX_S)
-                remaining = []  # So it should be: the next look says.
+                self._cgroup.kill()
+                remaining = self._beyond_cgroup(remaining)
             groups: frozenset[int] = frozenset()
+            is_first = True
             while True:
                 signalled |= {process.pid for process in remaining}
-                self._signal(signal.SIGKILL, remaining, groups)
+                self._signal(signal.SIGKILL, remaining, groups, trusts_groups=is_first)
+                is_first = False
+                self._bury_for(BURY_FOR_S)
                 look, remaining, groups = self._see()
                 is_empty = look.is_empty and (self._cgroup is None or self._cgroup.is_empty)
                 if is_empty or _platform.monotonic_s() - began_s > END_MAX_S:
                     break
-                _pause()
         self._stood_before = self._code = None  # It was ended, it did not end.
         return {
             "process_tree_empty": is_empty,
@@ -223,22 +229,44 @@ class ProcessTree:
             "left_out": inventory["left_out"],
         }
 
+    def _stand_still(self) -> list[Process]:
+        """Freeze what will be ended in a moment; what it was. Whoever was missed is ended all the same."""
+        if self._cgroup is None:
+            return self._freeze(FREEZE_BEFORE_END_S, is_last_word=False)
+        living = living_descendants(_platform.pid())
+        self._cgroup.freeze(FREEZE_BEFORE_END_S)
+        known = {process.pid for process in living}
+        born = (read_process(pid) for pid in self._cgroup.members() - known)
+        return [*living, *(process for process in born if process is not None and can_run(process))]
+
+    def _bury_for(self, at_most_s: float) -> None:
+        """Take in those that end, until no child is left or the time is up."""
+        deadline_s = _platform.monotonic_s() + at_most_s
+        while not self._bury().is_childless and _platform.monotonic_s() < deadline_s:
+            _pause(BURY_EVERY_S)
+
     def close(self) -> None:
         """Give the cgroup back."""
         if self._cgroup is not None:
             self._cgroup.remove()
 
-    def _signal(self, number: signal.Signals, processes: Sequence[Process], groups: frozenset[int]) -> None:
+    def _signal(
+        self, number: signal.Signals, processes: Sequence[Process], groups: frozenset[int], *, trusts_groups: bool = False
+    ) -> None:
         """Signal groups, those that these processes are in as well, and then each process.
 
         Every session but ours was begun in the tree, so all of its groups are in the tree.
+
+        Args:
+            trusts_groups: leave out those whose group was signalled. Who is there at the next look was not reached by that.
         """
         own = os.getsid(0)
-        seen = {process.group for process in processes if process.session != own}
-        for group in {group for group in seen | groups if group > 1}:
+        seen = {process.group for process in processes if process.session != own and process.group > 1}
+        for group in seen | {group for group in groups if group > 1}:
             send_group(group, number)
         for process in processes:
-            send(process, number)
+            if not trusts_groups or process.group not in seen:
+                send(process, number)
 
     def _beyond_cgroup(self, processes: list[Process]) -> list[Process]:
         """Those that the cgroup does not hold: all of them without one, and with one whoever was allowed to leave it."""
@@ -261,5 +289,5 @@ def _haste() -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, usual)
 
 
-def _pause() -> None:
-    select.select([], [], [], POLL_S)
+def _pause(seconds: float = POLL_S) -> None:
+    select.select([], [], [], seconds)
