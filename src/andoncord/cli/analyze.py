@@ -27,6 +27,7 @@ from andoncord.kernel.text import visible
 from andoncord.kernel.vocabulary import Severity
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.otlp import Decoded, decode_logs_json, decode_traces_json
+from andoncord.telemetry.prices import Pricing, default_prices
 from andoncord.telemetry.stitch import stitch
 
 DEFAULT_WINDOW = 16
@@ -60,6 +61,7 @@ class Tally:
     traces: int = 0
     incidents: dict[Severity, int] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    pricing: Pricing = field(default_factory=lambda: Pricing(default_prices()))
 
 
 def analyze(
@@ -167,7 +169,7 @@ def _events(line: Line, tally: Tally, words: Console, context: list[Event]) -> I
             tally.rejected_records += rejection.count
             counted = f"{rejection.count} records left out" if rejection.count > 1 else "1 record left out"
             words.print(f"{visible(line.place)}: {counted}, {rejection.reason}: {visible(rejection.detail)}")
-    for event in decoded.events:
+    for event in tally.pricing.priced(decoded.events):
         if event.trace_id:
             yield event
             continue
