@@ -1,6 +1,7 @@
 """Wiring: which adapter stands behind which port. Nothing else is decided here."""
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -13,8 +14,11 @@ import msgspec
 import uvloop
 
 from andoncord import config as configuration
-from andoncord.adapters.sqlite.access import SqliteAccess
-from andoncord.adapters.sqlite.journal import SqliteJournal
+from andoncord.adapters.sql.access import SqlAccess
+from andoncord.adapters.sql.database import Database
+from andoncord.adapters.sql.journal import SqlJournal
+from andoncord.adapters.sql.migrate import migrate
+from andoncord.adapters.sql.standby import wait_for_lease
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
@@ -53,6 +57,7 @@ from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker import FINDINGS, serve_worker, stop_self, tell_parent
 from andoncord.server.worker_process import WorkerProcess, python_command
+from andoncord.telemetry.prices import Pricing, rows, with_own
 
 TELEMETRY_FILE = "telemetry.db"
 CONTROL_FILE = "control.db"
@@ -103,13 +108,17 @@ def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addre
     try:
         # Whatever is wrong with rules and policies is found here, where somebody reads the message.
         load_detectors(config, beside=beside)
+        database = control_database(home, config)
+        wait_for_lease(database)
+        migrate(database)
         with (
+            contextlib.closing(database),
             listen(config.server.bind, config.server.api_port) as api,
             listen(config.server.bind, config.server.otlp_port) as otlp,
             reserve(config.server.bind, config.server.grpc_port) as grpc,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_control(home, config, beside=beside, api=api, otlp=otlp, grpc=grpc, on_ready=on_ready))
+            runner.run(_control(home, config, database, beside=beside, api=api, otlp=otlp, grpc=grpc, on_ready=on_ready))
     finally:
         lock.close()
 
@@ -117,6 +126,7 @@ def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addre
 async def _control(
     home: Path,
     config: Config,
+    database: Database,
     *,
     beside: Path,
     api: socket.socket,
@@ -128,8 +138,8 @@ async def _control(
     clock, entropy = SystemClock(), SystemEntropy()
     SqliteTelemetryWriter(home / TELEMETRY_FILE).close()
     telemetry = SqliteTelemetryReader(home / TELEMETRY_FILE)
-    journal = SqliteJournal(home / CONTROL_FILE)
-    access = SqliteAccess(home / CONTROL_FILE)
+    journal = SqlJournal(database)
+    access = SqlAccess(database)
 
     hub = GuardHub(clock=clock, entropy=entropy, force=lambda agent: force_of(engine.state, agent))
     auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke)
@@ -162,6 +172,7 @@ async def _control(
         environment=config.environment,
         declared=tuple(config.agents),
         policies=policies_in_force,
+        prices=rows(with_own(config.prices)),
         heartbeat_s=config.heartbeat.every_s,
         silent_after_s=config.heartbeat.silent_after_s,
     )
@@ -206,8 +217,7 @@ async def _control(
     try:
         await process.run(worker, on_ready=announce)
     finally:
-        for store in (telemetry, journal, access):
-            store.close()
+        telemetry.close()
 
 
 def worker_main(arguments: Sequence[str]) -> int:
@@ -223,7 +233,7 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
     """Connect the ingest worker and run it."""
     home, clock = Path(setup.home), SystemClock()
     writer = SqliteTelemetryWriter(home / TELEMETRY_FILE)
-    access = SqliteAccess(home / CONTROL_FILE, read_only=True)
+    access = SqlAccess(control_database(home, setup.config, read_only=True))
     appender = Appender(writer)
     pipeline = Pipeline(
         writer=writer,
@@ -232,12 +242,24 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         settings=setup.config.server,
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
+        pricing=Pricing(with_own(setup.config.prices)),
     )
     settings = setup.config.server
     ingest = Ingest(settings=settings, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline)
     http = OtlpHttp(ingest, hosts=settings.hosts).app()
     grpc = OtlpGrpc(ingest, target=setup.grpc_target)
     return await serve_worker(listener=listener, http=http, grpc=grpc, pipeline=pipeline, appender=appender)
+
+
+def control_database(home: Path, config: Config, *, read_only: bool = False) -> Database:
+    """The control database that the settings name; without one, the SQLite file in the data directory.
+
+    Raises:
+        CallerError: the settings name none that is supported.
+    """
+    if config.database.url:
+        return Database(config.database.url, read_only=read_only)
+    return Database.in_file(home / CONTROL_FILE, read_only=read_only)
 
 
 def load_detectors(config: Config, *, beside: Path) -> Bank:
@@ -271,7 +293,7 @@ def load_policies(config: Config, *, beside: Path) -> list[dict[str, Any]]:
     return policies.compile_policies(found)
 
 
-def ensure_local_token(home: Path, auth: Auth, access: SqliteAccess) -> None:
+def ensure_local_token(home: Path, auth: Auth, access: SqlAccess) -> None:
     """Keep one admin token in the data directory, readable by its owner alone: the command line's key."""
     path = home / TOKEN_FILE
     if path.exists() and access.token(secret_digest(path.read_text(encoding="utf-8").strip())) is not None:
@@ -298,7 +320,7 @@ def ensure_lease_secret(home: Path, entropy: SystemEntropy) -> bytes:
     return secret.encode()
 
 
-def _refuse_open_doors(config: Config, access: SqliteAccess) -> None:
+def _refuse_open_doors(config: Config, access: SqlAccess) -> None:
     """Beyond loopback everybody needs a token, and somebody must have made one on purpose."""
     if config.server.is_loopback:
         return

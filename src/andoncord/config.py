@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import msgspec
 import yaml
 
+from andoncord.adapters.sql.settings import DatabaseSettings
 from andoncord.detect.declared import Declared, Objective
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.server.settings import ServerSettings
+from andoncord.telemetry.prices import Price
 
 FILE_NAME = "andon.yaml"
 
@@ -53,12 +55,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Everything that can be set."""
 
     server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
     agents: dict[str, AgentSettings] = {}
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     rules: tuple[str, ...] = ()
     """Rule files of your own, beside the built-in ones; relative to the settings file."""
     policies: tuple[str, ...] = ()
     """Policy files that every guard loads; relative to the settings file."""
+    prices: tuple[Price, ...] = ()
+    """Prices of your own; each stands before every built-in one of its model."""
 
     def declared(self) -> dict[str, Declared]:
         """The agents as detectors need them."""

@@ -34,6 +34,7 @@ class Control:
         environment: what the whole installation is for; empty when that is mixed.
         declared: agents of the settings file; they are listed before they are ever heard of.
         policies: every policy that guards must load.
+        prices: the price table, as guards load it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Control:
         policies: Callable[[], list[dict[str, Any]]],
         heartbeat_s: float,
         silent_after_s: float,
+        prices: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.engine = engine
         self.hub = hub
@@ -59,6 +61,7 @@ class Control:
         self.heartbeat_s = heartbeat_s
         self._declared = tuple(declared)
         self.policies = policies
+        self.prices = tuple(prices)
         self._silent_after_ns = int(silent_after_s * SECOND_NS)
 
     @property

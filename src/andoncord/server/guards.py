@@ -70,6 +70,7 @@ class GuardApi:
                 "by": force.by,
                 "incident": force.incident,
                 "policies": self._control.policies(),
+                "prices": self._control.prices,
                 "config": self._control.configuration(guard.agent),
                 "heartbeat_s": self._control.heartbeat_s,
                 "lease": self._leases.offer(**_terms(guard, force, registration.nonce)) if registration.nonce else None,

@@ -21,6 +21,7 @@ from andoncord.telemetry.otlp import (
     decode_traces_json,
     decode_traces_protobuf,
 )
+from andoncord.telemetry.prices import Pricing
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ MAX_HANDED_OVER = 64
 REBUILD_NS = HOUR_NS
 REBUILD_EVENTS = 100_000
 TRIM_EVERY_NS = 10 * MINUTE_NS
+NO_PRICES = Pricing(())
 
 _DECODERS = {
     (Signal.TRACES, Encoding.JSON): decode_traces_json,
@@ -59,6 +61,7 @@ class Pipeline:
     Args:
         on_findings: called from the thread after new findings were recorded.
         on_failure: called once, from the thread, when it cannot go on.
+        pricing: puts a cost on model calls whose emitter sends none.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Pipeline:
         settings: ServerSettings,
         on_findings: Callable[[], None],
         on_failure: Callable[[], None],
+        pricing: Pricing = NO_PRICES,
     ) -> None:
         self._writer = writer
+        self._pricing = pricing
         self._bank = bank
         self._clock = clock
         self._settings = settings
@@ -160,7 +165,8 @@ class Pipeline:
     def _decoded(self, batch: Batch) -> Decoded:
         with self._changed:
             decoded = self._handed_over.pop(batch.seq, None)
-        return decoded or decode(batch, gzip.decompress(batch.body_gz))
+        decoded = decoded or decode(batch, gzip.decompress(batch.body_gz))
+        return msgspec.structs.replace(decoded, events=self._pricing.priced(decoded.events))
 
     def _read(self, group: Sequence[tuple[Batch, Decoded]]) -> None:
         """Everything that a group of batches leads to, in one transaction."""
