@@ -22,6 +22,7 @@ from andoncord.adapters.sql.standby import wait_for_lease
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
+from andoncord.adapters.system.flags import FlagFile
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.server_process import TOKEN_FILE
@@ -63,6 +64,7 @@ TELEMETRY_FILE = "telemetry.db"
 CONTROL_FILE = "control.db"
 LOCK_FILE = "serve.lock"
 LEASE_SECRET_FILE = "lease.key"
+FLAG_FILE = "guards.flag"
 LOCAL_NAME = "local"
 """Who the local user is in the record: whoever can read the data directory."""
 HOME_MODE = 0o700
@@ -141,7 +143,8 @@ async def _control(
     journal = SqlJournal(database)
     access = SqlAccess(database)
 
-    hub = GuardHub(clock=clock, entropy=entropy, force=lambda agent: force_of(engine.state, agent))
+    flags = FlagFile(home / FLAG_FILE, nonce=entropy.secret()[-32:])
+    hub = GuardHub(clock=clock, entropy=entropy, force=lambda agent: force_of(engine.state, agent), flags=flags)
     auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke)
     _refuse_open_doors(config, access)
     ensure_local_token(home, auth, access)
@@ -217,6 +220,7 @@ async def _control(
     try:
         await process.run(worker, on_ready=announce)
     finally:
+        flags.close()
         telemetry.close()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from andoncord_sdk import _platform
 from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
+from andoncord_sdk.flag import Flag
 from andoncord_sdk.lease import Lease
 from andoncord_sdk.orders import Gate, InFlight, Order, Rung
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
@@ -46,6 +47,10 @@ class Admission:
 
     def admit(self, run: "Run", call: "GuardedCall") -> Order | None:
         """Let `call` start, and count it as in flight; or name the order that holds it.
+    flag: Flag | None = None
+    """Where an order of a control plane on this machine shows first; None where there is none."""
+    _bound: BoundPolicies | None = None
+    """`policies` as this agent meets them, once they have been asked."""
 
         Raises:
             CallDenied: the call is refused.
@@ -102,6 +107,8 @@ class Admission:
             order = self.gate.order
             if run.probe_order is not None:
                 self._check_probe(run, call, run.probe_order, order)
+            if (flag := self.flag) is not None and flag.words[0] != flag.seen:
+                flag.look()
             elif order.rung >= Rung.RESTRICT:
                 if order.rung is Rung.PAUSE:
                     return order

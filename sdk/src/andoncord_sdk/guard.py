@@ -16,6 +16,7 @@ from andoncord_sdk.budget import micro_usd
 from andoncord_sdk.config import ChangeListener, Config
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.exporter import Exporter
+from andoncord_sdk.flag import open_flag
 from andoncord_sdk.follow import Follower, Probe
 from andoncord_sdk.heartbeat import Heartbeat
 from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
@@ -35,7 +36,7 @@ FLUSH_S = 2.0
 MONITORED_HEARTBEATS = 4
 """Under the rung "monitor", heartbeats come this many times as often."""
 
-CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "loop", "config", "probe", "lease")
+CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "loop", "config", "probe", "lease", "flag")
 
 ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
 
@@ -85,6 +86,7 @@ class Guard:
         heartbeat_s: seconds between heartbeats.
         hold_max_s: how long a call may be held while the agent is paused before it is refused instead; None for no limit.
         reads_without_lease_s: how long calls that only read go on after the last lease of a lost server has ended.
+        may_share_memory: look at a flag of the server on the same machine at every call; False to follow the stream alone.
         clock_ns: for tests: nanoseconds on a clock that runs on while the machine is suspended; the lease is counted on it.
 
     >>> guard = Guard("refund-agent", tools={"orders.lookup": "read"}, budget_usd=0.50)
@@ -118,6 +120,7 @@ class Guard:
         heartbeat_s: float = 1.0,
         hold_max_s: float | None = None,
         reads_without_lease_s: float = READS_S,
+        may_share_memory: bool = True,
         clock_ns: Callable[[], int] = _platform.boot_ns,
     ) -> None:
         if not agent:
@@ -130,6 +133,7 @@ class Guard:
             raise ValueError(f"heartbeat_s must be greater than 0, got {heartbeat_s}")
         self.agent = agent
         self.instance = instance or _platform.instance_name()
+        self._may_share_memory = may_share_memory
         self._budget_micro_usd = None if budget_usd is None else micro_usd(budget_usd)
         self._environment = environment
         self._system = system or agent
@@ -349,8 +353,15 @@ class Guard:
 
     def _welcomed(self, welcome: dict[str, Any]) -> None:
         self._follower.welcomed(welcome)
+        offer = welcome.get("flag") if self._may_share_memory else None
+        self._admission.flag = open_flag(offer, guard=welcome["guard_id"], ordered=self._flagged)
         assert self._keeper is not None
         self._keeper.welcomed(welcome)
+
+    def _flagged(self, event: dict[str, Any]) -> None:
+        """Follow an order out of shared memory, which can only raise: what is milder waits for the stream."""
+        if Rung.parse(event["rung"]) >= self._admission.gate.order.rung:
+            self._follower.received("order", event)
 
     def _hello(self) -> dict[str, Any]:
         order, lease = self._admission.gate.order, self._admission.lease
@@ -427,6 +438,8 @@ class Guard:
             self._heartbeat.start()
         if self._admission.lease is not None:
             self._admission.lease.forget_other_threads()
+        if self._admission.flag is not None:
+            self._admission.flag.forget_other_threads()
         if self._keeper is not None:
             self._keeper.start()
         if self._link is not None:

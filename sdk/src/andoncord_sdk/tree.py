@@ -31,7 +31,7 @@ END_MAX_S = 3.0
 POLL_S = 0.005
 """Between two looks at a tree that is being frozen or ended."""
 BURY_EVERY_S = 0.001
-"""While an end is waited for, those that have ended are taken in this often: it costs one call, a look costs one for each process."""
+"""While an end is waited for, those that have ended are taken in this often: one call, where a look needs one per process."""
 BURY_FOR_S = 0.015
 """Then there is a look at who is left, and what is left is signalled again."""
 PIDS_MAX = 256

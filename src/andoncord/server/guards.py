@@ -73,6 +73,7 @@ class GuardApi:
                 "prices": self._control.prices,
                 "config": self._control.configuration(guard.agent),
                 "heartbeat_s": self._control.heartbeat_s,
+                "flag": self._control.hub.flag_for(guard),
                 "lease": self._leases.offer(**_terms(guard, force, registration.nonce)) if registration.nonce else None,
             },
             201,

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from andoncord.kernel.errors import CallerError, NotFoundError
-from andoncord.server.ports import Entropy, ServerClock
+from andoncord.respond.ladder import height
+from andoncord.server.ports import Entropy, Flags, ServerClock
 
 PING_S = 0.5
 GONE_AFTER_NS = 10_000_000_000
@@ -21,6 +22,9 @@ MAX_QUEUED = 256
 MAX_ORDERS_REMEMBERED = 2_000
 MAX_DEPARTED = 10_000
 """Processes remembered as gone for good, so that their last heartbeats are not taken for life."""
+
+FLAG = "flag"
+"""The capability of a guard that looks at a flag in shared memory."""
 
 Kind = Literal["guard", "supervisor"]
 HOLDING = {"pause": {"pause"}, "kill": {"kill"}, "none": {"pause", "kill"}}
@@ -115,12 +119,16 @@ class GuardHub:
 
     Args:
         force: the order in force for an agent.
+        flags: raised before an order is pushed, for guards on this machine; None where there are none.
     """
 
-    def __init__(self, *, clock: ServerClock, entropy: Entropy, force: Callable[[str], Force]) -> None:
+    def __init__(
+        self, *, clock: ServerClock, entropy: Entropy, force: Callable[[str], Force], flags: Flags | None = None
+    ) -> None:
         self._clock = clock
         self._entropy = entropy
         self._force = force
+        self._flags = flags
         self._guards: dict[str, Guard] = {}
         self._answers: OrderedDict[str, _Answers] = OrderedDict()
         self._departed: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -147,6 +155,12 @@ class GuardHub:
         self._guards[guard.id] = guard
         self._departed.pop((guard.agent, guard.instance), None)
         return guard
+
+    def flag_for(self, guard: Guard) -> dict[str, Any] | None:
+        """Where the guard finds its flag, if it can read one and is on this machine; None where there is none for it."""
+        if self._flags is None or FLAG not in guard.registration.capabilities:
+            return None
+        return self._flags.allot(guard.id)
 
     def guard(self, guard_id: str, *, token_id: str) -> Guard:
         """A guard that this token registered.
@@ -233,7 +247,10 @@ class GuardHub:
 
     def send(self, guards: Iterable[Guard], event: str, body: dict[str, Any]) -> None:
         """Put an event on the streams of these guards. Those not connected get what is in force when they come back."""
+        is_flagged = event == "order" and self._flags is not None and _holds(body)
         for guard in guards:
+            if is_flagged and self._flags is not None:
+                self._flags.show(guard.id, body)
             if guard.queue is None:
                 continue
             try:
@@ -320,6 +337,8 @@ class GuardHub:
 
     def _drop(self, guard: Guard) -> None:
         _end_stream(guard)
+        if self._flags is not None:
+            self._flags.free(guard.id)
         self._guards.pop(guard.id, None)
 
     def _forget_gone(self) -> None:
@@ -344,6 +363,11 @@ def _end_stream(guard: Guard) -> None:
     while queue.full():
         queue.get_nowait()
     queue.put_nowait(None)
+
+
+def _holds(order: dict[str, Any]) -> bool:
+    """Whether an order, or one of those that it is made of, holds something: a flag is for raising alone."""
+    return any(height(str(each["rung"])) >= height("restrict") for each in (order, *order.get("orders", ())))
 
 
 def _same_point(known: Registration, new: Registration) -> bool:

@@ -1,7 +1,7 @@
 """What the server needs from outside itself; the adapters provide it, `app.py` connects them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from andoncord.detect.finding import Finding
 from andoncord.kernel.access import Session, Token
@@ -25,6 +25,16 @@ class Entropy(Protocol):
     def secret(self) -> str: ...
 
     def identifier(self, prefix: str) -> str: ...
+
+
+class Flags(Protocol):
+    """Flags in shared memory: how an order reaches guards on this machine before any message does."""
+
+    def allot(self, guard: str) -> dict[str, Any] | None: ...
+
+    def show(self, guard: str, order: dict[str, Any]) -> bool: ...
+
+    def free(self, guard: str) -> None: ...
 
 
 class TelemetryWriter(Protocol):

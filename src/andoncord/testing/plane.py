@@ -39,6 +39,8 @@ class ScriptedPlane:
         self.replayed_lease: dict[str, Any] | None = None
         """An old lease that is given as the answer to every request."""
         self.last_lease: dict[str, Any] = {}
+        self.flag: Callable[[str], dict[str, Any] | None] = lambda guard: None
+        """The shared-memory flag that a registration is offered."""
         self.date = ""
         """The time of day that answers claim."""
         self.holds_leases = False
@@ -159,7 +161,7 @@ class ScriptedPlane:
                 self.reported_epochs.append(None if epoch is None else (epoch[0], epoch[1]))
                 self._agents[guard] = body["agent"]
                 welcome = {"guard_id": guard, "policies": [], "config": None, "heartbeat_s": 1.0, **self._order()}
-                return 201, {**welcome, "lease": self._lease(guard, body.get("nonce", ""))}
+                return 201, {**welcome, "lease": self._lease(guard, body.get("nonce", "")), "flag": self.flag(guard)}
             if path.startswith("/api/v1/guards/") and (guard := path.split("/")[4]) not in self._agents:
                 return 404, {"title": "this guard is not registered"}
             if path.endswith("/lease"):
