@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from andoncord_sdk.expression import (
     MAX_DEPTH,
@@ -27,6 +29,36 @@ def two(op: str, left: Any, right: Any) -> dict[str, Any]:
 
 def value_of(tree: dict[str, Any], **environment: Any) -> Any:
     return compile_expression(tree)(environment)
+
+
+def outcome_of(tree: dict[str, Any], environment: dict[str, Any]) -> Any:
+    try:
+        return compile_condition(tree)(environment)
+    except ExpressionError:
+        return "error"
+
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(), st.text(max_size=2))
+
+
+@given(
+    st.sampled_from(["<", "<=", ">", ">="]),
+    st.integers(-2, 2),
+    st.one_of(SCALARS, st.lists(SCALARS, max_size=2), st.dictionaries(st.sampled_from("ab"), SCALARS, max_size=2)),
+)
+def test_the_short_way_of_a_comparison_decides_like_the_long_one(op: str, limit: int, args: Any) -> None:
+    """`args.a > 1`, compiled to one function, gives what its parts give one by one, errors included."""
+    short = two(op, {"op": "field", "of": ARGS, "name": "a"}, const(limit))
+    # A sum is no shortcut's left side; adding nothing changes no number and makes an error of everything else.
+    long = two(op, two("+", {"op": "field", "of": ARGS, "name": "a"}, const(0)), const(limit))
+
+    assert outcome_of(short, {"args": args}) == outcome_of(long, {"args": args}) or not _is_finite(args)
+
+
+def _is_finite(args: Any) -> bool:
+    """Sums refuse infinities that comparisons allow."""
+    value = args.get("a") if isinstance(args, dict) else None
+    return not isinstance(value, float) or abs(value) < float("inf")
 
 
 @pytest.mark.parametrize("op", ["==", "!=", "<", "<=", ">", ">="])

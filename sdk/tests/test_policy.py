@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from andoncord_sdk.policy import MAX_REMEMBERED, Decision, PolicyError, PolicySet
 
@@ -205,3 +207,35 @@ def test_what_is_remembered_is_bounded() -> None:
 
     assert len(policies._concerning) <= MAX_REMEMBERED
     assert not policies.decide({"agent": "bot", "tool": "pay"}).allow
+
+
+RUN_IS_LATE = {
+    "op": ">",
+    "args": [{"op": "field", "of": {"op": "name", "name": "run"}, "name": "calls"}, {"op": "const", "value": 3}],
+}
+GENERATED = st.lists(
+    st.fixed_dictionaries(
+        {
+            "effect": st.sampled_from(["forbid", "permit"]),
+            "agent": st.sampled_from(["*", "bot", "b*"]),
+            "tool": st.sampled_from(["*", "pay", "p*", "look"]),
+            "environment": st.sampled_from(["*", "prod"]),
+            "role": st.sampled_from(["*", "clerk"]),
+            "when": st.sampled_from([None, BIG, SMALL, RUN_IS_LATE]),
+        }
+    ),
+    max_size=5,
+)
+
+
+@given(GENERATED, st.sampled_from(["pay", "look"]), st.sampled_from([{}, {"amount": 5}, {"amount": 500}]), st.integers(2, 5))
+def test_bound_to_an_agent_policies_decide_the_same(
+    policies: list[dict[str, Any]], tool: str, args: dict[str, Any], calls: int
+) -> None:
+    """What a guard asks before each call is the decision itself, found by a shorter way."""
+    known = PolicySet([{**policy, "id": f"p{number}"} for number, policy in enumerate(policies)])
+    request = {"agent": "bot", "tool": tool, "args": args, "run": {"calls": calls}, "environment": "prod", "role": "clerk"}
+    bound = known.bound_to("bot", role="clerk", environment="prod")
+
+    for _ in range(2):
+        assert bound.decide(tool, args, lambda: {"calls": calls}) == known.decide(request)

@@ -25,7 +25,7 @@ class BrokenPolicies(PolicySet):
     def __init__(self) -> None:
         super().__init__([])
 
-    def decide(self, request: Any) -> Any:
+    def bound_to(self, agent: str, *, role: str = "", environment: str = "") -> Any:
         raise ZeroDivisionError("a bug")
 
 
@@ -276,6 +276,14 @@ def test_a_guard_that_breaks_holds_rather_than_releases() -> None:
         run.call("look", lambda: pytest.fail("was called"))
 
     assert (refusal.value.code, guard.state.in_flight) == ("guard_error", 0)
+
+
+def test_what_is_reported_are_the_arguments_that_were_checked() -> None:
+    """A tool that changes its arguments does not change what is said about the call, although that is written down late."""
+    with Guard("a").run() as run:
+        run.call("sort", lambda items: items.clear(), items=[3, 1])
+
+    assert run.recent[-1].attributes["gen_ai.tool.call.arguments"] == '{"items":[3,1]}'
 
 
 def test_a_call_outside_any_run_is_refused() -> None:

@@ -198,6 +198,22 @@ def ordered_by_whole(op: str, left: Evaluate, limit: int) -> Evaluate:
     return compare
 
 
+def field_ordered_by_whole(op: str, holder: str, key: str, limit: int) -> Evaluate:
+    """`args.amount > 200` in one step; whatever is not that simple goes the long way."""
+    test, otherwise = ORDER[op], BINARY[op](field_of_name(holder, key), constant(limit))
+
+    def compare(environment: Environment) -> bool:
+        try:
+            held = environment[holder]
+            if type(held) is dict and type(value := held[key]) is int:
+                return test(value, limit)
+        except KeyError:
+            pass
+        return bool(otherwise(environment))
+
+    return compare
+
+
 def _whole_or_finite(value: Any, op: str) -> int | float:
     return within_64_bits(number(value, op))
 

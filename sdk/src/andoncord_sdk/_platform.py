@@ -11,6 +11,9 @@ from collections.abc import Callable
 LINUX = sys.platform == "linux"
 
 _chance = random.SystemRandom()
+_ids = random.Random(os.urandom(32))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _ids.seed(os.urandom(32)))
 
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 if _BOOT_CLOCK is None and sys.platform == "darwin":
@@ -33,8 +36,8 @@ def trace_id() -> str:
 
 
 def span_id() -> str:
-    """A random 64-bit id in hex."""
-    return os.urandom(8).hex()
+    """A random 64-bit id in hex; no secret, so it need not come from the system each time."""
+    return f"{_ids.getrandbits(64):016x}"
 
 
 def jittered(seconds: float) -> float:

@@ -8,9 +8,9 @@ from andoncord_sdk import _platform
 from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
 from andoncord_sdk.flag import Flag
 from andoncord_sdk.lease import Lease
-from andoncord_sdk.orders import Gate, InFlight, Order, Rung
+from andoncord_sdk.orders import Gate, Order, Rung
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
-from andoncord_sdk.policy import PolicySet
+from andoncord_sdk.policy import BoundPolicies, PolicySet
 
 if TYPE_CHECKING:
     from andoncord_sdk.run import Run
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 ToolKind = Literal["read", "write"]
 """What a declared tool does to the world: nothing, or something."""
 OnLoop = Literal["stop", "pause"]
+
+_HOLDING = Rung.RESTRICT
+"""From here on the order in force has a say about single calls."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,13 +47,13 @@ class Admission:
     config_version: str = ""
     lease: Lease | None = None
     """What the control plane grants for a few seconds at a time; None where there is no control plane to follow."""
-
-    def admit(self, run: "Run", call: "GuardedCall") -> Order | None:
-        """Let `call` start, and count it as in flight; or name the order that holds it.
     flag: Flag | None = None
     """Where an order of a control plane on this machine shows first; None where there is none."""
     _bound: BoundPolicies | None = None
     """`policies` as this agent meets them, once they have been asked."""
+
+    def admit(self, run: "Run", call: "GuardedCall") -> Order | None:
+        """Let `call` start, and count it as in flight; or name the order that holds it.
 
         Raises:
             CallDenied: the call is refused.
@@ -104,12 +107,12 @@ class Admission:
         while True:
             if run.stopped is not None:
                 raise run.stopped.again(call.name)
+            if (flag := self.flag) is not None and flag.words[0] != flag.seen:
+                flag.look()
             order = self.gate.order
             if run.probe_order is not None:
                 self._check_probe(run, call, run.probe_order, order)
-            if (flag := self.flag) is not None and flag.words[0] != flag.seen:
-                flag.look()
-            elif order.rung >= Rung.RESTRICT:
+            elif order.rung >= _HOLDING:
                 if order.rung is Rung.PAUSE:
                     return order
                 self._check_order(call, order)
@@ -122,9 +125,8 @@ class Admission:
                 raise RunStopped("budget", _over_budget(run), tool=call.name)
             try:
                 held = self._check_loop(run, call, order)
-                admitted = held is None and self.gate.enter(
-                    InFlight(tool=call.name, run_id=run.id, span_id=call.span_id, started_ns=_platform.now_ns()), order
-                )
+                call.start_ns = _platform.now_ns()
+                admitted = held is None and self.gate.enter((call.name, run.id, call.span_id, call.start_ns), order)
             except BaseException:
                 reservation.settle(0)
                 raise
@@ -173,17 +175,12 @@ class Admission:
 
     def _check_rules(self, run: "Run", call: "GuardedCall") -> None:
         denied = None
-        if self.policies is not None:
-            decision = self.policies.decide(
-                {
-                    "agent": self.agent,
-                    "role": self.role,
-                    "environment": self.environment,
-                    "tool": call.name,
-                    "args": call.arguments,
-                    "run": run.facts(),
-                }
-            )
+        policies = self.policies
+        if policies is not None:
+            bound = self._bound
+            if bound is None or bound.policies is not policies:
+                bound = self._bound = policies.bound_to(self.agent, role=self.role, environment=self.environment)
+            decision = bound.decide(call.name, call.arguments, run.facts)
             if not decision.allow:
                 if decision.code == "scope":
                     stopped = RunStopped("scope", decision.explanation, tool=call.name)
@@ -203,7 +200,7 @@ class Admission:
             return None
         if run.is_held_for_loop(order):
             return order
-        repeats = run.loop.repeats_before(call.name, call.arguments_text)
+        repeats = run.loop.repeats_before(call.name, call.arguments_text) if run.loop.is_suspicious else None
         if repeats is None:
             return None
         message = f"{call.name} has repeated {repeats} times without progress, so it was not called again"

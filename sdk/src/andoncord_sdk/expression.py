@@ -40,6 +40,9 @@ MAX_NODES = 512
 
 Node = Mapping[str, Any]
 
+_DECIDING = frozenset(("==", "!=", "<", "<=", ">", ">=", "in", "&&", "||", "!"))
+"""Operations that give true or false, or raise."""
+
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "in")
 ARITHMETIC = ("+", "-", "*")
 FUNCTIONS = {"startsWith": 2, "endsWith": 2, "contains": 2, "matches": 2, "size": 1, "has": 1}
@@ -65,6 +68,8 @@ def compile_expression(tree: Node) -> Evaluate:
 def compile_condition(tree: Node) -> Callable[[Environment], bool]:
     """Like `compile_expression`, for an expression that has to be true or false."""
     evaluate = compile_expression(tree)
+    if tree["op"] in _DECIDING:
+        return evaluate
 
     def condition(environment: Environment) -> bool:
         value = evaluate(environment)
@@ -133,6 +138,9 @@ class _Compiler:
         if op == "in" and right["op"] == "list" and (words := _constant_texts(right)):
             return operators.is_one_of(operands[0], words)
         if op in operators.ORDER and right["op"] == "const" and type(right["value"]) is int:
+            left = node["args"][0]
+            if left["op"] == "field" and left["of"]["op"] == "name":
+                return operators.field_ordered_by_whole(op, left["of"]["name"], left["name"], right["value"])
             return operators.ordered_by_whole(op, operands[0], right["value"])
         return operators.BINARY[op](operands[0], operands[1])
 

@@ -223,7 +223,7 @@ class _Unloadable(PolicySet):
         super().__init__([])
         self._fault = fault
 
-    def decide(self, request: Any) -> Any:
+    def _look_up(self, agent: str, tool: str, environment: str, role: str) -> Any:
         raise RuntimeError(f"the policies could not be loaded: {self._fault}")
 
 

@@ -30,8 +30,18 @@ class LoopWatch:
         self._is_at_limit = False
         """Once more of the call that was made last would be too often; only then is the next one compared before it is made."""
 
+    @property
+    def is_suspicious(self) -> bool:
+        """Some next call would be refused. Otherwise there is nothing to compare, and `repeats_before` need not be asked.
+
+        Read without the lock: a call that is checked while another one ends was checked before it ended.
+        """
+        return self._is_at_limit or self._cycle is not None
+
     def repeats_before(self, tool: str, arguments: str) -> int | None:
         """How often this call, or the cycle it would go on with, has repeated, if that is too often; otherwise None."""
+        if not self.is_suspicious:
+            return None
         with self._lock:
             repeat = self._detector.would_repeat(tool, arguments) if self._is_at_limit else None
             if repeat is not None and repeat.repeats >= RUN_CALLS:

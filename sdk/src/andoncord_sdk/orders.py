@@ -91,11 +91,17 @@ class Gate:
     """Lets guarded calls through, holds them, or names the order that forbids them. Thread-safe."""
 
     order: Order = field(default_factory=Order)
-    _in_flight: dict[str, InFlight] = field(default_factory=dict)
+    _in_flight: dict[str, tuple[str, str, str, int]] = field(default_factory=dict)
+    """The fields of an `InFlight` by span; they are named only when somebody asks."""
     _started: int = 0
     _ended: int = 0
-    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _changed: threading.Condition = field(init=False)
+    """Over the same lock, which the way of a call takes directly: that is the faster one."""
     _waiters: set[Callable[[], None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._changed = threading.Condition(self._lock)
 
     def apply(self, order: Order) -> tuple[bool, Snapshot]:
         """Put `order` in force if its epoch is greater. Says whether it is in force now, and the gate at that instant.
@@ -122,13 +128,13 @@ class Gate:
             wake()
         return is_newer or order.epoch == current, snapshot
 
-    def enter(self, call: InFlight, seen: Order) -> bool:
-        """Count `call` as in flight, unless the order in force is no longer the one it was checked against."""
-        with self._changed:
+    def enter(self, call: tuple[str, str, str, int], seen: Order) -> bool:
+        """Count `call`, the fields of an `InFlight`, unless the order in force is no longer the one it was checked against."""
+        with self._lock:
             if self.order is not seen:
                 return False
             self._started += 1
-            self._in_flight[call.span_id] = call
+            self._in_flight[call[2]] = call
             return True
 
     def touch(self) -> None:
@@ -142,7 +148,7 @@ class Gate:
 
     def leave(self, span_id: str) -> None:
         """The call is over."""
-        with self._changed:
+        with self._lock:
             if self._in_flight.pop(span_id, None) is not None:
                 self._ended += 1
 
@@ -195,12 +201,16 @@ class Gate:
 
     def forget_other_threads(self) -> None:
         """In a forked child only the forking thread exists: renew what the others may have held."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiters = set()
         self._in_flight = {}
         self._started = self._ended = 0
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
-            order=self.order, in_flight=tuple(self._in_flight.values()), steps_started=self._started, steps_ended=self._ended
+            order=self.order,
+            in_flight=tuple(map(InFlight._make, self._in_flight.values())),
+            steps_started=self._started,
+            steps_ended=self._ended,
         )

@@ -92,7 +92,8 @@ class PolicySet:
         self._policies = tuple(_loaded(policy) for policy in compiled)
         if len({policy.id for policy in self._policies}) != len(self._policies):
             raise PolicyError("two policies have the same id")
-        self._concerning: dict[_Key, _Concerning] = {}
+        self._concerning: dict[tuple[str, str, str, str], _Concerning] = {}
+        """By agent, tool, environment and role."""
 
     def __len__(self) -> int:
         return len(self._policies)
@@ -104,53 +105,69 @@ class PolicySet:
             request: `agent` and `tool`; whatever scopes and conditions ask about: `args`, `run`, `role`, `environment`.
         """
         key = (request["agent"], request["tool"], request.get("environment", ""), request.get("role", ""))
-        concerning = self._concerning.get(key) or self._look_up(key)
-        for policy in concerning.forbids:
-            try:
-                if policy.applies is None:
-                    return policy.refusal
-                if policy.applies(request):
-                    return _refused(policy, request)
-            except Exception as error:  # Whatever goes wrong in a prohibition, it holds.
-                return Decision(
-                    allow=False,
-                    code="policy",
-                    policy_id=policy.id,
-                    message=f"{policy.refusal.message} (its condition could not be checked: {_said(error)})",
-                )
-        if not concerning.needs_permit:
-            return _ALLOWED
-        for policy in concerning.permits:
-            try:
-                if policy.applies is None or policy.applies(request):
-                    return policy.permission
-            except Exception:  # Whatever goes wrong in a permission, it does not permit. The near misses say so.
-                continue
-        return self._not_permitted(request, concerning)
+        concerning = self._concerning.get(key)
+        if concerning is None:
+            if len(self._concerning) >= MAX_REMEMBERED:
+                self._concerning.clear()
+            concerning = self._concerning[key] = self._look_up(*key)
+        return concerning.decide(request)
 
-    def _look_up(self, key: "_Key") -> "_Concerning":
-        agent, tool, environment, role = key
+    def bound_to(self, agent: str, *, role: str = "", environment: str = "") -> "BoundPolicies":
+        """These policies as one agent meets them."""
+        return BoundPolicies(self, agent, role, environment)
+
+    def _look_up(self, agent: str, tool: str, environment: str, role: str) -> "_Concerning":
         mine = [each for each in self._policies if each.agent(agent) and each.environment(environment) and each.role(role)]
-        concerning = _Concerning(
+        return _Concerning(
             forbids=tuple(policy for policy in mine if policy.effect == "forbid" and policy.tool(tool)),
             permits=tuple(policy for policy in mine if policy.effect == "permit" and policy.tool(tool)),
             elsewhere=tuple(policy for policy in mine if policy.effect == "permit" and not policy.tool(tool))[:MAX_NEAR_MISSES],
             needs_permit=any(policy.effect == "permit" for policy in mine),
         )
-        if len(self._concerning) >= MAX_REMEMBERED:
-            self._concerning.clear()
-        self._concerning[key] = concerning
-        return concerning
-
-    def _not_permitted(self, request: Request, concerning: "_Concerning") -> Decision:
-        misses = [_why_not(policy, request) for policy in concerning.permits]
-        misses += [f"{policy.id} permits {policy.tool_glob}" for policy in concerning.elsewhere]
-        nothing_permits = f"nothing permits {str(request['agent'])[:80]} to call {str(request['tool'])[:80]} like this"
-        return Decision(allow=False, code="scope", message=nothing_permits, near_misses=tuple(misses[:MAX_NEAR_MISSES]))
 
 
-_Key = tuple[str, str, str, str]
-"""Agent, tool, environment and role."""
+class BoundPolicies:
+    """A policy set as one agent meets it: what concerns a call is found by the tool alone.
+
+    >>> bound = PolicySet([{"id": "no-shell", "effect": "forbid", "tool": "shell", "message": "no shell"}]).bound_to("coder")
+    >>> bound.decide("shell", {}, dict).allow, bound.decide("search", {}, dict).allow
+    (False, True)
+    """
+
+    __slots__ = ("_agent", "_by_tool", "_environment", "_role", "policies")
+
+    def __init__(self, policies: PolicySet, agent: str, role: str, environment: str) -> None:
+        self.policies = policies
+        self._by_tool: dict[str, _Concerning] = {}
+        self._agent = agent
+        self._role = role
+        self._environment = environment
+
+    def decide(self, tool: str, arguments: Any, facts: Callable[[], Mapping[str, Any]]) -> Decision:
+        """Decide on one call.
+
+        Args:
+            arguments: what conditions see as `args`.
+            facts: gives what they see as `run`; called only when one of them looks.
+        """
+        concerning = self._by_tool.get(tool)
+        if concerning is None:
+            if len(self._by_tool) >= MAX_REMEMBERED:
+                self._by_tool.clear()
+            concerning = self.policies._look_up(self._agent, tool, self._environment, self._role)
+            self._by_tool[tool] = concerning
+        if concerning.is_silent:
+            return _ALLOWED
+        return concerning.decide(
+            {
+                "agent": self._agent,
+                "role": self._role,
+                "environment": self._environment,
+                "tool": tool,
+                "args": arguments,
+                "run": facts() if concerning.asks_about_run else None,
+            }
+        )
 
 
 class _Policy(NamedTuple):
@@ -169,14 +186,56 @@ class _Policy(NamedTuple):
     permission: Decision
 
 
-class _Concerning(NamedTuple):
-    """What is there to decide about one tool of one agent in one environment."""
+class _Concerning:
+    """What there is to decide about one tool of one agent in one environment."""
 
-    forbids: tuple[_Policy, ...]
-    permits: tuple[_Policy, ...]
-    elsewhere: tuple[_Policy, ...]
-    """Permissions of the agent for other tools."""
-    needs_permit: bool
+    __slots__ = ("_elsewhere", "_forbids", "_needs_permit", "_permits", "asks_about_run", "is_silent")
+
+    def __init__(
+        self,
+        *,
+        forbids: tuple[_Policy, ...],
+        permits: tuple[_Policy, ...],
+        elsewhere: tuple[_Policy, ...],
+        needs_permit: bool,
+    ) -> None:
+        self._forbids = tuple((policy.applies, policy) for policy in forbids)
+        self._permits = permits
+        self._elsewhere = elsewhere
+        """Permissions of the agent for other tools."""
+        self._needs_permit = needs_permit
+        self.is_silent = not forbids and not needs_permit
+        self.asks_about_run = any(_names("run", policy.when) for policy in (*forbids, *permits))
+
+    def decide(self, request: Request) -> Decision:
+        policy = None
+        try:
+            for applies, policy in self._forbids:
+                if applies is None or applies(request):
+                    return _refused(policy, request)
+        except Exception as error:  # Whatever goes wrong in a prohibition, it holds.
+            assert policy is not None
+            return Decision(
+                allow=False,
+                code="policy",
+                policy_id=policy.id,
+                message=f"{policy.refusal.message} (its condition could not be checked: {_said(error)})",
+            )
+        if not self._needs_permit:
+            return _ALLOWED
+        for policy in self._permits:
+            try:
+                if policy.applies is None or policy.applies(request):
+                    return policy.permission
+            except Exception:  # Whatever goes wrong in a permission, it does not permit. The near misses say so.
+                continue
+        return self._not_permitted(request)
+
+    def _not_permitted(self, request: Request) -> Decision:
+        misses = [_why_not(policy, request) for policy in self._permits]
+        misses += [f"{policy.id} permits {policy.tool_glob}" for policy in self._elsewhere]
+        nothing_permits = f"nothing permits {str(request['agent'])[:80]} to call {str(request['tool'])[:80]} like this"
+        return Decision(allow=False, code="scope", message=nothing_permits, near_misses=tuple(misses[:MAX_NEAR_MISSES]))
 
 
 class Resource(NamedTuple):
@@ -276,6 +335,16 @@ def _both(resource: Resource | None, when: Condition | None) -> Condition | None
         return is_there and (when is None or when(request))
 
     return applies
+
+
+def _names(name: str, tree: Node | None) -> bool:
+    """Whether an expression looks at `name`."""
+    if tree is None:
+        return False
+    if tree["op"] == "name":
+        return bool(tree["name"] == name)
+    parts = [*tree.get("args", ()), *tree.get("items", ()), *(tree[key] for key in ("of", "at") if key in tree)]
+    return any(_names(name, part) for part in parts)
 
 
 def _text(compiled: Mapping[str, Any], field: str, default: str | None = None) -> str:

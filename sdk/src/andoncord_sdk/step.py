@@ -30,11 +30,26 @@ class GuardedCall(ABC):
     kind: ClassVar[int] = KIND_INTERNAL
     is_tool: ClassVar[bool] = False
 
+    __slots__ = (
+        "_arguments_text",
+        "_is_open",
+        "_outer",
+        "arguments",
+        "cost_max_micro_usd",
+        "error_type",
+        "name",
+        "parent_span_id",
+        "reservation",
+        "run",
+        "span_id",
+        "start_ns",
+    )
+
     def __init__(self, run: "Run", name: str, arguments: Mapping[str, Any], cost_max_micro_usd: int | None) -> None:
         self.run = run
         self.name = name
         self.arguments = arguments
-        self.arguments_text = text_of(arguments)
+        self._arguments_text: str | None = None
         self.cost_max_micro_usd = cost_max_micro_usd
         self.span_id = _platform.span_id()
         self.error_type = ""
@@ -44,6 +59,13 @@ class GuardedCall(ABC):
         self.parent_span_id = run.span_id
         self._outer: GuardedCall | None = None
         self._is_open = False
+
+    @property
+    def arguments_text(self) -> str:
+        """The arguments as text, made when first asked for: at the latest when the call starts, before the tool sees them."""
+        if self._arguments_text is None:
+            self._arguments_text = text_of(self.arguments)
+        return self._arguments_text
 
     def begin(self) -> Self:
         """Check, and wait while held.
@@ -115,7 +137,6 @@ class GuardedCall(ABC):
         self._is_open = True
         if self.is_tool:
             self.run.calls += 1
-        self.start_ns = _platform.now_ns()
         outer = _current_call.get()
         if outer is not None and outer.run is self.run:
             self._outer = outer
@@ -176,6 +197,8 @@ class Step(GuardedCall):
     name_attribute = "gen_ai.tool.name"
     is_tool = True
 
+    __slots__ = ("nudge", "result")
+
     def __init__(self, run: "Run", tool: str, arguments: Mapping[str, Any]) -> None:
         super().__init__(run, tool, arguments, 0)
         self.result: Any = None
@@ -207,9 +230,11 @@ class ModelStep(GuardedCall):
     name_attribute = "gen_ai.request.model"
     kind = KIND_CLIENT
 
+    __slots__ = ("cost_usd", "input", "input_tokens", "output", "output_tokens", "system")
+
     def __init__(self, run: "Run", model: str, *, max_cost_usd: float | None, system: str, input: Any) -> None:  # noqa: A002
         super().__init__(run, model, {}, None if max_cost_usd is None else micro_usd(max_cost_usd))
-        self.arguments_text = ""
+        self._arguments_text = ""
         self.system = system
         self.input = input
         self.output: Any = ""
