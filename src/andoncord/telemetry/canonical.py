@@ -20,6 +20,8 @@ MAX_TASK = 1_024
 """Characters kept of a task."""
 MAX_EXTRA = 48
 """Attributes kept beside the fields of an event."""
+MAX_KEYS = 4_096
+"""Attribute names remembered with what becomes of them; the rest is looked up piece by piece."""
 MAX_COUNT = 2**53
 """Counts above this are not counts."""
 MAX_MICRO_USD = 10**9 * MICRO_PER_USD
@@ -53,11 +55,19 @@ _SPAN_KINDS = {
 }
 
 
+_SHARED = ("run_id", "session_id", "instance", "system", "environment")
+"""Fields that a record takes from its resource where it does not say them itself."""
+_FIELD, _SHORT, _EXTRA, _NUMBERED, _IGNORED = range(5)
+"""What becomes of an attribute: a field of the event, kept under a short name, kept as it is, a piece of a message, nothing."""
+Slot = tuple[int, str, int]
+"""What becomes of an attribute, the name it goes by, and its rank among the names of its field, 0 first."""
+
+
 class Source(msgspec.Struct, frozen=True):
-    """What the resource says about all of its records, and who vouches for them."""
+    """What the resource says about all of its records."""
 
     agent: str
-    fields: Attributes
+    shared: dict[str, str]
     short: dict[str, Scalar]
 
 
@@ -99,6 +109,8 @@ class Trust:
     """Which agents a sender may speak for (SIG-2)."""
 
     def __init__(self, globs: tuple[str, ...]) -> None:
+        self.is_given = bool(globs)
+        """Whether the sender may speak for anybody."""
         self._globs = globs
         self._known: dict[str, bool] = {}
 
@@ -113,22 +125,24 @@ class Canon:
     """Applies one alias table. Holds no state of its own beyond the compiled table."""
 
     def __init__(self, table: AliasTable) -> None:
-        self._index = table.field_index()
-        self._short = table.short
+        index = table.field_index()
         self._kinds = [(row.attribute, dict(row.values)) for row in table.kinds]
         self._presence = [(row.attribute, row.kind) for row in table.kind_by_presence]
-        self._kind_names = frozenset(name for name, _ in self._kinds) | frozenset(name for name, _ in self._presence)
-        self._numbered = [(row, self._index.get(f"{row.prefix}*", (row.field, 1_000))[1]) for row in table.numbered_messages]
+        self._numbered = [(row, index.get(f"{row.prefix}*", (row.field, 1_000))[1]) for row in table.numbered_messages]
         self._inside = table.inside
         self._holders = frozenset(row.attribute for row in table.inside)
         self._numbered_prefixes = tuple(row.prefix for row in table.numbered_messages)
         self._events = table.events
         self._passed, self._failed = table.passed_labels, table.failed_labels
+        self._slots: dict[str, Slot] = {name: (_IGNORED, "", 0) for name, _ in (*self._kinds, *self._presence)}
+        self._slots |= {name: (_SHORT, short, 0) for name, short in table.short.items()}
+        self._slots |= {name: (_FIELD, field, rank) for name, (field, rank) in index.items()}
 
     def source(self, attributes: Attributes) -> Source:
         """Read a resource once for all of its records."""
         fields, short = self._read(attributes)
-        return Source(agent=_name(fields.pop("agent", "")), fields=fields, short=short)
+        shared = {name: _name(value) for name in _SHARED if (value := fields.get(name))}
+        return Source(agent=_name(fields.get("agent", "")), shared=shared, short=short)
 
     def span(self, raw: RawSpan, source: Source, received_ns: int) -> dict[str, Any]:
         """The fields of the event that a span stands for. `agent` is empty where the span itself does not say."""
@@ -149,7 +163,7 @@ class Canon:
         if kind == "agent" and not event["agent"]:
             event["agent"] = _name(fields.get("entity", ""))
         event["name"] = _name(self._span_name(kind, fields, event["agent"], raw.name))
-        self._texts(event, fields, kind, extra)
+        _texts(event, fields, kind, extra)
         _usage(event, fields, kind, extra)
         return event
 
@@ -172,42 +186,48 @@ class Canon:
             self._score(event, fields, extra)
         elif kind is EventKind.OTHER and raw.body is not None:
             fields.setdefault("output", raw.body)
-        self._texts(event, fields, "tool" if "arguments" in fields else "other", extra)
+        _texts(event, fields, "tool" if "arguments" in fields else "other", extra)
         _usage(event, fields, "other", extra)
         return event
 
     def _read(self, attributes: Attributes) -> tuple[Attributes, dict[str, Scalar]]:
         """Split attributes into fields (best alias wins) and what is kept beside them."""
-        index, short = self._index, self._short
+        slot_of = self._slots.get
         fields: Attributes = {}
         ranks: dict[str, int] = {}
         extra: dict[str, Scalar] = {}
         numbered: list[tuple[str, Any]] = []
         for key, value in attributes.items():
-            slot = index.get(key)
-            if slot is not None:
-                field, rank = slot
-                if value != "" and value is not None and rank < ranks.get(field, 1_000):
-                    fields[field] = value
-                    ranks[field] = rank
+            if value is None:
                 continue
-            name = short.get(key)
-            if name is not None:
-                if name not in extra and value is not None:
-                    extra[name] = _scalar(value)
-            elif key.startswith(self._numbered_prefixes):
+            becomes, name, rank = slot_of(key) or self._learn(key)
+            if becomes == _FIELD:
+                if value != "" and (name not in fields or rank < ranks.get(name, 0)):
+                    fields[name] = value
+                    if rank or name in ranks:
+                        ranks[name] = rank
+            elif becomes == _IGNORED:
+                pass
+            elif becomes == _NUMBERED:
                 numbered.append((key, value))
-            elif key not in self._kind_names and len(extra) < MAX_EXTRA and value is not None:
-                extra[key[:MAX_NAME]] = _scalar(value)
+            elif name not in extra and (becomes == _SHORT or len(extra) < MAX_EXTRA):
+                extra[name] = value if type(value) is str and len(value) <= MAX_NAME else _scalar(value)
         if numbered:
             self._join_numbered(numbered, fields, ranks)
         if not self._holders.isdisjoint(attributes):
             self._look_inside(attributes, fields)
         return fields, extra
 
+    def _learn(self, key: str) -> Slot:
+        """What becomes of an attribute that the table does not name."""
+        slot = (_NUMBERED, "", 0) if key.startswith(self._numbered_prefixes) else (_EXTRA, key[:MAX_NAME], 0)
+        if len(self._slots) < MAX_KEYS and len(key) <= MAX_NAME:
+            self._slots[key] = slot
+        return slot
+
     def _join_numbered(self, numbered: list[tuple[str, Any]], fields: Attributes, ranks: dict[str, int]) -> None:
         for row, rank in self._numbered:
-            if rank >= ranks.get(row.field, 1_001):
+            if rank >= ranks.get(row.field, 0 if row.field in fields else 1_001):
                 continue
             messages: dict[int, _Spread] = {}
             for key, value in numbered:
@@ -240,17 +260,20 @@ class Canon:
 
     def _base(self, fields: Attributes, extra: dict[str, Scalar], source: Source, received_ns: int) -> dict[str, Any]:
         """What spans and log records share."""
-        common = source.fields
-        event: dict[str, Any] = {"agent": _name(fields.get("agent", "")), "received_ns": received_ns, "attributes": extra}
-        for name in ("run_id", "session_id", "instance", "system", "environment"):
-            value = fields.get(name) or common.get(name)
-            if value:
-                event[name] = _name(value)
-        task = fields.get("task")
-        if task:
-            event["task"] = as_text(task)[:MAX_TASK]
+        event: dict[str, Any] = {
+            **source.shared,
+            "agent": _name(fields.get("agent", "")),
+            "received_ns": received_ns,
+            "attributes": extra,
+        }
         for short, value in source.short.items():
-            extra.setdefault(short, value)
+            if short not in extra:
+                extra[short] = value
+        for name in _SHARED:
+            if name in fields:
+                event[name] = _name(fields[name])
+        if "task" in fields:
+            event["task"] = as_text(fields["task"])[:MAX_TASK]
         return event
 
     @staticmethod
@@ -276,42 +299,6 @@ class Canon:
             return fields.get("change_kind", "")
         return event_name if kind is EventKind.OTHER else fields.get("tool") or fields.get("model", "")
 
-    @staticmethod
-    def _texts(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dict[str, Scalar]) -> None:
-        cut: list[str] = []
-
-        def put(name: str, text: str) -> None:
-            if len(text) > MAX_TEXT:
-                cut.append(f"{name}: {len(text)} → {MAX_TEXT} characters")
-                text = text[:MAX_TEXT]
-            event[name] = text
-
-        given, said = fields.get("input"), fields.get("output")
-        if kind == "tool":
-            arguments, result = fields.get("arguments", given), fields.get("result", said)
-            if arguments is None:
-                arguments = fields.get("parameters")
-            if arguments is not None:
-                put("arguments", tool_text(arguments))
-            if result is not None:
-                put("result", tool_text(result))
-        else:
-            orders = ""
-            if given is not None:
-                texts, orders = input_messages(given)
-                put("input_text", "\n".join(texts))
-                if len(texts) > 1:
-                    extra["first_input_chars"] = len(texts[0])
-            if said is not None:
-                put("output_text", said_text(said))
-            instructions = fields.get("instructions")
-            if instructions is not None:
-                put("instructions", said_text(instructions))
-            elif orders:
-                put("instructions", orders)
-        if cut:
-            extra["cut"] = "; ".join(cut)
-
     def _score(self, event: dict[str, Any], fields: Attributes, extra: dict[str, Scalar]) -> None:
         score = fields.get("score")
         if score is not None:
@@ -331,32 +318,69 @@ class Canon:
 
 def finish(drafts: list[dict[str, Any]], trust: Trust) -> tuple[Event, ...]:
     """Make events of drafts whose agent and run are settled, in the order in which they were over."""
-    for draft in drafts:
-        draft["trusted"] = trust.covers(draft["agent"])
+    if trust.is_given:
+        for draft in drafts:
+            draft["trusted"] = trust.covers(draft["agent"])
     drafts.sort(key=_over)
-    return tuple(Event(**draft) for draft in drafts)
+    return tuple([Event(**draft) for draft in drafts])
 
 
 def _over(draft: dict[str, Any]) -> int:
     return int(draft["end_ns"] or draft["start_ns"])
 
 
+def _texts(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dict[str, Scalar]) -> None:
+    """Arguments and result of a tool call; of everything else what went in and what came out."""
+    given, said = fields.get("input"), fields.get("output")
+    if kind == "tool":
+        arguments, result = fields.get("arguments", given), fields.get("result", said)
+        if arguments is None:
+            arguments = fields.get("parameters")
+        if arguments is not None:
+            _put(event, extra, "arguments", tool_text(arguments))
+        if result is not None:
+            _put(event, extra, "result", tool_text(result))
+        return
+    orders = ""
+    if given is not None:
+        texts, orders = input_messages(given)
+        _put(event, extra, "input_text", "\n".join(texts))
+        if len(texts) > 1:
+            extra["first_input_chars"] = len(texts[0])
+    if said is not None:
+        _put(event, extra, "output_text", said_text(said))
+    instructions = fields.get("instructions")
+    if instructions is not None:
+        _put(event, extra, "instructions", said_text(instructions))
+    elif orders:
+        _put(event, extra, "instructions", orders)
+
+
+def _put(event: dict[str, Any], extra: dict[str, Scalar], name: str, text: str) -> None:
+    """Set a text; where it is too long, its beginning, and say so."""
+    if len(text) > MAX_TEXT:
+        cut = f"{name}: {len(text)} → {MAX_TEXT} characters"
+        known = extra.get("cut")
+        extra["cut"] = f"{known}; {cut}" if known else cut
+        text = text[:MAX_TEXT]
+    event[name] = text
+
+
 def _usage(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dict[str, Scalar]) -> None:
     """Tokens and cost; on anything but a model call they are a sum over its children and count as an attribute only."""
     own = kind == "model"
     for name in ("input_tokens", "output_tokens"):
-        value = fields.get(name)
-        if value is not None:
-            count = _count(value)
+        if name in fields:
+            value = fields[name]
+            count = value if type(value) is int and 0 <= value <= MAX_COUNT else _count(value)
             if count is None:
                 _malformed(extra, name)
             elif own:
                 event[name] = count
             else:
                 extra[f"total_{name}"] = count
-    cost = fields.get("cost_usd")
-    if cost is not None:
-        amount = _micro_usd(cost)
+    if "cost_usd" in fields:
+        amount = _micro_usd(fields["cost_usd"])
         if amount is None:
             _malformed(extra, "cost_usd")
         elif own:

@@ -34,6 +34,8 @@ _MODELS = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
 _COUNTED = ("input_tokens", "output_tokens", "cost_micro_usd")
 _SAID = ("input_text", "output_text", "instructions")
 _HANDED_DOWN = ("agent", "run_id", "task", "session_id", "environment")
+Inherited = dict[str, str]
+"""Fields that a span takes from its ancestors, and what they say."""
 
 
 def settle(drafts: list[dict[str, Any]], fallbacks: list[str]) -> None:
@@ -44,12 +46,13 @@ def settle(drafts: list[dict[str, Any]], fallbacks: list[str]) -> None:
         fallbacks: for each draft the agent that its resource names, or ''.
     """
     by_span: dict[tuple[str, str], dict[str, Any]] | None = None
+    above: dict[tuple[str, str], Inherited] = {}
     for draft in drafts:
         if draft["agent"] and draft.get("run_id") and draft.get("task"):
             continue
         if by_span is None:
             by_span = {(other["trace_id"], other["span_id"]): other for other in drafts if "parent_span_id" in other}
-        _inherit(draft, by_span)
+        _inherit(draft, by_span, above)
     if by_span is None:
         by_span = {}
     wrapped = _wrapped(drafts, by_span) if not all(draft["agent"] for draft in drafts) else {}
@@ -102,20 +105,38 @@ def _count_once(drafts: list[dict[str, Any]]) -> None:
             outer["kind"] = EventKind.OTHER
 
 
-def _inherit(draft: dict[str, Any], by_span: dict[tuple[str, str], dict[str, Any]]) -> None:
-    missing = [name for name in _HANDED_DOWN if not draft.get(name)]
-    trace_id = draft["trace_id"]
+def _inherit(
+    draft: dict[str, Any], by_span: dict[tuple[str, str], dict[str, Any]], above: dict[tuple[str, str], Inherited]
+) -> None:
     # A log record hangs on the span it was written in; a span hangs on its parent.
-    above = draft.get("parent_span_id", draft["span_id"])
-    for _ in range(MAX_CLIMB):
-        ancestor = by_span.get((trace_id, above))
-        if ancestor is None or ancestor is draft or not missing:
-            return
-        for name in missing[:]:
-            if ancestor.get(name):
-                draft[name] = ancestor[name]
-                missing.remove(name)
-        above = ancestor.get("parent_span_id", "")
+    place = (draft["trace_id"], draft.get("parent_span_id", draft["span_id"]))
+    given = above.get(place)
+    if given is None:
+        given = _given_by(place, by_span, above)
+    for name, value in given.items():
+        if not draft.get(name):
+            draft[name] = value
+
+
+def _given_by(
+    place: tuple[str, str], by_span: dict[tuple[str, str], dict[str, Any]], above: dict[tuple[str, str], Inherited]
+) -> Inherited:
+    """What whoever hangs on a span inherits of it and its ancestors, each field from the nearest that has it."""
+    path: list[tuple[str, str]] = []
+    given: Inherited = {}
+    step = place
+    while step in by_span and step not in path and len(path) < MAX_CLIMB:
+        if step in above:
+            given = above[step]
+            break
+        path.append(step)
+        step = (step[0], by_span[step].get("parent_span_id", ""))
+    for step in reversed(path):
+        own = by_span[step]
+        given = given | {name: own[name] for name in _HANDED_DOWN if own.get(name)}
+        above[step] = given
+    above.setdefault(place, given)
+    return given
 
 
 def stitch(events: Iterable[Event]) -> tuple[Event, ...]:
