@@ -38,9 +38,9 @@ fmt:
     ruff check --fix
     ruff format
 
-# Measure: `just bench guard`; the last line is one JSON object
-bench NAME:
-    @python -m benchmarks.runner {{ NAME }}
+# Measure: `just bench guard`, some also longer, as `just bench orphan rounds=10`; the last line is one JSON object
+bench NAME *SIZES:
+    @python -m benchmarks.runner {{ NAME }} {{ SIZES }}
 
 # The SDK's adapters, each framework in an environment of its own: `just adapters crewai`, or all of them
 adapters *NAMES:

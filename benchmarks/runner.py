@@ -1,6 +1,7 @@
-"""Run one benchmark: `python -m benchmarks.runner NAME`. The last line printed is one JSON object."""
+"""Run one benchmark: `python -m benchmarks.runner NAME [SIZE=NUMBER…]`. The last line printed is one JSON object."""
 
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
@@ -61,17 +62,35 @@ def summary(name: str, result: Result) -> bytes:
     return msgspec.json.encode({"bench": name, "figures": result.figures, "baselines": result.baselines})
 
 
+def sizes_in(arguments: list[str]) -> dict[str, int]:
+    """Sizes of the long form, as they are typed.
+
+    >>> sizes_in(["rounds=10", "guards=1_000"])
+    {'rounds': 10, 'guards': 1000}
+    """
+    return {key: int(value) for key, _, value in (argument.partition("=") for argument in arguments)}
+
+
 def main(arguments: list[str]) -> int:
-    """Run the benchmark that is named; 2 when there is none of that name."""
+    """Run the benchmark that is named; 2 when there is none of that name, or it has no such size."""
     known = names()
     if arguments == ["--list"]:
         print("\n".join(known))
         return 0
-    if len(arguments) != 1 or arguments[0] not in known:
-        print(f"usage: just bench NAME, where NAME is one of: {', '.join(known)}", file=sys.stderr)
+    if not arguments or arguments[0] not in known:
+        print(f"usage: just bench NAME [SIZE=NUMBER…], where NAME is one of: {', '.join(known)}", file=sys.stderr)
         return 2
     name = arguments[0]
-    result: Result = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run()
+    measure = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run
+    has = list(inspect.signature(measure).parameters)
+    try:
+        sizes = sizes_in(arguments[1:])
+    except ValueError:
+        sizes = {"": 0}
+    if unknown := sizes.keys() - set(has):
+        print(f"{name} takes {', '.join(f'{each}=NUMBER' for each in has) or 'no sizes'}, not {unknown}", file=sys.stderr)
+        return 2
+    result: Result = measure(**sizes)
     print(table(result))
     for note in result.notes:
         print(f"  {note}")
