@@ -73,6 +73,7 @@ def demo(arguments: list[str]) -> int:
 def check(arguments: list[str]) -> int:
     """Run `just check`, with the system packages that tests need in place."""
     require_browser()
+    require_postgres()
     setup([])
     become([str(BIN / "just"), "check", *arguments])
 
@@ -80,6 +81,7 @@ def check(arguments: list[str]) -> int:
 def nightly(arguments: list[str]) -> int:
     """Run `just nightly`."""
     require_browser()
+    require_postgres()
     setup([])
     become([str(BIN / "just"), "nightly", *arguments])
 
@@ -194,16 +196,35 @@ def require_browser() -> None:
     """See that Chromium is there for the browser test; install it where that is ours to do."""
     if any(shutil.which(name) for name in BROWSERS):
         return
-    if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-        print("dev.py: installing chromium for the browser test", flush=True)
-        quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-        run(["apt-get", "update", "-q"], env=quiet)
-        run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"], env=quiet)
+    if apt_install("chromium", "for the browser test"):
         return
     raise Refusal(
         "the browser test needs Chromium on the PATH. On Debian or Ubuntu: sudo apt-get install chromium; "
         f"elsewhere install Chromium or Chrome so that one of {', '.join(BROWSERS)} is found."
     )
+
+
+def require_postgres() -> None:
+    """See that PostgreSQL's programs are there: tests start a server of their own. Install them where that is ours to do."""
+    if shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        return
+    if apt_install("postgresql", "for the tests of more than one machine"):
+        return
+    raise Refusal(
+        "the tests need the programs of PostgreSQL. On Debian or Ubuntu: sudo apt-get install postgresql; "
+        "elsewhere install PostgreSQL so that initdb and postgres are on the PATH."
+    )
+
+
+def apt_install(package: str, why: str) -> bool:
+    """Install a package of Debian or Ubuntu, if this is one and we may."""
+    if not (shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0):
+        return False
+    print("dev.py: installing %s %s" % (package, why), flush=True)
+    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    run(["apt-get", "update", "-q"], env=quiet)
+    run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], env=quiet)
+    return True
 
 
 def inputs_digest() -> str:

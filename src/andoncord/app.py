@@ -18,7 +18,7 @@ from andoncord.adapters.sql.access import SqlAccess
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.migrate import migrate
-from andoncord.adapters.sql.standby import wait_for_lease
+from andoncord.adapters.sql.standby import wait_for_lease, watch_lease
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
@@ -218,7 +218,7 @@ async def _control(
         on_ready(Addresses(api_url=api_url, otlp_url=url_of(otlp), grpc_url=url_of(grpc), login_url=login_url))
 
     try:
-        await process.run(worker, on_ready=announce)
+        await process.run(worker, on_ready=announce, watch=watch_lease(database))
     finally:
         flags.close()
         telemetry.close()

@@ -11,7 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from andoncord.adapters.sqlite.journal import SqliteJournal
+from andoncord.adapters.sql.database import Database
+from andoncord.adapters.sql.journal import SqlJournal
+from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryWriter
 from andoncord.cli.verify import Checked, check_record
 from andoncord.kernel.journal import Draft, extend
@@ -40,9 +42,10 @@ def home(tmp_path: Path) -> Path:
     writer.close()
     digest = {"first_seq": 1, "last_seq": 2, "sha256": digest_of(batch.sha256 for batch in batches)}
     notes = [Draft(kind="note.added", by="person:ana", body={"text": f"note number {number}"}) for number in range(NOTES)]
-    journal = SqliteJournal(tmp_path / "control.db")
-    journal.append(extend(None, [*notes, Draft(kind="telemetry.digested", body=digest)], now=7))
-    journal.close()
+    database = Database.in_file(tmp_path / "control.db")
+    migrate(database)
+    SqlJournal(database).append(extend(None, [*notes, Draft(kind="telemetry.digested", body=digest)], now=7))
+    database.close()
     return tmp_path
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from andoncord.adapters.sqlite.access import SqliteAccess
+from andoncord.adapters.sql.access import SqlAccess
+from andoncord.adapters.sql.database import Database
+from andoncord.adapters.sql.migrate import migrate
 from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.server.auth import CODE_LIFE_NS, COOKIE, SESSION_LIFE_NS, Auth, ForbiddenError, UnauthenticatedError
@@ -19,8 +21,10 @@ class Door:
     def __init__(self, folder: Path) -> None:
         self.clock = HandClock()
         self.revoked: list[str] = []
+        database = Database.in_file(folder / "control.db")
+        migrate(database)
         self.auth = Auth(
-            store=SqliteAccess(folder / "control.db"),
+            store=SqlAccess(database),
             clock=self.clock,
             entropy=CountedEntropy(),
             on_revoked=self.revoked.append,

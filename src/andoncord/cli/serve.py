@@ -12,7 +12,8 @@ import msgspec
 import typer
 
 from andoncord import config as configuration
-from andoncord.adapters.system.environment import home_directory
+from andoncord.adapters.sql.settings import DatabaseSettings
+from andoncord.adapters.system.environment import database_from_environment, home_directory
 from andoncord.adapters.system.server_process import ADDRESS_FILE, Announcement
 from andoncord.app import Addresses
 from andoncord.app import serve as run_server
@@ -66,6 +67,8 @@ def serve(
         changes = {"api_port": api_port, "otlp_port": otlp_port, "grpc_port": grpc_port, "bind": bind}
         chosen = {name: value for name, value in changes.items() if value is not None}
         settings = msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, **chosen))
+        if url := database_from_environment():
+            settings = msgspec.structs.replace(settings, database=DatabaseSettings(url=url))
         run_server(directory, settings, beside=file.parent, on_ready=lambda where: _announce(where, directory, announce))
     except CallerError as error:
         raise fail(str(error), Exit.USAGE) from None

@@ -10,13 +10,16 @@ from typing import Annotated
 
 import msgspec
 import typer
+from sqlalchemy.exc import DBAPIError
 
-from andoncord.adapters.sqlite.journal import SqliteJournal
+from andoncord.adapters.sql.database import Database
+from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader
-from andoncord.adapters.system.environment import home_directory
+from andoncord.adapters.system.environment import database_from_environment, home_directory
 from andoncord.app import CONTROL_FILE, TELEMETRY_FILE
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, show_json
+from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Break, Entry, check
 from andoncord.server.feeds import digest_of
 
@@ -37,6 +40,9 @@ def verify(
     home: Annotated[
         Path | None, typer.Option(help="Data directory. Default: $ANDON_HOME, else the user's state folder.")
     ] = None,
+    database: Annotated[
+        str, typer.Option(help="Control database. Default: $ANDON_DATABASE_URL, else the file in the data directory.")
+    ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Check the record offline: every entry against the one before, telemetry against its digests. Finds a changed byte.
@@ -44,9 +50,13 @@ def verify(
     Exits with 1 when something does not hold, and with 3 when there is no record.
     """
     directory = home or home_directory()
-    if not (directory / CONTROL_FILE).is_file():
+    url = database or database_from_environment()
+    if not url and not (directory / CONTROL_FILE).is_file():
         raise fail(f"there is no record in {directory}", Exit.NOT_FOUND)
-    checked = check_record(directory)
+    try:
+        checked = check_record(directory, url=url)
+    except CallerError as error:
+        raise fail(str(error), Exit.USAGE) from None
     if output is Format.JSON:
         show_json(checked)
     elif checked.broken:
@@ -57,15 +67,20 @@ def verify(
         raise typer.Exit(Exit.ERROR)
 
 
-def check_record(home: Path) -> Checked:
-    """Check the journal in `home` and the telemetry that it holds digests of."""
+def check_record(home: Path, *, url: str = "") -> Checked:
+    """Check the journal in `home`, or in the database at `url`, and the telemetry that it holds digests of.
+
+    Raises:
+        CallerError: `url` is not the address of a database.
+    """
     seen = _Seen()
+    database = Database(url, read_only=True) if url else Database.in_file(home / CONTROL_FILE, read_only=True)
     try:
-        journal = SqliteJournal(home / CONTROL_FILE, read_only=True)
-        broken = check(seen.passing(journal.read()))
-        journal.close()
-    except sqlite3.Error as error:
-        broken = Break(seq=seen.count + 1, reason=f"cannot be read: {error}")
+        broken = check(seen.passing(SqlJournal(database).read()))
+    except DBAPIError as error:
+        broken = Break(seq=seen.count + 1, reason=f"cannot be read: {error.orig}")
+    finally:
+        database.close()
     batches = 0
     if broken is None and (home / TELEMETRY_FILE).is_file():
         try:

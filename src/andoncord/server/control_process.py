@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from andoncord.engine.facts import SystemNoted
 from andoncord.engine.run import Engine
@@ -49,14 +49,19 @@ class ControlProcess:
         self._digests = digests
         self._stop = asyncio.Event()
 
-    async def run(self, worker: WorkerProcess, *, on_ready: Callable[[], None]) -> None:
-        """Run until SIGINT or SIGTERM, or until a part that must not end does."""
+    async def run(self, worker: WorkerProcess, *, on_ready: Callable[[], None], watch: Coroutine[None, None, None]) -> None:
+        """Run until SIGINT or SIGTERM, or until a part that must not end does.
+
+        Args:
+            watch: ends when this server may not write any more.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
         parts = {
             asyncio.create_task(self._server.run_on(self._listener), name="web server"),
             asyncio.create_task(worker.run(), name="worker"),
+            asyncio.create_task(watch, name="lease"),
         }
         stopping = asyncio.create_task(self._stop.wait())
         try:

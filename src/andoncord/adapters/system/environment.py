@@ -23,6 +23,11 @@ def server_from_environment() -> str:
     return os.environ.get("ANDON_SERVER", "").strip()
 
 
+def database_from_environment() -> str:
+    """The control database's address in `$ANDON_DATABASE_URL`, or an empty string."""
+    return os.environ.get("ANDON_DATABASE_URL", "").strip()
+
+
 def environment_with(**more: str) -> dict[str, str]:
     """This process's environment with `more`, for a child process; secrets go there and never into arguments."""
     return {**os.environ, **more}

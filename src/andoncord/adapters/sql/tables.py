@@ -1,0 +1,77 @@
+"""The tables of the control data, as SQLAlchemy Core sees them. What creates and changes them are the migrations beside."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+METADATA = MetaData()
+
+WHOLE = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits on both: in a STRICT table of SQLite the word for that is INTEGER."""
+
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("seq", WHOLE, primary_key=True, autoincrement=False),
+    Column("at_ns", WHOLE, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    Index("journal_incident", "incident", "seq"),
+    sqlite_strict=True,
+)
+
+TOKENS = Table(
+    "tokens",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("secret_digest", Text, nullable=False, unique=True),
+    Column("created_ns", WHOLE, nullable=False),
+    Column("revoked_ns", WHOLE, nullable=False),
+    sqlite_strict=True,
+)
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("secret_digest", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("created_ns", WHOLE, nullable=False),
+    Column("expires_ns", WHOLE, nullable=False),
+    sqlite_strict=True,
+)
+
+ANSWERS = Table(
+    "answers",
+    METADATA,
+    Column("position", WHOLE, primary_key=True, autoincrement=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("request_digest", Text, nullable=False),
+    Column("status", WHOLE, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+
+POSITIONS = Table(
+    "positions",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("position", WHOLE, nullable=False),
+    sqlite_strict=True,
+)
+
+PERFORMED = Table(
+    "performed",
+    METADATA,
+    Column("key", Text, primary_key=True),
+    Column("started_ns", WHOLE, nullable=False),
+    Column("receipt", LargeBinary, nullable=True),
+    sqlite_strict=True,
+)
+"""What a performer that cannot be asked twice has begun and what came of it; see `ledger.py`."""
