@@ -2,11 +2,12 @@
 
 import random
 import threading
+from collections.abc import Iterable
 
 import pytest
 
 from andoncord_sdk import Guard, RunStopped
-from andoncord_sdk.budget import Budget, cost_of
+from andoncord_sdk.budget import NOTHING, Amounts, Budget, Limits, cost_of
 
 
 def test_a_reservation_that_does_not_fit_is_not_given() -> None:
@@ -51,6 +52,61 @@ def test_a_budget_that_is_used_up_admits_no_call_of_unknown_cost() -> None:
     assert budget.reserve(None) is None
 
 
+@pytest.mark.parametrize(
+    ("budget", "call", "told"),
+    [
+        (Budget(limit_calls=1), (0, 0), "of 1 calls does not cover this call: 1 calls spent"),
+        (Budget(limit_tokens=99), (0, 50), "of 99 tokens does not cover this call: 50 tokens spent"),
+        (Budget(None, above=Budget(9, name="the budget of team a")), (5, 0), "the budget of team a of $0.0000 does not cover"),
+    ],
+    ids=["calls", "tokens", "above"],
+)
+def test_whatever_runs_out_refuses(budget: Budget, call: tuple[int, int], told: str) -> None:
+    """Calls, tokens and the budget above limit like money does, and the refusal says which of them it was."""
+    first = budget.reserve(*call)
+    assert first is not None
+    first.settle(*call)
+
+    assert budget.reserve(*call) is None
+    shortfall = budget.shortfall(*call)
+    assert shortfall is not None
+    assert told in shortfall.message
+
+
+def test_a_call_that_was_never_made_costs_nothing() -> None:
+    """Released, a reservation gives back money, tokens and the call itself, here and above."""
+    above = Budget(9, limit_calls=1)
+    budget = Budget(9, limit_tokens=9, limit_calls=1, above=above)
+    held = budget.reserve(9, 9)
+    assert held is not None
+
+    held.release()
+
+    assert budget.reserve(9, 9) is not None
+    assert above.spent == Amounts()
+
+
+def test_a_limit_is_never_lowered_below_what_is_committed() -> None:
+    """What was spent and what is held stay covered; only what is free can be taken back."""
+    budget = Budget(100)
+    held = budget.reserve(60)
+
+    assert held is not None
+    assert budget.limit_to(Limits(micro_usd=10)) == Limits(micro_usd=60)
+    assert budget.reserve(1) is None
+
+
+def test_a_free_call_needs_no_reservation_unless_calls_are_counted() -> None:
+    """A call that costs nothing is admitted up to the limit, not beyond it, and counted where calls are limited."""
+    budget, counting = Budget(5), Budget(limit_calls=1)
+
+    assert budget.reserve_free() is NOTHING
+    budget.charge(6)
+    assert budget.reserve_free() is None
+    assert Budget(above=budget).reserve_free() is None
+    assert [counting.reserve_free() is None for _ in range(2)] == [False, True]
+
+
 @pytest.mark.parametrize("cost", [None, float("nan"), float("inf"), -1.0, "many"])
 def test_a_cost_that_is_no_cost_counts_as_unknown(cost: float | None) -> None:
     """Nothing that an agent states as a cost can lower what is counted."""
@@ -86,3 +142,36 @@ def test_sixteen_threads_never_exceed_the_budget_by_more_than_one_call(seed: int
     assert len(refused) == 16
     assert limit - 16 * dearest < run.budget.spent_micro_usd <= limit
     assert run.budget.held_micro_usd == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sixteen_callers_of_several_runs_never_exceed_the_budget_above_them(seed: int) -> None:
+    """Money, tokens and calls of all runs together stay within the shared limits, and nothing is held in the end."""
+    chance = random.Random(seed)
+    above = Budget(1_000_000, limit_tokens=40_000, limit_calls=900)
+    runs = [Budget(300_000, limit_calls=400, above=above) for _ in range(4)]
+    calls = [[(chance.randint(1, 2_000), chance.randint(1, 90)) for _ in range(100)] for _ in range(16)]
+    start = threading.Barrier(16)
+
+    def spend(budget: Budget, mine: Iterable[tuple[int, int]]) -> None:
+        start.wait()
+        for number, (cost, tokens) in enumerate(mine):
+            held = budget.reserve(cost, tokens)
+            if held is None:
+                continue
+            if number % 7 == 0:
+                held.release()
+            else:
+                held.settle(cost - cost // 3, tokens)
+
+    threads = [threading.Thread(target=spend, args=(runs[number % 4], mine)) for number, mine in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for budget in (above, *runs):
+        assert budget.held == Amounts()
+        assert all(limit is None or spent <= limit for limit, spent in zip(budget.limits, budget.spent, strict=True))
+    assert above.spent == Amounts(*(sum(run.spent[index] for run in runs) for index in range(3)))
+    assert above.spent.tokens > 39_000 or above.spent.calls > 850 or above.spent.micro_usd > 990_000
