@@ -385,6 +385,9 @@ def _usage(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dic
             _malformed(extra, "cost_usd")
         elif own:
             event["cost_micro_usd"] = amount
+            if not amount:
+                # Nothing is a price too: it is not looked up again.
+                extra["cost_from"] = "emitter"
         else:
             extra["total_cost_micro_usd"] = amount
 

@@ -36,7 +36,7 @@ def export_of(body: bytes, encoding: Encoding) -> str | None:
     >>> export_of(b'{"resourceLogs": []}', Encoding.JSON), export_of(b"{}", Encoding.JSON)
     ('logs', None)
     """
-    return _in_json(body) if encoding is Encoding.JSON else _in_protobuf(body)
+    return _in_json(body) if encoding is Encoding.JSON else export_of_protobuf(body)
 
 
 def _in_json(body: bytes) -> str | None:
@@ -48,7 +48,8 @@ def _in_json(body: bytes) -> str | None:
     return next((_KEYS[key] for key in whole if key in _KEYS), None)
 
 
-def _in_protobuf(body: bytes) -> str | None:
+def export_of_protobuf(body: bytes) -> str | None:
+    """Which export a decompressed protobuf body is, by its first record; None where that does not say."""
     record = memoryview(body)
     for number in _WAY:
         found = next((value for field, kind, value in _fields(record) if (field, kind) == (number, _BYTES)), None)
