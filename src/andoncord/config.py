@@ -14,6 +14,7 @@ from andoncord.adapters.sql.settings import DatabaseSettings
 from andoncord.detect.declared import Declared, Objective
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
+from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.prices import Price
 
@@ -60,6 +61,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     rules: tuple[str, ...] = ()
     """Rule files of your own, beside the built-in ones; relative to the settings file."""
+    hooks: dict[str, HookSettings] = {}
+    """Commands that playbooks may call by name."""
     policies: tuple[str, ...] = ()
     """Policy files that every guard loads; relative to the settings file."""
     prices: tuple[Price, ...] = ()
