@@ -10,7 +10,7 @@ import pytest
 from sdk.tests.wire_server import DEADLINE_S, WireServer, attributes
 
 from andoncord_sdk import AgentStopped, CallDenied, Guard, RunStopped
-from andoncord_sdk.orders import Rung
+from andoncord_sdk.ladder import Rung
 
 MakeGuard = Callable[..., Guard]
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import Lease, LeaseRefusedError, lease_mac
-from andoncord_sdk.orders import Gate, Order, Rung
+from andoncord_sdk.orders import Gate, Order
 
 KEY = b"k" * 32
 SECOND = 1_000_000_000

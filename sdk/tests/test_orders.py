@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from andoncord_sdk.orders import Gate, InFlight, Order, Rung, parse_epoch
+from andoncord_sdk.ladder import Rung
+from andoncord_sdk.orders import Gate, InFlight, Order, parse_epoch
 
 CALL = InFlight(tool="t", run_id="r", span_id="s", started_ns=1)
 

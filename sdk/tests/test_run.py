@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from andoncord_sdk import AgentStopped, CallDenied, Guard, Run, RunStopped, current_run
-from andoncord_sdk.orders import Order, Rung
+from andoncord_sdk.ladder import Rung
+from andoncord_sdk.orders import Order
 from andoncord_sdk.policy import PolicySet
 
 TOOLS: dict[str, Any] = {"look": "read", "pay": "write"}

@@ -1,14 +1,16 @@
 """The check every guarded call passes: order in force, policies, scope, budget, loop. In that order; the strictest wins."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from andoncord_sdk import _platform
-from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
+from andoncord_sdk.enforcer import Enforcer
+from andoncord_sdk.errors import CallDenied, GuardError, RunStopped
 from andoncord_sdk.flag import Flag
+from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import Lease
-from andoncord_sdk.orders import Gate, Order, Rung
+from andoncord_sdk.orders import Gate, Order
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
 from andoncord_sdk.policy import BoundPolicies, PolicySet
 
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
 ToolKind = Literal["read", "write"]
 """What a declared tool does to the world: nothing, or something."""
 OnLoop = Literal["stop", "pause"]
-
-_HOLDING = Rung.RESTRICT
-"""From here on the order in force has a say about single calls."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,8 +48,18 @@ class Admission:
     """What the control plane grants for a few seconds at a time; None where there is no control plane to follow."""
     flag: Flag | None = None
     """Where an order of a control plane on this machine shows first; None where there is none."""
+    messages: Sequence[str] = ()
+    """Globs over the tools that send or take messages, beside those that are recognised."""
+    clock_ns: Callable[[], int] = _platform.boot_ns
+    enforcer: Enforcer = field(init=False)
+    """What the orders in force do to each call."""
     _bound: BoundPolicies | None = None
     """`policies` as this agent meets them, once they have been asked."""
+
+    def __post_init__(self) -> None:
+        self.enforcer = Enforcer(
+            agent=self.agent, gate=self.gate, is_read=self.is_read, messages=self.messages, clock_ns=self.clock_ns
+        )
 
     def admit(self, run: "Run", call: "GuardedCall") -> Order | None:
         """Let `call` start, and count it as in flight; or name the order that holds it.
@@ -80,6 +89,7 @@ class Admission:
 
     def refuse(self, run: "Run", call: "GuardedCall", refusal: GuardError, *, action: str = "") -> None:
         """Report a refusal, and end the run if that is what it means."""
+        self.enforcer.over(call)
         if isinstance(refusal, RunStopped):
             run.stop(refusal)
         self.report(
@@ -112,10 +122,8 @@ class Admission:
             order = self.gate.order
             if run.probe_order is not None:
                 self._check_probe(run, call, run.probe_order, order)
-            elif order.rung >= _HOLDING:
-                if order.rung is Rung.PAUSE:
-                    return order
-                self._check_order(call, order)
+            elif (order.limits is not None or self.enforcer.outbox) and self.enforcer.check(run, call, order) is not None:
+                return order
             if call.is_tool:
                 self._check_rules(run, call)
             if (lease := self.lease) is not None and lease.clock_ns() >= lease.until_ns:
@@ -132,6 +140,8 @@ class Admission:
                 raise
             if admitted:
                 call.reservation = reservation
+                if order.limits is not None or self.enforcer.outbox:
+                    self.enforcer.over(call)
                 return None
             reservation.settle(0)
             if held is not None:
@@ -146,7 +156,7 @@ class Admission:
         lease.wanted.set()
         for_s = max(0.0, -lease.left_s)
         lost = f"{self.agent} has had no lease from its control plane for {for_s:.1f} s"
-        if not call.is_tool or self._is_read(call):
+        if not call.is_tool or self.is_read(call):
             if lease.reads_go_on:
                 lease.report(
                     "lease_ended",
@@ -160,18 +170,12 @@ class Admission:
         message = f"{lost}, so {call.name} was not called: without one only tools that read go on, and only for a while"
         raise CallDenied("lease", message, tool=call.name)
 
-    def _check_order(self, call: "GuardedCall", order: Order) -> None:
-        reason = order.reason or "no reason given"
-        if order.rung >= Rung.KILL:
-            raise AgentStopped("order", f"{self.agent} is stopped: {reason}", tool=call.name)
-        if call.is_tool and not self._is_read(call):
-            raise CallDenied("order", f"{self.agent} is restricted to tools that only read: {reason}", tool=call.name)
-
     def _check_probe(self, run: "Run", call: "GuardedCall", began_under: Order, order: Order) -> None:
         if order.epoch != began_under.epoch and order.rung >= Rung.PAUSE:
             raise RunStopped("order", "a newer order ended this probe", tool=call.name)
-        if call.is_tool and not self._is_read(call):
+        if call.is_tool and not self.is_read(call):
             raise CallDenied("order", "a probe may only use tools that only read", tool=call.name)
+        self.enforcer.check_probe(call, order)
 
     def _check_rules(self, run: "Run", call: "GuardedCall") -> None:
         denied = None
@@ -210,7 +214,8 @@ class Admission:
         self.refuse(run, call, CallDenied("loop", message, tool=call.name), action="pause_run")
         return order
 
-    def _is_read(self, call: "GuardedCall") -> bool:
+    def is_read(self, call: "GuardedCall") -> bool:
+        """Whether a call is to a tool that is declared to read."""
         return self.tools is not None and self.tools.get(call.name) == "read"
 
 

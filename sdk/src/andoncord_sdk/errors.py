@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Code = Literal["scope", "policy", "loop", "budget", "order", "lease", "guard_error"]
+Code = Literal["scope", "policy", "loop", "budget", "order", "breaker", "lease", "guard_error"]
 """Which check refused the call."""
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission
 from andoncord_sdk.config import Config
-from andoncord_sdk.errors import AgentStopped, GuardError
+from andoncord_sdk.errors import AgentStopped, GuardError, RunStopped
+from andoncord_sdk.ladder import ORDERS_MAX, Limit, Rung
 from andoncord_sdk.link import Ack, Outcome
-from andoncord_sdk.orders import Epoch, Order, Rung, Snapshot, parse_epoch
+from andoncord_sdk.orders import Epoch, Order, Snapshot, parse_epoch
 from andoncord_sdk.policy import PolicySet
 from andoncord_sdk.run import Run
 
@@ -80,7 +81,7 @@ class Follower:
     def welcomed(self, welcome: dict[str, Any]) -> None:
         """Take over what is in force at registration. The order first: nothing in the rest may delay it."""
         if welcome.get("epoch") is not None:
-            self._apply(_order(welcome))
+            self._apply(order_in(welcome))
         try:
             self._load_policies(welcome.get("policies") or [])
         except Exception as fault:
@@ -110,24 +111,41 @@ class Follower:
             self._answer(event, "failed", detail={"error": f"{type(fault).__name__}: {fault}"})
 
     def _follow_order(self, event: dict[str, Any]) -> None:
-        order = _order(event)
+        order = order_in(event)
         in_force, snapshot = self._apply(order)
         if not in_force:
             current = snapshot.order.epoch
             self._answer(event, "refused", order.epoch, snapshot, {"error": f"epoch {order.epoch} is not newer than {current}"})
             return
-        detail: dict[str, Any] = {}
+        detail: dict[str, Any] = {"orders": [part.id for part in order.parts if part.id]}
+        if absent := self._absent_runs(order):
+            detail["absent_runs"] = absent
         if order.rung >= Rung.PAUSE:
             detail["capture"] = {"runs": [run.capture() for run in self._open_runs()[:CAPTURED_RUNS_MAX]]}
         self._answer(event, "enforced", order.epoch, snapshot, detail)
 
     def _apply(self, order: Order) -> tuple[bool, Snapshot]:
         in_force, snapshot = self._admission.gate.apply(order)
-        if in_force and order.rung is Rung.KILL:
-            for run in self._open_runs():
-                if run.probe_order is None:
-                    run.stop(AgentStopped("order", f"{self._admission.agent} is stopped: {order.reason or 'no reason given'}"))
+        if in_force:
+            for part in order.parts:
+                if part.rung is Rung.KILL and part.tool == "*":
+                    self._stop_runs(part)
         return in_force, snapshot
+
+    def _stop_runs(self, part: Limit) -> None:
+        """End the open runs that an order to kill is about."""
+        for run in self._open_runs():
+            if run.probe_order is not None or part.run not in ("", run.id):
+                continue
+            if part.run:
+                run.stop(RunStopped("order", f"this run of {self._admission.agent} is stopped: {part.why}"))
+            else:
+                run.stop(AgentStopped("order", f"{self._admission.agent} is stopped: {part.why}"))
+
+    def _absent_runs(self, order: Order) -> list[str]:
+        """The orders about one run that is not open here: nobody may count this guard as having enforced them."""
+        here = {run.id for run in self._open_runs()}
+        return [part.id for part in order.parts if part.run and part.run not in here]
 
     def _follow_config(self, event: dict[str, Any]) -> None:
         self._put_config(event)
@@ -227,13 +245,23 @@ class _Unloadable(PolicySet):
         raise RuntimeError(f"the policies could not be loaded: {self._fault}")
 
 
-def _order(event: dict[str, Any]) -> Order:
+def order_in(event: dict[str, Any]) -> Order:
+    """The orders in force as they come over the wire: each of them, and the strictest in one word.
+
+    Raises:
+        ValueError: one of them cannot be followed, so none is.
+    """
+    parts = event.get("orders") or ()
+    if not isinstance(parts, list | tuple) or len(parts) > ORDERS_MAX:
+        raise ValueError(f"orders is a list of at most {ORDERS_MAX}")
     return Order(
         rung=Rung.parse(event["rung"]),
         epoch=parse_epoch(event["epoch"]),
         reason=str(event.get("reason") or ""),
         by=str(event.get("by") or ""),
         incident=str(event.get("incident") or ""),
+        parts=tuple(Limit.parse(part) for part in parts),
+        dropped=frozenset(map(str, event.get("dropped") or ())),
     )
 
 

@@ -19,9 +19,10 @@ from andoncord_sdk.exporter import Exporter
 from andoncord_sdk.flag import open_flag
 from andoncord_sdk.follow import Follower, Probe
 from andoncord_sdk.heartbeat import Heartbeat
+from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
 from andoncord_sdk.link import Ack, ControlLink
-from andoncord_sdk.orders import Epoch, Gate, Order, Rung
+from andoncord_sdk.orders import Epoch, Gate, Order
 from andoncord_sdk.otlp import Attributes, LogRecord, Record
 from andoncord_sdk.policy import PolicySet
 from andoncord_sdk.run import Run, current_run

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from andoncord_sdk import _platform
-from andoncord_sdk.orders import Epoch, Gate, Rung, parse_epoch
+from andoncord_sdk.ladder import Rung
+from andoncord_sdk.orders import Epoch, Gate, parse_epoch
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
 from andoncord_sdk.wire import UNREACHABLE, Endpoint, WireError, parse_json, send_json
 

@@ -1,4 +1,4 @@
-"""The order in force: fenced by its epoch, waited on by held calls.
+"""The orders in force: fenced by one epoch, waited on by held calls.
 
 The gate and the count of calls in flight share one lock. So when an order is applied, every guarded call has either
 been counted as in flight or will meet the order: the acknowledgement cannot miss one.
@@ -6,43 +6,18 @@ been counted as in flight or will meet the order: the acknowledgement cannot mis
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from typing import NamedTuple
 
 from andoncord_sdk import _platform
+from andoncord_sdk.ladder import Limit, Limits, Rung
 
 Epoch = tuple[int, int]
 """(generation, counter). Only a greater one changes anything."""
-
-
-class Rung(IntEnum):
-    """The containment ladder, mildest first."""
-
-    NONE = 0
-    MONITOR = 1
-    RESTRICT = 2
-    """Only tools declared "read"."""
-    PAUSE = 3
-    """Every guarded call is held before it starts."""
-    KILL = 4
-    """Every guarded call raises."""
-
-    @classmethod
-    def parse(cls, word: object) -> "Rung":
-        """The rung a word names.
-
-        >>> Rung.parse("pause") is Rung.PAUSE
-        True
-        """
-        if isinstance(word, str) and word.upper() in cls.__members__:
-            return cls[word.upper()]
-        raise ValueError(f"unknown rung {word!r}, expected one of {', '.join(rung.word for rung in cls)}")
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
+RECENT_MAX = 256
+"""Latest calls kept, from which the usual rate is told."""
 
 
 def parse_epoch(value: object) -> Epoch:
@@ -58,13 +33,35 @@ def parse_epoch(value: object) -> Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the control plane, or nobody, asks of this agent."""
+    """What the control plane, or nobody, asks of this agent: every order in force for it, under one epoch.
+
+    Attributes:
+        rung: the strictest that is about every call of the agent.
+        parts: each order in force. Where only a rung is given, that one.
+        dropped: quarantines that ended with the messages they held being dropped.
+        limits: the parts that have a say about calls; None where there is none, which is all that a call has to ask.
+
+    >>> Order(rung=Rung.MONITOR).limits is None, Order(rung=Rung.PAUSE).limits is None
+    (True, False)
+    """
 
     rung: Rung = Rung.NONE
     epoch: Epoch | None = None
     reason: str = ""
     by: str = ""
     incident: str = ""
+    parts: tuple[Limit, ...] = ()
+    dropped: frozenset[str] = frozenset()
+    limits: Limits | None = field(init=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        parts = self.parts
+        if self.rung > max((part.rung for part in parts if part.is_whole), default=Rung.NONE):
+            # What holds the agent as a whole is never less than what the order says in one word.
+            parts = (*parts, Limit(rung=self.rung, reason=self.reason, by=self.by))
+            object.__setattr__(self, "parts", parts)
+        concerned = [part for part in parts if part.rung > Rung.MONITOR or part.breaker]
+        object.__setattr__(self, "limits", Limits(concerned) if concerned else None)
 
 
 class InFlight(NamedTuple):
@@ -91,6 +88,8 @@ class Gate:
     """Lets guarded calls through, holds them, or names the order that forbids them. Thread-safe."""
 
     order: Order = field(default_factory=Order)
+    recent: deque[tuple[str, str, str, int]] = field(default_factory=lambda: deque(maxlen=RECENT_MAX))
+    """The fields of an `InFlight` for each of the latest calls."""
     _in_flight: dict[str, tuple[str, str, str, int]] = field(default_factory=dict)
     """The fields of an `InFlight` by span; they are named only when somebody asks."""
     _started: int = 0
@@ -135,6 +134,7 @@ class Gate:
                 return False
             self._started += 1
             self._in_flight[call[2]] = call
+            self.recent.append(call)
             return True
 
     def touch(self) -> None:

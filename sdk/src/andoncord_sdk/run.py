@@ -13,8 +13,9 @@ from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission
 from andoncord_sdk.budget import Budget, Reservation, micro_usd
 from andoncord_sdk.errors import AgentStopped, RunStopped
+from andoncord_sdk.ladder import Rung
 from andoncord_sdk.loopwatch import LoopWatch
-from andoncord_sdk.orders import Order, Rung
+from andoncord_sdk.orders import Order
 from andoncord_sdk.otlp import Attributes, LogRecord, SpanRecord
 from andoncord_sdk.step import ModelStep, Step
 

@@ -20,8 +20,9 @@ from typing import Any, Literal
 
 from andoncord_sdk import _platform
 from andoncord_sdk.guard import SDK_VERSION
+from andoncord_sdk.ladder import Rung
 from andoncord_sdk.link import Ack, ControlLink, Outcome
-from andoncord_sdk.orders import Epoch, Gate, Order, Rung, parse_epoch
+from andoncord_sdk.orders import Epoch, Gate, Order, parse_epoch
 from andoncord_sdk.proctree import become_subreaper
 from andoncord_sdk.tree import PIDS_MAX, Look, ProcessTree
 from andoncord_sdk.wire import Endpoint
