@@ -14,6 +14,7 @@ from andoncord.server.ports import ServerClock, TelemetryWriter
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.batch import Batch, Beat, Encoding, LedgerLine, Signal, beat_of, event_key
 from andoncord.telemetry.event import Event
+from andoncord.telemetry.fleet import FleetMap, load
 from andoncord.telemetry.otlp import (
     Decoded,
     decode_logs_json,
@@ -36,6 +37,7 @@ MAX_HANDED_OVER = 64
 REBUILD_NS = HOUR_NS
 REBUILD_EVENTS = 100_000
 TRIM_EVERY_NS = 10 * MINUTE_NS
+FLEET_EVERY_NS = SECOND_NS
 NO_PRICES = Pricing(())
 
 _DECODERS = {
@@ -90,6 +92,8 @@ class Pipeline:
         self.has_failed = False
         """The thread ended because something broke."""
         self._beats: dict[tuple[str, str, bool], Beat] = {}
+        self._fleet = FleetMap()
+        self._fleet_kept_ns = 0
         self._started_ns = clock.now()
         self._trimmed_ns = 0
         self._faults_told: set[str] = set()
@@ -128,6 +132,9 @@ class Pipeline:
                     self._tick()
                     with self._changed:
                         self._changed.wait_for(self._is_needed, TICK_S)
+            self._fleet_kept_ns = 0
+            if self._is_fleet_due(self._clock.now()):
+                self._record(seq=None, events=(), findings=(), beats=(), ledger=())
         except Exception:
             logger.exception("reading out the ingest log failed")
             self.has_failed = True
@@ -139,6 +146,7 @@ class Pipeline:
     def _rebuild(self) -> None:
         """Show the detectors the events of the last hour again. What they found then is recorded already."""
         self._beats = {(beat.agent, beat.instance, beat.trusted): beat for beat in self._writer.beats()}
+        self._fleet = FleetMap(load(self._writer.fleet()))
         for event in self._writer.recent_events(after_ns=self._started_ns - REBUILD_NS, limit=REBUILD_EVENTS):
             self._bank.observe(event)
 
@@ -182,6 +190,7 @@ class Pipeline:
         for _, event in fresh:
             findings.extend(self._bank.observe(event))
         self._tell_faults()
+        self._fleet.observe([event for _, event in fresh])
         last = group[-1][0].seq
         beats = self._freshen([event for _, event in fresh])
         self._record(seq=last, events=fresh, findings=findings, beats=beats, ledger=ledger)
@@ -199,7 +208,7 @@ class Pipeline:
         if now - self._started_ns < GRACE_NS:
             return
         findings = self._bank.tick(now)
-        if findings:
+        if findings or self._is_fleet_due(now):
             self._record(seq=None, events=(), findings=findings, beats=(), ledger=())
         if now - self._trimmed_ns >= TRIM_EVERY_NS:
             self._trimmed_ns = now
@@ -217,11 +226,19 @@ class Pipeline:
         beats: Sequence[Beat],
         ledger: Sequence[LedgerLine],
     ) -> None:
+        now = self._clock.now()
+        fleet: Sequence[tuple[str, bytes]] = ()
+        if self._is_fleet_due(now):
+            fleet, self._fleet_kept_ns = self._fleet.take_rows(), now
         new = self._writer.record(
-            seq=seq, events=events, findings=findings, beats=beats, ledger=ledger, now_ns=self._clock.now()
+            seq=seq, events=events, findings=findings, beats=beats, ledger=ledger, now_ns=now, fleet=fleet
         )
         if new:
             self._on_findings()
+
+    def _is_fleet_due(self, now: int) -> bool:
+        """Whether what was seen of the fleet is to be kept: at fleets of thousands, every group would be too often."""
+        return self._fleet.has_changed and now - self._fleet_kept_ns >= FLEET_EVERY_NS
 
     def _freshen(self, events: Sequence[Event]) -> list[Beat]:
         """The signs of life that these events changed."""

@@ -63,6 +63,10 @@ CREATE TABLE IF NOT EXISTS ledger (
     count INTEGER NOT NULL,
     PRIMARY KEY (signal, outcome, reason)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS fleet (
+    agent TEXT PRIMARY KEY,
+    json BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS progress (
     name TEXT PRIMARY KEY,
     seq INTEGER NOT NULL
@@ -139,6 +143,7 @@ class SqliteTelemetryWriter:
         beats: Sequence[Beat],
         ledger: Sequence[LedgerLine],
         now_ns: int,
+        fleet: Sequence[tuple[str, bytes]] = (),
     ) -> int:
         """Store what one batch held, in one transaction, and return how many findings were new.
 
@@ -171,12 +176,20 @@ class SqliteTelemetryWriter:
                 " ON CONFLICT (signal, outcome, reason) DO UPDATE SET count = count + excluded.count",
                 [(line.signal, line.outcome, line.reason, line.count) for line in ledger],
             )
+            self._store.executemany(
+                "INSERT OR REPLACE INTO fleet (agent, json) VALUES (?, ?)", [row for row in fleet if row[1]]
+            )
+            self._store.executemany("DELETE FROM fleet WHERE agent = ?", [(agent,) for agent, body in fleet if not body])
             if seq is not None:
                 self._store.execute("INSERT OR REPLACE INTO progress (name, seq) VALUES (?, ?)", (_READ_OUT, seq))
             return new_findings
 
     def beats(self) -> tuple[Beat, ...]:
         return _beats(self._store)
+
+    def fleet(self) -> tuple[tuple[str, bytes], ...]:
+        """What is kept of every agent that was seen."""
+        return _fleet(self._store)
 
     def recent_events(self, *, after_ns: int, limit: int) -> Iterator[Event]:
         """The last `limit` events received after `after_ns`, in the order in which they were recorded."""
@@ -224,6 +237,27 @@ class SqliteTelemetryReader:
             (agent, after_ns, *kinds, limit),
         ).fetchall()
         return tuple(_event(row[0]) for row in reversed(rows))
+
+    def tail(self, *, after: int, agent: str = "", kinds: Sequence[str] = (), limit: int) -> tuple[tuple[int, Event], ...]:
+        """Events after place `after` in the order in which they were stored, each with its place."""
+        wanted, values = ["id > ?"], [after, *([agent] if agent else []), *kinds]
+        if agent:
+            wanted.append("agent = ?")
+        if kinds:
+            wanted.append(f"kind IN ({','.join('?' * len(kinds))})")
+        rows = self._connection.execute(
+            f"SELECT id, json FROM events WHERE {' AND '.join(wanted)} ORDER BY id LIMIT ?", (*values, limit)
+        ).fetchall()
+        return tuple((row[0], _event(row[1])) for row in rows)
+
+    def stored(self) -> int:
+        """The last place."""
+        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
+        return int(row[0])
+
+    def fleet(self) -> tuple[tuple[str, bytes], ...]:
+        """What is kept of every agent that was seen."""
+        return _fleet(self._connection)
 
     def findings(self, *, after: int, limit: int) -> tuple[tuple[int, Finding], ...]:
         """Findings stored after place `after`, each with its place."""
@@ -292,6 +326,11 @@ def _event(body: bytes) -> Event:
 def _beats(connection: sqlite3.Connection) -> tuple[Beat, ...]:
     rows = connection.execute("SELECT json FROM beats ORDER BY agent, instance").fetchall()
     return tuple(msgspec.json.decode(row[0], type=Beat) for row in rows)
+
+
+def _fleet(connection: sqlite3.Connection) -> tuple[tuple[str, bytes], ...]:
+    rows = connection.execute("SELECT agent, json FROM fleet ORDER BY agent").fetchall()
+    return tuple((row[0], row[1]) for row in rows)
 
 
 def _batch(row: tuple[int, int, str, str, str, bytes, str]) -> Batch:

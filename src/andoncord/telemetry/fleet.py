@@ -1,0 +1,376 @@
+"""What telemetry alone says about the fleet (SIG-9): which agents there are, their versions, tools, models, and partners.
+
+Kept up incrementally, an event at a time, within bounds. It is an account of what was seen: what never sent anything is not
+in it. It is saved about every second; a crash may cost the counts, and only the counts, what came since.
+"""
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.stitch import INFERRED
+
+MAX_AGENTS = 10_000
+"""Agents kept; beyond it the one heard of longest ago goes, those without a token first."""
+MAX_TOOLS = 200
+MAX_MODELS = 50
+MAX_VERSIONS = 50
+MAX_EDGES = 200
+MAX_CHANGES = 50
+"""Of each agent; beyond it the one seen longest ago goes, and `Sighting.forgot` counts it."""
+MAX_SPANS = 20_000
+"""Spans whose agent is remembered, so that a span below another agent's is known for what it is."""
+MAX_PENDING = 5_000
+"""Spans that wait for their parent, which ends, hence arrives, after them."""
+MAX_CLIMB = 64
+
+CALLED, HANDED_OVER, SENT = "called", "handed over to", "sent a message to"
+"""How one agent reached another: a span of its below the other's, a hand-off, a message."""
+
+_HANDOFFS = ("transfer_to_", "handoff_to_", "hand_off_to_", "delegate_to_", "transfer to ", "handoff to ")
+_TRANSFERS = frozenset({"transfer_to_agent", "handoff_to_agent", "delegate_to_agent"})
+_MESSAGES = frozenset({"send_message", "message_agent", "ask_agent", "agent.message", "agents.send"})
+_RECIPIENTS = ("to", "recipient", "agent", "target", "target_agent", "agent_name")
+_TOOLS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
+_MODELS = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
+_PARENTS = frozenset({EventKind.AGENT_INVOKED, EventKind.OTHER, *_TOOLS})
+"""Kinds of spans that other agents' spans hang below."""
+_LINKED = _PARENTS | {EventKind.CHANGE_MADE}
+_VERSIONS = ("version", "configuration", "prompt")
+_alike = attrgetter("agent", "kind", "name", "ok", "trusted", "environment", "system")
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Seen(msgspec.Struct, kw_only=True):
+    """How often something was seen, and when."""
+
+    count: int = 0
+    failed: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+
+    def again(self, times: "Times", *, ok: bool = True) -> None:
+        """It was seen so many more times."""
+        self.count += times.count
+        self.failed += 0 if ok else times.count
+        self.first_ns = min(self.first_ns or times.first_ns, times.first_ns)
+        self.last_ns = max(self.last_ns, times.last_ns)
+
+
+class Times:
+    """How many events of one group there were, and from when to when."""
+
+    __slots__ = ("count", "first_ns", "last_ns")
+
+    def __init__(self, at_ns: int) -> None:
+        self.count = 1
+        self.first_ns = self.last_ns = at_ns
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Something about an agent that became different."""
+
+    what: str
+    """prompt, config, tool, model, deployment, or what telemetry shows: version, configuration, model."""
+    before: str = ""
+    after: str = ""
+    at_ns: int
+    is_announced: bool
+    """A change event said so. Otherwise it was inferred from a value that had not been seen before (SIG-5)."""
+
+
+class Sighting(msgspec.Struct, kw_only=True):
+    """Everything that was seen of one agent. Times are the emitter's, but never later than we received them."""
+
+    agent: str
+    is_trusted: bool = False
+    """Heard with a token that is bound to it, at least once."""
+    is_inferred: bool = True
+    """No signal named it as an agent: the name is that of the service which sent them."""
+    first_ns: int = 0
+    last_ns: int = 0
+    events: int = 0
+    runs: int = 0
+    environments: dict[str, Seen] = {}
+    systems: dict[str, Seen] = {}
+    versions: dict[str, Seen] = {}
+    """By `kind value`, such as `version 1.4`."""
+    current: dict[str, str] = {}
+    """The value of each kind of version that was seen last, and the model."""
+    tools: dict[str, Seen] = {}
+    models: dict[str, Seen] = {}
+    edges: dict[str, Seen] = {}
+    """By `how␟agent`."""
+    changes: list[Change] = []
+    """Oldest first."""
+    forgot: int = 0
+    """Tools, models, versions and edges that were dropped to stay within bounds."""
+
+
+def edge_key(how: str, agent: str) -> str:
+    """The key of an edge to `agent`.
+
+    >>> edge_of(edge_key(CALLED, "billing"))
+    ('called', 'billing')
+    """
+    return f"{how}\x1f{agent}"
+
+
+def edge_of(key: str) -> tuple[str, str]:
+    """How, and whom."""
+    how, _, agent = key.partition("\x1f")
+    return how, agent
+
+
+class FleetMap:
+    """The running account. Memory is bounded by the constants of this module.
+
+    Args:
+        known: what was kept of an earlier account.
+
+    >>> fleet = FleetMap()
+    >>> fleet.observe([Event(kind=EventKind.TOOL_COMPLETED, agent="refunds", name="payments.refund", start_ns=1, end_ns=2)])
+    >>> [(each.agent, list(each.tools)) for each in fleet.take_changed()]
+    [('refunds', ['payments.refund'])]
+    """
+
+    def __init__(self, known: Iterable[Sighting] = ()) -> None:
+        self._agents = {sighting.agent: sighting for sighting in known}
+        self._plain = {_plain(agent): agent for agent in self._agents}
+        self._changed: dict[str, None] = {}
+        self._spans: dict[tuple[str, str], tuple[str, str]] = {}
+        """Span → its agent, and its parent."""
+        self._pending: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        """Parent → agents below it, and when; as long as the parent was not seen."""
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether `take_rows` has something to give."""
+        return bool(self._changed)
+
+    def observe(self, events: Iterable[Event]) -> None:
+        """Take in events, in the order in which they were recorded. Alike ones are counted together."""
+        groups: dict[tuple[Any, ...], Times] = {}
+        for event in events:
+            at_ns, received_ns, attributes = event.end_ns or event.start_ns, event.received_ns, event.attributes
+            if received_ns and received_ns < at_ns:
+                at_ns = received_ns
+            get = attributes.get
+            key = (*_alike(event), INFERRED in attributes, get("agent_version"), get("config_version"), get("prompt_version"))
+            times = groups.get(key)
+            if times is None:
+                # Before its group is counted, so that an agent is known when the first hand-off names it.
+                if not self._is_known(event, at_ns):
+                    continue
+                groups[key] = Times(at_ns)
+            else:
+                times.count += 1
+                if at_ns < times.first_ns:
+                    times.first_ns = at_ns
+                elif at_ns > times.last_ns:
+                    times.last_ns = at_ns
+            if event.kind in _LINKED:
+                self._single(event, at_ns)
+        for key, times in groups.items():
+            self._count_group(key, times)
+
+    def take_changed(self) -> list[Sighting]:
+        """The agents of which something was seen since this was last asked."""
+        changed = [self._agents[agent] for agent in self._changed if agent in self._agents]
+        self._changed.clear()
+        return changed
+
+    def take_rows(self) -> list[tuple[str, bytes]]:
+        """What changed since this was last asked, as it is kept; a name with nothing behind it is to be forgotten."""
+        gone = [(agent, b"") for agent in self._changed if agent not in self._agents]
+        return gone + [(sighting.agent, msgspec.json.encode(sighting)) for sighting in self.take_changed()]
+
+    def _is_known(self, event: Event, at_ns: int) -> bool:
+        """Whether the agent of an event is in the account, now that it was heard of."""
+        agent = event.agent
+        if not agent:
+            return False
+        if agent not in self._agents:
+            if len(self._agents) >= MAX_AGENTS and not self._make_room(event):
+                return False
+            self._agents[agent] = Sighting(agent=agent, first_ns=at_ns, is_trusted=event.trusted)
+            self._plain[_plain(agent)] = agent
+        elif event.trusted:
+            self._agents[agent].is_trusted = True
+        return True
+
+    def _count_group(self, key: tuple[Any, ...], times: Times) -> None:
+        agent, kind, name, ok, _, environment, system, is_inferred, *versions = key
+        sighting = self._agents.get(agent)
+        if sighting is None:
+            return
+        self._changed[agent] = None
+        sighting.events += times.count
+        sighting.last_ns = max(sighting.last_ns, times.last_ns)
+        sighting.is_inferred = sighting.is_inferred and is_inferred
+        if kind in _TOOLS:
+            self._count(sighting, sighting.tools, name, times, MAX_TOOLS, ok=ok)
+        elif kind in _MODELS and name:
+            self._count(sighting, sighting.models, name, times, MAX_MODELS, ok=ok)
+            self._become(sighting, "model", name, times)
+        elif kind is EventKind.RUN_STARTED:
+            sighting.runs += times.count
+        if environment:
+            self._count(sighting, sighting.environments, environment, times, MAX_VERSIONS)
+        if system:
+            self._count(sighting, sighting.systems, system, times, MAX_VERSIONS)
+        for what, value in zip(_VERSIONS, versions, strict=True):
+            if value is not None and value != "":
+                self._count(sighting, sighting.versions, f"{what} {value}", times, MAX_VERSIONS)
+                self._become(sighting, what, str(value), times)
+
+    def _single(self, event: Event, at_ns: int) -> None:
+        """What one event says that its group does not: changes, hand-offs, messages, whose span it is below."""
+        sighting = self._agents.get(event.agent)
+        if sighting is None:
+            return
+        kind = event.kind
+        if kind is EventKind.CHANGE_MADE:
+            said = event.attributes
+            before, after = str(said.get("from", "")), str(said.get("to", ""))
+            what = event.name or "configuration"
+            _keep(sighting, Change(what=what, before=before, after=after, at_ns=at_ns, is_announced=True))
+            return
+        if kind in _TOOLS:
+            self._reached(sighting, event, at_ns)
+        elif kind is EventKind.AGENT_INVOKED:
+            # An agent with our SDK says that a run begins; of others the outermost span stands for it.
+            sighting.runs += not event.parent_span_id and event.run_id == event.trace_id
+            self._after(sighting, event, at_ns)
+        if event.span_id:
+            self._link(event, at_ns)
+
+    @staticmethod
+    def _count(sighting: Sighting, table: dict[str, Seen], name: str, times: Times, limit: int, *, ok: bool = True) -> None:
+        seen = table.get(name)
+        if seen is None:
+            if len(table) >= limit:
+                del table[min(table, key=lambda each: table[each].last_ns)]
+                sighting.forgot += 1
+            seen = table[name] = Seen()
+        seen.again(times, ok=ok)
+
+    @staticmethod
+    def _become(sighting: Sighting, what: str, value: str, times: Times) -> None:
+        """What an agent runs with now. A value that was never seen before is a change nobody announced."""
+        before = sighting.current.get(what)
+        if before == value:
+            return
+        table, prefix = (sighting.models, "") if what == "model" else (sighting.versions, f"{what} ")
+        known, last = table[prefix + value], table.get(prefix + (before or ""))
+        if last is None or known.last_ns >= last.last_ns:
+            sighting.current[what] = value
+        is_announced = any(change.is_announced and change.after == value for change in sighting.changes)
+        if before is not None and known.count == times.count and not is_announced:
+            _keep(sighting, Change(what=what, before=before, after=value, at_ns=times.first_ns, is_announced=False))
+
+    def _reached(self, sighting: Sighting, event: Event, at_ns: int) -> None:
+        """Hand-offs and messages, which are tool calls in most frameworks."""
+        name = event.name
+        if name in _TRANSFERS or name in _MESSAGES:
+            other = self._recipient(event.arguments)
+            if other:
+                self._edge(sighting.agent, HANDED_OVER if name in _TRANSFERS else SENT, other, at_ns)
+            return
+        for prefix in _HANDOFFS:
+            if name.startswith(prefix):
+                other = self._named(name[len(prefix) :])
+                self._edge(sighting.agent, HANDED_OVER, other, at_ns)
+                return
+
+    def _named(self, text: str) -> str:
+        """The known agent that a tool is named after, else the text: a tool's name has `_` for what it must not hold."""
+        return text if text in self._agents else self._plain.get(_plain(text), text)
+
+    def _recipient(self, arguments: str) -> str:
+        """The agent that a message goes to: only one that is known, since a message can go to anybody."""
+        if not arguments.startswith("{"):
+            return ""
+        try:
+            decoded: Any = _decode(arguments)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return ""
+        if not isinstance(decoded, dict):
+            return ""
+        named = (decoded.get(name) for name in _RECIPIENTS)
+        return next((str(each) for each in named if isinstance(each, str) and each in self._agents), "")
+
+    def _after(self, sighting: Sighting, event: Event, at_ns: int) -> None:
+        """An agent that says after whom it comes in its graph."""
+        before = event.attributes.get("graph.node.parent_id")
+        if isinstance(before, str) and before and before != sighting.agent and before in self._agents:
+            self._edge(before, HANDED_OVER, sighting.agent, at_ns)
+
+    def _link(self, event: Event, at_ns: int) -> None:
+        """Remember whose span this is, and find the agent above it, now or when its parent arrives."""
+        key, above = (event.trace_id, event.span_id), event.parent_span_id
+        agent = "" if INFERRED in event.attributes else event.agent
+        self._spans[key] = (agent, above)
+        if len(self._spans) > MAX_SPANS:
+            del self._spans[next(iter(self._spans))]
+        if event.kind is EventKind.AGENT_INVOKED and agent and above:
+            self._climb(agent, (event.trace_id, above), at_ns)
+        for below, when_ns in self._pending.pop(key, ()):
+            self._climb(below, key, when_ns)
+
+    def _climb(self, agent: str, key: tuple[str, str], at_ns: int) -> None:
+        for _ in range(MAX_CLIMB):
+            known = self._spans.get(key)
+            if known is None:
+                self._pending.setdefault(key, []).append((agent, at_ns))
+                if len(self._pending) > MAX_PENDING:
+                    del self._pending[next(iter(self._pending))]
+                return
+            other, above = known
+            if other and other != agent:
+                self._edge(other, CALLED, agent, at_ns)
+                return
+            if not above:
+                return
+            key = (key[0], above)
+
+    def _edge(self, agent: str, how: str, other: str, at_ns: int) -> None:
+        sighting = self._agents.get(agent)
+        if sighting is None or not other or other == agent:
+            return
+        self._changed[agent] = None
+        self._count(sighting, sighting.edges, edge_key(how, other), Times(at_ns), MAX_EDGES)
+
+    def _make_room(self, event: Event) -> bool:
+        """Let the agent go that was heard of longest ago. One without a token never pushes out one with."""
+        untrusted = [sighting for sighting in self._agents.values() if not sighting.is_trusted]
+        candidates: Sequence[Sighting] = untrusted or (list(self._agents.values()) if event.trusted else ())
+        if not candidates:
+            return False
+        oldest = min(candidates, key=lambda sighting: sighting.last_ns)
+        del self._agents[oldest.agent]
+        self._plain.pop(_plain(oldest.agent), None)
+        self._changed[oldest.agent] = None
+        return True
+
+
+def _keep(sighting: Sighting, change: Change) -> None:
+    sighting.changes.append(change)
+    sighting.changes.sort(key=lambda each: each.at_ns)
+    del sighting.changes[:-MAX_CHANGES]
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def load(rows: Iterable[tuple[str, bytes]]) -> list[Sighting]:
+    """Sightings from rows that `FleetMap.take_rows` gave."""
+    return [msgspec.json.decode(body, type=Sighting) for _, body in rows]

@@ -1,0 +1,232 @@
+"""The fleet map: what is declared about each agent, completed by what was seen of it, with its state now (SIG-9)."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import msgspec
+
+from andoncord.kernel.time import MINUTE_NS, rfc3339, seconds_between
+from andoncord.telemetry.fleet import Seen, Sighting, edge_of
+
+REPORTING_NS = 5 * MINUTE_NS
+"""An agent without a guard counts as reporting for so long after its last signal; after that nothing is known of it. Chosen:
+exporters send every few seconds, runs come in minutes."""
+
+Criticality = Literal["low", "medium", "high", "critical"]
+
+
+class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """What people say about an agent, or about all agents whose names match the glob in `agent`."""
+
+    agent: str
+    description: str = ""
+    version: str = ""
+    role: str = ""
+    team: str = ""
+    owner: str = ""
+    criticality: str = ""
+    environment: str = ""
+    tools: dict[str, str] = {}
+    """Tool → `read` or `write`; empty where nothing is declared."""
+    depends_on: tuple[str, ...] = ()
+    """Agents, services and stores it needs."""
+    talks_to: tuple[str, ...] = ()
+    """Agents it may reach; empty where nothing is declared."""
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether it stands for several agents."""
+        return any(letter in self.agent for letter in "*?[")
+
+
+class Alive(msgspec.Struct, frozen=True, kw_only=True):
+    """What guards and orders say about an agent now."""
+
+    state: str
+    """contained, running, silent or unknown."""
+    rung: str = "none"
+    incident: str | None = None
+    connected: int = 0
+    """Enforcement points with an open connection."""
+    known: int = 0
+    last_ns: int = 0
+
+
+def fleet_map(
+    declared: Iterable[DeclaredAgent], seen: Iterable[Sighting], alive: Mapping[str, Alive], *, now: int
+) -> list[dict[str, Any]]:
+    """One record for each agent that is declared by name, was seen, or is known to the guard hub; by name."""
+    listed = list(declared)
+    sightings = {sighting.agent: sighting for sighting in seen}
+    names = sorted({each.agent for each in listed if not each.is_glob} | sightings.keys() | alive.keys())
+    called_by = _called_by(sightings.values())
+    return [
+        _agent(name, _declaration(listed, name), sightings.get(name), alive.get(name), called_by.get(name, []), now=now)
+        for name in names
+    ]
+
+
+def summary(agent: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of one agent in a list."""
+    wanted = (
+        "agent",
+        "state",
+        "why",
+        "rung",
+        "incident",
+        "declared",
+        "role",
+        "team",
+        "owner",
+        "criticality",
+        "environment",
+        "version",
+        "last_seen_at",
+        "first_seen_at",
+        "runs",
+        "is_trusted",
+        "is_inferred",
+    )
+    return {
+        **{name: agent[name] for name in wanted},
+        "tools": len(agent["tools"]),
+        "models": [model["name"] for model in agent["models"]],
+        "talks_to": [edge["agent"] for edge in agent["talks_to"]],
+        "changed_at": agent["changes"][0]["at"] if agent["changes"] else None,
+    }
+
+
+def _declaration(listed: list[DeclaredAgent], name: str) -> DeclaredAgent | None:
+    exact = next((each for each in listed if each.agent == name), None)
+    if exact is not None:
+        return exact
+    globs = sorted(
+        (each for each in listed if each.is_glob and fnmatchcase(name, each.agent)), key=lambda each: -len(each.agent)
+    )
+    return globs[0] if globs else None
+
+
+def _agent(
+    name: str,
+    declared: DeclaredAgent | None,
+    seen: Sighting | None,
+    alive: Alive | None,
+    called_by: list[dict[str, Any]],
+    *,
+    now: int,
+) -> dict[str, Any]:
+    said, sighting = declared or DeclaredAgent(agent=name), seen or Sighting(agent=name, is_inferred=False)
+    last_ns = max(sighting.last_ns, alive.last_ns if alive else 0)
+    state, why = _state(alive, sighting.last_ns, last_ns, now)
+    return {
+        "agent": name,
+        "state": state,
+        "why": why,
+        "rung": alive.rung if alive else "none",
+        "incident": alive.incident if alive else None,
+        "connected": alive.connected if alive else 0,
+        "known": alive.known if alive else 0,
+        "declared": declared is not None,
+        "is_trusted": sighting.is_trusted,
+        "is_inferred": seen is not None and sighting.is_inferred,
+        "description": said.description,
+        "role": said.role,
+        "team": said.team,
+        "owner": said.owner,
+        "criticality": said.criticality or "unknown",
+        "environment": said.environment or _latest(sighting.environments),
+        "environments_seen": sorted(sighting.environments),
+        "version": sighting.current.get("version", ""),
+        "version_declared": said.version,
+        "current": dict(sighting.current),
+        "versions": _rows(
+            {key.partition(" ")[2] + f" ({key.partition(' ')[0]})": each for key, each in sighting.versions.items()}
+        ),
+        "first_seen_at": rfc3339(sighting.first_ns) if sighting.first_ns else None,
+        "last_seen_at": rfc3339(last_ns) if last_ns else None,
+        "events": sighting.events,
+        "runs": sighting.runs,
+        "tools": _tools(said.tools, sighting.tools),
+        "models": _rows(sighting.models),
+        "systems": sorted(sighting.systems),
+        "depends_on": list(said.depends_on),
+        "talks_to": _edges(said.talks_to, sighting.edges),
+        "called_by": called_by,
+        "changes": [
+            {
+                "at": rfc3339(change.at_ns),
+                "what": change.what,
+                "before": change.before,
+                "after": change.after,
+                "announced": change.is_announced,
+            }
+            for change in sorted(sighting.changes, key=lambda change: -change.at_ns)
+        ],
+        "forgot": sighting.forgot,
+    }
+
+
+def _state(alive: Alive | None, seen_ns: int, last_ns: int, now: int) -> tuple[str, str]:
+    """The state, and why it is that. Silence is unknown: it may have ended, hang, or be cut off."""
+    if alive is not None and alive.state in ("contained", "running"):
+        held = f"{alive.rung} in force" if alive.state == "contained" else ""
+        points = f"{alive.connected} of {alive.known} enforcement points connected"
+        return alive.state, f"{held}, {points}" if held else points
+    if seen_ns and now - seen_ns <= REPORTING_NS:
+        return "reporting", "sends telemetry; no guard is connected, so it can be watched and not stopped"
+    if not last_ns:
+        return "unknown", "declared, and never heard of"
+    return "unknown", f"not heard of for {round(seconds_between(last_ns, now))} s"
+
+
+def _latest(table: Mapping[str, Seen]) -> str:
+    return max(table, key=lambda name: table[name].last_ns, default="")
+
+
+def _rows(table: Mapping[str, Seen]) -> list[dict[str, Any]]:
+    """Things that were seen, the latest first."""
+    return [{"name": name, **_seen(each)} for name, each in sorted(table.items(), key=lambda item: (-item[1].last_ns, item[0]))]
+
+
+def _seen(each: Seen | None) -> dict[str, Any]:
+    if each is None:
+        return {"count": 0, "failed": 0, "first_seen_at": None, "last_seen_at": None}
+    return {
+        "count": each.count,
+        "failed": each.failed,
+        "first_seen_at": rfc3339(each.first_ns),
+        "last_seen_at": rfc3339(each.last_ns),
+    }
+
+
+def _tools(declared: Mapping[str, str], seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
+    """Every tool, declared or seen. Where tools are declared, one that is not among them is outside the agent's scope."""
+    names = sorted(declared.keys() | seen.keys())
+    other = "not declared" if declared else "unknown"
+    return [{"name": name, "permission": declared.get(name, other), **_seen(seen.get(name))} for name in names]
+
+
+def _edges(declared: tuple[str, ...], seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
+    """Whom it reaches. Where partners are declared, one that is not among them says so."""
+    found: list[dict[str, Any]] = []
+    for key, each in sorted(seen.items(), key=lambda item: -item[1].last_ns):
+        how, agent = edge_of(key)
+        is_declared = any(fnmatchcase(agent, glob) for glob in declared) if declared else None
+        found.append({"agent": agent, "how": how, "declared": is_declared, **_seen(each)})
+    met = {edge["agent"] for edge in found}
+    found += [
+        {"agent": glob, "how": "", "declared": True, **_seen(None)}
+        for glob in declared
+        if not any(fnmatchcase(agent, glob) for agent in met)
+    ]
+    return found
+
+
+def _called_by(sightings: Iterable[Sighting]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for sighting in sightings:
+        for key, each in sighting.edges.items():
+            how, agent = edge_of(key)
+            found.setdefault(agent, []).append({"agent": sighting.agent, "how": how, **_seen(each)})
+    return found
