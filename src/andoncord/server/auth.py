@@ -17,6 +17,8 @@ CODE_LIFE_NS = 5 * MINUTE_NS
 SESSION_LIFE_NS = 12 * HOUR_NS
 MAX_CODES = 20
 """Login codes that may be open at once; the oldest is dropped first."""
+MAX_KNOWN = 1_000
+"""Tokens that are remembered between requests: guards send theirs all the time, and it is this process that revokes them."""
 MAX_NAME = 64
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf"
@@ -64,6 +66,7 @@ class Auth:
         self._entropy = entropy
         self._on_revoked = on_revoked
         self._codes: dict[str, tuple[int, str, Scope]] = {}
+        self._known: dict[str, Token] = {}
 
     # Tokens.
 
@@ -99,6 +102,7 @@ class Auth:
         Raises:
             NotFoundError: there is none that still holds.
         """
+        self._known = {secret: token for secret, token in self._known.items() if token.id != token_id}
         if not self._store.revoke_token(token_id, now_ns=self._clock.now()):
             raise NotFoundError(f"there is no token {token_id!r} in force")
         self._on_revoked(token_id)
@@ -150,10 +154,18 @@ class Auth:
         if not header:
             return None
         scheme, _, secret = header.partition(" ")
-        token = self._store.token(secret_digest(secret.strip())) if scheme.lower() == "bearer" else None
+        token = self._token(secret_digest(secret.strip())) if scheme.lower() == "bearer" else None
         if token is None:
             raise UnauthenticatedError("the token is unknown or was revoked")
         return Principal(name=token.name, scope=token.scope, token=token)
+
+    def _token(self, digest: str) -> Token | None:
+        token = self._known.get(digest)
+        if token is None and (token := self._store.token(digest)) is not None:
+            while len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[digest] = token
+        return token
 
     async def require(self, request: Request, scope: Scope) -> Principal:
         """Who is asking, if that is somebody who may.

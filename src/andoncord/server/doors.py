@@ -6,7 +6,7 @@ was made to point to us, its `Host`. Both are checked before anything else is lo
 
 from typing import Literal
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MISDIRECTED = 421
@@ -27,6 +27,7 @@ PAGE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_RAW_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in PAGE_HEADERS.items())
 
 
 class Doors:
@@ -72,9 +73,8 @@ class Doors:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer = MutableHeaders(scope=message)
-                for name, value in PAGE_HEADERS.items():
-                    answer.setdefault(name, value)
+                named = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in _RAW_HEADERS if each[0] not in named)]
             await send(message)
 
         await self._app(scope, receive_so_much, send_with_headers)

@@ -15,6 +15,7 @@ from andoncord.server.control import Control, force_of
 from andoncord.server.hub import Ack, Force, Guard, Registration
 from andoncord.server.leases import LeaseOffice
 
+PREFIX = "/api/v1/guards"
 MAX_BODY = 4 * 1024 * 1024
 MAX_NONCE = 100
 MAX_EPOCH = 2**40
@@ -29,7 +30,7 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuardApi:
-    """Routes under `/api/v1/guards`. A token reaches only the guards that it registered, for agents it is bound to."""
+    """Routes under `PREFIX`. A token reaches only the guards that it registered, for agents it is bound to."""
 
     def __init__(self, *, control: Control, auth: Auth, leases: LeaseOffice) -> None:
         self._control = control
@@ -38,7 +39,7 @@ class GuardApi:
 
     def router(self) -> APIRouter:
         """Every route."""
-        router = APIRouter(prefix="/api/v1/guards")
+        router = APIRouter(prefix=PREFIX)
         router.post("", status_code=201)(self.register)
         router.get("/{guard_id}/orders")(self.orders)
         router.post("/{guard_id}/acks", status_code=204)(self.acknowledge)

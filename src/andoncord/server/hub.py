@@ -130,6 +130,7 @@ class GuardHub:
         self._force = force
         self._flags = flags
         self._guards: dict[str, Guard] = {}
+        self._named: dict[tuple[str, str, Kind], Guard] = {}
         self._answers: OrderedDict[str, _Answers] = OrderedDict()
         self._departed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._came = asyncio.Event()
@@ -143,7 +144,7 @@ class GuardHub:
         Raises:
             CallerError: there are too many.
         """
-        for known in [guard for guard in self._guards.values() if _same_point(guard.registration, registration)]:
+        if (known := self._named.get(_name(registration))) is not None:
             self._drop(known)
         if len(self._guards) >= MAX_GUARDS:
             self._forget_gone()
@@ -152,7 +153,7 @@ class GuardHub:
         guard = Guard(
             id=self._entropy.identifier("grd"), token_id=token_id, registration=registration, seen_ns=self._clock.now()
         )
-        self._guards[guard.id] = guard
+        self._guards[guard.id] = self._named[_name(registration)] = guard
         self._departed.pop((guard.agent, guard.instance), None)
         return guard
 
@@ -340,6 +341,8 @@ class GuardHub:
         if self._flags is not None:
             self._flags.free(guard.id)
         self._guards.pop(guard.id, None)
+        if self._named.get(_name(guard.registration)) is guard:
+            del self._named[_name(guard.registration)]
 
     def _forget_gone(self) -> None:
         horizon = self._clock.now() - GONE_AFTER_NS
@@ -370,5 +373,6 @@ def _holds(order: dict[str, Any]) -> bool:
     return any(height(str(each["rung"])) >= height("restrict") for each in (order, *order.get("orders", ())))
 
 
-def _same_point(known: Registration, new: Registration) -> bool:
-    return (known.agent, known.instance, known.kind) == (new.agent, new.instance, new.kind)
+def _name(registration: Registration) -> tuple[str, str, Kind]:
+    """What tells an enforcement point from every other."""
+    return registration.agent, registration.instance, registration.kind

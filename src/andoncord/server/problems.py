@@ -14,6 +14,7 @@ from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.server.auth import ForbiddenError, UnauthenticatedError
 
 PROBLEM_JSON = "application/problem+json"
+OUR_FAULT = ("our fault", "something broke here; what was decided before is kept, and the log says more")
 
 _STATUS: tuple[tuple[type[CallerError], int, str], ...] = (
     (UnauthenticatedError, 401, "not authenticated"),
@@ -68,7 +69,7 @@ async def _validation_error(_request: Request, error: RequestValidationError) ->
 
 
 async def _our_error(_request: Request, _error: Exception) -> Response:
-    return problem(500, "our fault", "something broke here; what was decided before is kept, and the log says more")
+    return problem(500, *OUR_FAULT)
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:

@@ -8,7 +8,7 @@ import msgspec
 
 from andoncord.incident.inflight import InFlightCall, dispose
 from andoncord.kernel.effect import Effect, Outcome, Receipt
-from andoncord.kernel.time import MINUTE_NS
+from andoncord.kernel.time import MINUTE_NS, SECOND_NS
 from andoncord.respond.ladder import FENCING
 from andoncord.respond.verify import InstanceEvidence, Judged, Observation, Pulse, Tree, is_settled, judge_containment
 from andoncord.server.holding import covered, tree_in
@@ -20,6 +20,8 @@ from andoncord.telemetry.event import Event, EventKind
 LOOK_EVERY_S = 0.1
 LOOKS_PER_S = 100
 """Of all watches together: when many agents are stopped at once, each is looked at less often and orders are not delayed."""
+LOOK_SHARE = 10
+"""A look that takes long, because an agent has many processes, is followed by a pause of this many times its length."""
 MAX_EVENTS = 2_000
 IN_FLIGHT_LOOK_BACK_NS = 10 * MINUTE_NS
 """How long before the fence a call may have begun that is looked for among those without an end."""
@@ -57,11 +59,14 @@ class VerifyPerformer:
 
     async def _watch(self, effect: Effect) -> Observation:
         deadline_ns = self._clock.monotonic_ns() + effect.deadline_ms * 1_000_000
-        observation = self._observe(effect)
-        while not is_settled(observation) and self._clock.monotonic_ns() < deadline_ns:
-            await asyncio.sleep(max(LOOK_EVERY_S, self._watches / LOOKS_PER_S))
+        while True:
+            began_ns = self._clock.monotonic_ns()
             observation = self._observe(effect)
-        return observation
+            now_ns = self._clock.monotonic_ns()
+            if is_settled(observation) or now_ns >= deadline_ns:
+                return observation
+            took_s = (now_ns - began_ns) / SECOND_NS
+            await asyncio.sleep(max(LOOK_EVERY_S, self._watches / LOOKS_PER_S, LOOK_SHARE * took_s))
 
     def _in_flight(self, effect: Effect) -> tuple[InFlightCall, ...]:
         """What was under way when the agent was fenced, and what became of it."""

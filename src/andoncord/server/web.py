@@ -16,6 +16,7 @@ from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
 from andoncord.server.doors import Doors
+from andoncord.server.guard_wire import GuardWire
 from andoncord.server.guards import MAX_BODY, GuardApi
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.live import LiveStreams
@@ -48,7 +49,8 @@ def web_app(
         AccessApi(door, store=answers),
     ):
         app.include_router(routes.router(), prefix=PREFIX)
-    app.include_router(GuardApi(control=control, auth=auth, leases=leases).router())
+    guards = GuardApi(control=control, auth=auth, leases=leases)
+    app.include_router(guards.router())
     app.include_router(console_router(ServerConsolePort(control=control, auth=auth)))
 
     async def livez(_request: Request) -> Response:
@@ -60,4 +62,4 @@ def web_app(
 
     app.add_route("/livez", livez, methods=["GET"])
     app.add_route("/readyz", readyz, methods=["GET"])
-    return Doors(app, hosts=settings.hosts, origins="same", max_body=MAX_BODY)
+    return Doors(GuardWire(app, guards), hosts=settings.hosts, origins="same", max_body=MAX_BODY)
