@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
@@ -111,7 +112,7 @@ class Line:
         sent = batch(body, signal, received_ns=received_ns)
         (seq,) = self.writer.append([sent])
         if hand_over:
-            self.pipeline.offer(seq, decode(sent, body))
+            self.pipeline.offer(msgspec.structs.replace(sent, seq=seq), decode(sent, body))
         return seq
 
     def drain(self) -> None:

@@ -1,9 +1,7 @@
 """`andon verify`: the record checked offline, without a server."""
 
-import gzip
 import hashlib
 import sqlite3
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +20,7 @@ from andoncord.cli.output import Format, OutputOption, fail, show_json
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Break, Entry, check
 from andoncord.server.feeds import digest_of
+from andoncord.telemetry.batch import unpack_body
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,8 +115,8 @@ def _check_telemetry(path: Path, digested: list[Entry]) -> tuple[int, Break | No
         digests: list[str] = []
         for batch in telemetry.batches(first=first, last=last):
             try:
-                digests.append(hashlib.sha256(gzip.decompress(batch.body_gz)).hexdigest())
-            except (OSError, EOFError, zlib.error):
+                digests.append(hashlib.sha256(unpack_body(batch.body_gz)).hexdigest())
+            except ValueError:
                 return compared, Break(seq=entry.seq, reason=f"telemetry batch {batch.seq} cannot be read any more")
         if len(digests) < last - first + 1:
             continue

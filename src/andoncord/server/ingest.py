@@ -4,13 +4,15 @@ Mask, append durably, acknowledge; what was said is read out afterwards.
 """
 
 import asyncio
-import gzip
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+
+import msgspec
 
 from andoncord.kernel.access import Scope, Token, secret_digest
 from andoncord.kernel.errors import CallerError
@@ -19,7 +21,7 @@ from andoncord.server.bodies import decompress
 from andoncord.server.pipeline import Pipeline, decode
 from andoncord.server.ports import ServerClock
 from andoncord.server.settings import ServerSettings
-from andoncord.telemetry.batch import Batch, Encoding, Signal
+from andoncord.telemetry.batch import Batch, Encoding, Signal, pack_body
 from andoncord.telemetry.misdirected import METRICS, export_of
 from andoncord.telemetry.otlp import Decoded
 from andoncord.telemetry.redact import redact_body
@@ -31,7 +33,11 @@ MAX_OPEN_MIB = 256
 """Requests held in memory at once, by number and by size."""
 INLINE_BYTES = 64 * 1024
 """Up to this size masking and decoding take less time than handing them to a thread is worth."""
-GZIP_LEVEL = 1
+PREPARING = 2
+"""Threads that mask and decode: beyond these they only wait for each other."""
+PATIENCE_S = 0.5
+PAUSE_S = 0.005
+"""While memory is full of decoded batches, a request waits so long at most, looking so often: cheaper than to decode twice."""
 NO_METRICS = "metrics are not read here; usage and durations are taken from spans: set OTEL_METRICS_EXPORTER=none"
 
 
@@ -95,6 +101,7 @@ class Ingest:
         self._pipeline = pipeline
         self._open_requests = 0
         self._open_bytes = 0
+        self._threads = ThreadPoolExecutor(PREPARING, thread_name_prefix="prepare")
         self.limit = settings.max_body_mib * 1024 * 1024
         """Bytes of a body, before and after decompression."""
 
@@ -149,7 +156,9 @@ class Ingest:
         if len(sent.body) <= INLINE_BYTES:
             batch, decoded = self._prepare(sent, received_ns)
         else:
-            batch, decoded = await asyncio.to_thread(self._prepare, sent, received_ns)
+            await self._be_patient()
+            loop = asyncio.get_running_loop()
+            batch, decoded = await loop.run_in_executor(self._threads, self._prepare, sent, received_ns)
         rejected = sum(rejection.count for rejection in decoded.rejected)
         message = "; ".join(f"{rejection.reason}: {rejection.detail}" for rejection in decoded.rejected[:5])
         if rejected and not decoded.events:
@@ -158,6 +167,13 @@ class Ingest:
             # A sender that hangs up meanwhile must not leave a batch in the log that nobody reads out.
             await asyncio.shield(self._store(batch, decoded))
         return Taken(rejected, message)
+
+    async def _be_patient(self) -> None:
+        """Let the pipeline catch up, within limits: this is how a sender that is too fast is slowed down."""
+        for _ in range(int(PATIENCE_S / PAUSE_S)):
+            if not self._pipeline.is_full:
+                return
+            await asyncio.sleep(PAUSE_S)
 
     def _prepare(self, sent: Sent, received_ns: int) -> tuple[Batch, Decoded]:
         body = decompress(sent.body, sent.compression, limit=self.limit)
@@ -170,7 +186,7 @@ class Ingest:
             signal=sent.signal,
             encoding=sent.encoding,
             trusted_agents=(sent.token.agent,) if sent.token else (),
-            body_gz=sent.body if as_sent else gzip.compress(masked, GZIP_LEVEL, mtime=0),
+            body_gz=sent.body if as_sent else pack_body(masked),
             sha256=hashlib.sha256(masked).hexdigest(),
         )
         decoded = decode(batch, masked)
@@ -186,7 +202,7 @@ class Ingest:
             # A full disk, most likely. Nothing was accepted, so the sender keeps it and comes again.
             logger.exception("a batch could not be appended to the ingest log")
             raise RefusedError(Refusal.NOT_STORED, "the batch could not be stored; send it again later") from None
-        self._pipeline.offer(seq, decoded)
+        self._pipeline.offer(msgspec.structs.replace(batch, seq=seq, body_gz=b""), decoded)
 
 
 def _check_path(body: bytes, sent: Sent) -> None:

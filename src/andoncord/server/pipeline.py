@@ -1,18 +1,18 @@
 """From the ingest log to events and findings: in order, each batch exactly once in effect."""
 
-import gzip
 import logging
 from collections.abc import Callable, Sequence
-from threading import Condition, Thread
+from threading import Thread
 
 import msgspec
 
 from andoncord.detect.bank import Bank
 from andoncord.detect.finding import Finding
 from andoncord.kernel.time import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from andoncord.server.inbox import Inbox
 from andoncord.server.ports import ServerClock, TelemetryWriter
 from andoncord.server.settings import ServerSettings
-from andoncord.telemetry.batch import Batch, Beat, Encoding, LedgerLine, Signal, beat_of, event_key
+from andoncord.telemetry.batch import Batch, Beat, Encoding, LedgerLine, Signal, beats_of, event_key, unpack_body
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.fleet import FleetMap, load
 from andoncord.telemetry.otlp import (
@@ -29,11 +29,6 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.25
 GRACE_NS = 5 * SECOND_NS
 """After a start the absence rules wait this long: whoever was sending while we were away gets time to be heard again."""
-BATCHES_PER_READ = 32
-EVENTS_PER_GROUP = 512
-"""A transaction takes in batches until it holds so many events: many small ones share its cost, and none waits for long."""
-MAX_HANDED_OVER = 64
-"""Decoded batches kept in memory between the acknowledgement and the reading-out; beyond that the log is decoded again."""
 REBUILD_NS = HOUR_NS
 REBUILD_EVENTS = 100_000
 TRIM_EVERY_NS = 10 * MINUTE_NS
@@ -84,10 +79,7 @@ class Pipeline:
         self._settings = settings
         self._on_findings = on_findings
         self._on_failure = on_failure
-        self._changed = Condition()
-        self._handed_over: dict[int, Decoded] = {}
-        self._appended = writer.appended()
-        self._read_out = writer.read_out()
+        self._inbox = Inbox(writer, lambda batch: decode(batch, unpack_body(batch.body_gz)))
         self._stopping = False
         self.has_failed = False
         """The thread ended because something broke."""
@@ -102,25 +94,25 @@ class Pipeline:
     @property
     def backlog(self) -> int:
         """Batches appended but not yet read out."""
-        return self._appended - self._read_out
+        return self._inbox.backlog
+
+    @property
+    def is_full(self) -> bool:
+        """Whether senders had better wait a moment: what comes now would be decoded twice."""
+        return self._inbox.is_full
 
     def start(self) -> None:
         """Bring the detectors to where they were, and begin to read."""
         self._thread.start()
 
-    def offer(self, seq: int, decoded: Decoded) -> None:
-        """Say that the batch at `seq` is in the log, and hand over what was already decoded of it."""
-        with self._changed:
-            self._appended = max(self._appended, seq)
-            if len(self._handed_over) < MAX_HANDED_OVER:
-                self._handed_over[seq] = decoded
-            self._changed.notify()
+    def offer(self, batch: Batch, decoded: Decoded) -> None:
+        """Say that a batch is in the log, and hand over what was already decoded of it."""
+        self._inbox.offer(batch, decoded)
 
     def stop(self, *, deadline_s: float) -> None:
         """Finish the batch at hand and end the thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self._stopping = True
+        self._inbox.stop()
         if self._thread.is_alive():
             self._thread.join(deadline_s)
 
@@ -130,8 +122,7 @@ class Pipeline:
             while not self._stopping:
                 if not self._read_some():
                     self._tick()
-                    with self._changed:
-                        self._changed.wait_for(self._is_needed, TICK_S)
+                    self._inbox.wait(TICK_S)
             self._fleet_kept_ns = 0
             if self._is_fleet_due(self._clock.now()):
                 self._record(seq=None, events=(), findings=(), beats=(), ledger=())
@@ -139,9 +130,6 @@ class Pipeline:
             logger.exception("reading out the ingest log failed")
             self.has_failed = True
             self._on_failure()
-
-    def _is_needed(self) -> bool:
-        return self._stopping or self.backlog > 0
 
     def _rebuild(self) -> None:
         """Show the detectors the events of the last hour again. What they found then is recorded already."""
@@ -152,28 +140,12 @@ class Pipeline:
 
     def _read_some(self) -> bool:
         """Read out a group of batches; False when there was none."""
-        if self.backlog == 0:
-            return False
-        batches = self._writer.unread(limit=BATCHES_PER_READ)
-        group: list[tuple[Batch, Decoded]] = []
-        events = 0
-        for batch in batches:
-            decoded = self._decoded(batch)
-            group.append((batch, decoded))
-            events += len(decoded.events)
-            if events >= EVENTS_PER_GROUP:
-                break
+        group = self._inbox.take()
         if group:
-            self._read(group)
-        else:
-            # Places that were given to batches which did not become durable.
-            self._read_out = self._appended
+            self._read([(batch, self._priced(decoded)) for batch, decoded in group])
         return bool(group)
 
-    def _decoded(self, batch: Batch) -> Decoded:
-        with self._changed:
-            decoded = self._handed_over.pop(batch.seq, None)
-        decoded = decoded or decode(batch, gzip.decompress(batch.body_gz))
+    def _priced(self, decoded: Decoded) -> Decoded:
         return msgspec.structs.replace(decoded, events=self._pricing.priced(decoded.events))
 
     def _read(self, group: Sequence[tuple[Batch, Decoded]]) -> None:
@@ -194,7 +166,7 @@ class Pipeline:
         last = group[-1][0].seq
         beats = self._freshen([event for _, event in fresh])
         self._record(seq=last, events=fresh, findings=findings, beats=beats, ledger=ledger)
-        self._read_out = last
+        self._inbox.done(last)
 
     def _tell_faults(self) -> None:
         """Say once what a detector stumbled over."""
@@ -243,10 +215,7 @@ class Pipeline:
     def _freshen(self, events: Sequence[Event]) -> list[Beat]:
         """The signs of life that these events changed."""
         changed: dict[tuple[str, str, bool], Beat] = {}
-        for event in events:
-            beat = beat_of(event)
-            if beat is None:
-                continue
+        for beat in beats_of(events):
             key = (beat.agent, beat.instance, beat.trusted)
             self._beats[key] = changed[key] = _later(self._beats.get(key), beat)
         return list(changed.values())

@@ -1,9 +1,12 @@
 """One accepted telemetry request, and what is kept about how it was received and counted (SIG-7)."""
 
+import zlib
+from collections.abc import Iterable
 from enum import StrEnum
 from hashlib import blake2b
 
 import msgspec
+import zstandard
 
 from andoncord.kernel.canon import canonical_json
 from andoncord.telemetry.event import CLOCK_SKEW, Event, EventKind
@@ -46,6 +49,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     trusted_agents: tuple[str, ...] = ()
     """Agent-name globs of the token it came with; empty without a token."""
     body_gz: bytes
+    """Compressed, see `unpack_body`; as it came where nothing was masked."""
     sha256: str
     """Of the masked body, before compression."""
 
@@ -80,6 +84,35 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_ZSTD_LEVEL = 1
+MAX_BODY = 1 << 30
+"""Larger bodies are not taken in (see `server.max_body_mib`), so none is unpacked."""
+
+
+def pack_body(body: bytes) -> bytes:
+    """A masked body, compressed for the log with zstd: four times as fast as gzip here, and smaller.
+
+    >>> unpack_body(pack_body(b"spans"))
+    b'spans'
+    """
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+
+
+def unpack_body(packed: bytes) -> bytes:
+    """The body of a batch in the log: zstd, or gzip where it was kept as its sender had packed it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        if packed.startswith(_ZSTD):
+            return zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_BODY)
+        return zlib.decompress(packed, wbits=31)
+    except (zlib.error, zstandard.ZstdError) as wrong:
+        raise ValueError(f"the body of a batch cannot be unpacked: {wrong}") from None
+
+
 def event_key(event: Event) -> bytes:
     """What makes an event that event: sent twice, it has the same key.
 
@@ -103,8 +136,7 @@ def beat_of(event: Event) -> Beat | None:
         return None
     attributes = event.attributes
     is_heartbeat = event.kind is EventKind.HEARTBEAT
-    # A clock that is ahead must not make a process look alive after its end.
-    at_ns = min(event.at_ns, event.received_ns) if event.at_ns and event.received_ns else event.at_ns or event.received_ns
+    at_ns = _heard_ns(event)
     return Beat(
         agent=event.agent,
         instance=event.instance,
@@ -119,6 +151,30 @@ def beat_of(event: Event) -> Beat | None:
         steps_started=_whole(attributes.get("steps_started", 0)),
         steps_ended=_whole(attributes.get("steps_ended", 0)),
     )
+
+
+def beats_of(events: Iterable[Event]) -> list[Beat]:
+    """What events say about the processes that sent them: each heartbeat, and of everything else the last of each process."""
+    beats: list[Beat] = []
+    last: dict[tuple[str, str, bool], Event] = {}
+    for event in events:
+        if not event.instance or not event.agent:
+            continue
+        if event.kind is EventKind.HEARTBEAT:
+            if (beat := beat_of(event)) is not None:
+                beats.append(beat)
+            continue
+        key = (event.agent, event.instance, event.trusted)
+        known = last.get(key)
+        if known is None or _heard_ns(event) >= _heard_ns(known):
+            last[key] = event
+    return [*beats, *(beat for event in last.values() if (beat := beat_of(event)) is not None)]
+
+
+def _heard_ns(event: Event) -> int:
+    """When the process was alive for sure: a clock that is ahead must not make it look alive after its end."""
+    at_ns, received_ns = event.at_ns, event.received_ns
+    return min(at_ns, received_ns) if at_ns and received_ns else at_ns or received_ns
 
 
 def _whole(value: str | int | float | bool) -> int:

@@ -35,7 +35,7 @@ class EventKind(StrEnum):
 Scalar = str | int | float | bool
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One canonical event. Text fields hold hostile text: never rendered as markup, never executed.
 
     Times are nanoseconds UTC as the emitter gave them; `received_ns` is ours.
