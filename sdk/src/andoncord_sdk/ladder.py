@@ -26,7 +26,7 @@ REMEMBERED_MAX = 1_024
 """Names of tools for which the orders that concern them are kept at hand."""
 FEWEST_PER_S, NS = 1e-6, 1_000_000_000
 USUAL_UNKNOWN_PER_S = 1.0
-"""Taken for the usual rate where too few calls were seen to know it: chosen, decision 0014."""
+"""Taken for the usual rate where too few calls were seen to know it: chosen, decision 0011."""
 USUAL_CALLS_MIN = 5
 USUAL_WINDOW_NS = 600 * NS
 

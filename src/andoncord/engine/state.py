@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.engine.orderbook import OrderBook
 from andoncord.incident.incident import Incident, Note, VerdictGiven
 from andoncord.incident.inflight import InFlightCall
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
@@ -32,9 +33,14 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     issued_ns: int
     receipt: Receipt | None = None
 
+    @property
+    def standing(self) -> str:
+        """The order of its own that it tells the guards of; empty for any other effect."""
+        return str(self.effect.parameters.get("standing", ""))
+
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """The rung in force for one agent."""
+    """The rung that an incident put in force for one agent. Orders of their own stand beside it."""
 
     agent: str
     rung: str
@@ -74,6 +80,7 @@ class State:
     outstanding: dict[str, None] = field(default_factory=dict)
     """Intents without a receipt, oldest first."""
     controls: dict[str, Control] = field(default_factory=dict)
+    orders: OrderBook = field(default_factory=OrderBook)
     registry: Registry = field(default_factory=Registry)
     policies: dict[str, ActivePolicy] = field(default_factory=dict)
     seen: dict[str, None] = field(default_factory=dict)
@@ -105,14 +112,14 @@ class State:
         return self.intents[intent_id] if intent_id else None
 
     def rung_of(self, agent: str) -> str:
-        """The rung in force for an agent: `none` where nothing holds it."""
+        """The rung that incidents put in force for an agent: `none` where none holds it."""
         control = self.controls.get(agent)
         return control.rung if control else "none"
 
     def epoch_of(self, agent: str) -> tuple[int, int]:
         """The epoch in force for an agent, as (generation, counter)."""
         control = self.controls.get(agent)
-        return (self.generation, control.epoch if control else 0)
+        return (self.generation, max(control.epoch if control else 0, self.orders.epoch_of(agent)))
 
 
 def replay(entries: Iterable[Entry]) -> State:
@@ -224,7 +231,7 @@ def _intent_issued(state: State, entry: Entry) -> None:
     state.intents[intent.id] = intent
     state.steps.setdefault(entry.incident, {})[intent.step] = intent.id
     state.outstanding[intent.id] = None
-    if effect.kind is EffectKind.ORDER:
+    if effect.kind is EffectKind.ORDER and not intent.standing:
         counter = effect.parameters["epoch"][1]
         assert counter > state.epoch, "an epoch only rises"
         state.epoch = counter
@@ -239,6 +246,19 @@ def _intent_issued(state: State, entry: Entry) -> None:
             since_ns=entry.at_ns,
             expires_ns=entry.at_ns + lasts_ms * MILLISECOND_NS if (lasts_ms := effect.parameters.get("lasts_ms")) else 0,
         )
+
+
+def _order_given(state: State, entry: Entry) -> None:
+    _raise_epoch(state, state.orders.give(entry))
+
+
+def _order_lifted(state: State, entry: Entry) -> None:
+    _raise_epoch(state, state.orders.lift(entry))
+
+
+def _raise_epoch(state: State, epoch: int) -> None:
+    assert epoch > state.epoch, "an epoch only rises"
+    state.epoch = epoch
 
 
 def _receipt_recorded(state: State, entry: Entry) -> None:
@@ -348,6 +368,8 @@ _REDUCERS = {
     "incident.moved": _incident_moved,
     "incident.disposed": _incident_disposed,
     "intent.issued": _intent_issued,
+    "order.given": _order_given,
+    "order.lifted": _order_lifted,
     "receipt.recorded": _receipt_recorded,
     "verdict.given": _verdict_given,
     "plan.made": _plan_made,
