@@ -246,7 +246,7 @@ def _last_order(state: State, incident: Incident, agent: str) -> Intent | None:
     orders = [
         intent
         for intent in state.intents_of(incident.id)
-        if intent.effect.kind is EffectKind.ORDER and intent.effect.target == agent
+        if intent.effect.kind is EffectKind.ORDER and intent.effect.target == agent and not intent.standing
     ]
     return orders[-1] if orders else None
 

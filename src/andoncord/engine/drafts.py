@@ -9,7 +9,7 @@ from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import Effect, EffectKind
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState
-from andoncord.respond.ladder import RUNGS, height
+from andoncord.respond.ladder import height
 
 
 def intent_draft(
@@ -99,10 +99,10 @@ def held_by_others(state: State, incident: str, agent: str) -> str:
         orders = [
             intent
             for intent in state.intents_of(other.id)
-            if intent.effect.kind is EffectKind.ORDER and intent.effect.target == agent
+            if intent.effect.kind is EffectKind.ORDER and intent.effect.target == agent and not intent.standing
         ]
         if orders:
-            wanted = max(wanted, str(orders[-1].effect.parameters["rung"]), key=RUNGS.index)
+            wanted = max(wanted, str(orders[-1].effect.parameters["rung"]), key=height)
     return wanted
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from andoncord.engine.drafts import held_by_others, order_draft
+from andoncord.engine.standing import end_standing, next_end_ns
 from andoncord.engine.state import State
 from andoncord.kernel.journal import Draft
 
@@ -11,7 +12,8 @@ ORDER_MS = 1_000
 
 def next_expiry_ns(state: State) -> int | None:
     """When the next order ends by itself; None when none does."""
-    return min((control.expires_ns for control in state.controls.values() if control.expires_ns), default=None)
+    ends = [control.expires_ns for control in state.controls.values() if control.expires_ns]
+    return min([*ends, *filter(None, [next_end_ns(state)])], default=None)
 
 
 def end_expired(state: State, now_ns: int) -> Iterator[Draft]:
@@ -29,3 +31,4 @@ def end_expired(state: State, now_ns: int) -> Iterator[Draft]:
                 may_lower=True,
             )
             return
+    yield from end_standing(state, now_ns)

@@ -91,7 +91,7 @@ def _last_orders(state: State, incident: Incident) -> list[Intent]:
     """The last order for each agent."""
     latest: dict[str, Intent] = {}
     for intent in state.intents_of(incident.id):
-        if intent.effect.kind is EffectKind.ORDER:
+        if intent.effect.kind is EffectKind.ORDER and not intent.standing:
             latest[intent.effect.target] = intent
     return list(latest.values())
 
@@ -188,11 +188,13 @@ def resolve_released(state: State, incident: Incident) -> Iterator[Draft]:
     released = [
         intent
         for intent in state.intents_of(incident.id)
-        if intent.step.startswith("by-person/") and intent.effect.kind is EffectKind.ORDER and intent.receipt
+        if intent.step.startswith("by-person/") and intent.effect.kind is EffectKind.ORDER
     ]
-    if not released or released[-1].effect.parameters["rung"] != "none":
+    if not released or any(intent.receipt is None for intent in released) or released[-1].effect.parameters["rung"] != "none":
         return
     if released[-1].receipt is None or released[-1].receipt.outcome is not Outcome.DONE:
+        return
+    if any(order.incident == incident.id for order in state.orders.in_force.values()):
         return
     if all(state.rung_of(agent) == "none" for agent in incident.agents):
         yield moved(incident, IncidentState.RESOLVED, f"released by {released[-1].by} without a verified recovery")

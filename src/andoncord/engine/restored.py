@@ -15,7 +15,7 @@ from andoncord.engine.facts import GuardAhead
 from andoncord.engine.state import State
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import Category, IncidentState, Pattern, Severity, SevLevel
-from andoncord.respond.ladder import RUNGS
+from andoncord.respond.ladder import height
 from andoncord.respond.playbook import Playbook, choose
 
 ORDER_MS = 1_000
@@ -34,10 +34,8 @@ def is_ahead(state: State, agent: str, epoch: tuple[int, int]) -> bool:
     control = state.controls.get(agent)
     if generation > state.generation:
         return True
-    if control is None:
-        return counter > 0
-    ordered_in = state.intents[control.intent].effect.parameters["epoch"][0]
-    return counter > control.epoch and generation >= ordered_in
+    ordered_in = state.intents[control.intent].effect.parameters["epoch"][0] if control else 0
+    return counter > state.epoch_of(agent)[1] and generation >= ordered_in
 
 
 def hold(state: State, fact: GuardAhead, *, playbooks: Sequence[Playbook]) -> Iterator[Draft]:
@@ -83,7 +81,7 @@ def hold(state: State, fact: GuardAhead, *, playbooks: Sequence[Playbook]) -> It
     )
     moved = {"from": IncidentState.DETECTED, "to": IncidentState.TRIAGED, "why": "held until a person confirms"}
     yield Draft(kind="incident.moved", incident=incident, body=moved)
-    rung = max("pause", fact.rung, key=RUNGS.index)
+    rung = max("pause", fact.rung, key=height)
     yield order_draft(
         # The order is of the new generation, which the first draft above brings about.
         replace(state, generation=generation),

@@ -5,26 +5,24 @@ from typing import Any
 
 import msgspec
 
+from andoncord.engine.asked import MAX_TEXT, declare, lasts_ms, needed, text_of
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.facts import PersonAsked
+from andoncord.engine.standing import give, lift
 from andoncord.engine.state import State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.journal import Draft
-from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel
+from andoncord.kernel.vocabulary import Disposition, IncidentState, Severity
 from andoncord.policy import policy as policies
 from andoncord.respond.ladder import RUNGS, height
-from andoncord.respond.playbook import Playbook, choose
+from andoncord.respond.playbook import Playbook
 
 ORDER_MS = 1_000
 CONFIGURE_MS = 2_000
-MAX_LASTS_S = 7 * 24 * 3_600
-"""Longest time-limited order."""
 MAX_FLEET = 10_000
 """Agents that one wish may hold."""
-MAX_TEXT = 4_000
-"""Characters of a note, a reason or an answer; longer ones are refused, so that nothing is cut in silence."""
 
 
 def grant(state: State, wish: PersonAsked, *, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
@@ -48,60 +46,6 @@ def grant(state: State, wish: PersonAsked, *, playbooks: Sequence[Playbook]) -> 
     return (first, *drafts[1:])
 
 
-def _declare(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
-    """Open an incident by hand (INC-7). Nothing is stopped by it: containment is a wish of its own."""
-    agent = _needed(wish.agent, "agent")
-    try:
-        severity = Severity(str(wish.parameters.get("severity", Severity.HIGH)))
-    except ValueError:
-        words = ", ".join(each.value for each in Severity)
-        raise CallerError("unknown severity", place="severity", remedy=f"use one of: {words}") from None
-    incident = f"inc_{len(state.incidents) + 1:06d}"
-    title = _text(wish, "title") or f"Declared by {wish.by.removeprefix('person:')} for {agent}"
-    playbook = choose(playbooks, severity)
-    return (
-        Draft(
-            kind="incident.opened",
-            incident=incident,
-            by=wish.by,
-            body={
-                "title": title,
-                "agents": [agent],
-                "environment": str(wish.parameters.get("environment", "")),
-                "declared_by": wish.by,
-            },
-        ),
-        Draft(
-            kind="incident.judged",
-            incident=incident,
-            by=wish.by,
-            body={
-                "severity": severity,
-                "sev": SevLevel.SEV1
-                if severity is Severity.CRITICAL
-                else SevLevel.SEV2
-                if severity is Severity.HIGH
-                else SevLevel.SEV3,
-                "category": Category.DECISION_FAILURE,
-                "pattern": Pattern.POLICY_VIOLATION,
-                "title": title,
-                "reasons": [f"declared by a person: {_text(wish, 'reason') or title}"],
-                "impact": {},
-                "may_act": False,
-                "playbook": f"{playbook.id} v{playbook.version}",
-                "steps": msgspec.to_builtins(playbook.steps),
-                "recovery_by": "person",
-            },
-        ),
-        Draft(
-            kind="incident.moved",
-            incident=incident,
-            by=wish.by,
-            body={"from": IncidentState.DETECTED, "to": IncidentState.TRIAGED, "why": "declared by a person"},
-        ),
-    )
-
-
 def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
     """Order a rung for an agent. Lowering is not containing: that is `release`."""
     rung = _rung(wish)
@@ -123,7 +67,7 @@ def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
             f"by-person/{_count(state, incident)}/{rung}/{agent}",
             agent,
             rung=rung,
-            reason=_text(wish, "reason") or f"{rung} by hand",
+            reason=text_of(wish, "reason") or f"{rung} by hand",
             deadline_ms=ORDER_MS,
             by=wish.by,
             lasts_ms=_lasts_ms(wish, in_force),
@@ -139,10 +83,10 @@ def _contain_fleet(state: State, wish: PersonAsked, playbooks: Sequence[Playbook
         raise CallerError("agents is missing", place="agents", remedy="name at least one agent")
     if len(agents) > MAX_FLEET:
         raise CallerError(f"more than {MAX_FLEET} agents at once", place="agents")
-    reason = _text(wish, "reason") or f"{rung} by hand"
+    reason = text_of(wish, "reason") or f"{rung} by hand"
     title = f"{rung} of {len(agents)} agents ordered by hand"
     parameters = {"title": title, "severity": Severity.CRITICAL if rung == "kill" else Severity.HIGH, "reason": reason}
-    declared = _declare(state, msgspec.structs.replace(wish, agent=agents[0], parameters=parameters), playbooks)
+    declared = declare(state, msgspec.structs.replace(wish, agent=agents[0], parameters=parameters), playbooks)
     opened = msgspec.structs.replace(declared[0], body={**declared[0].body, "agents": agents})
     orders = [
         order_draft(
@@ -165,7 +109,7 @@ def _release(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
     """Let an agent go on. Only a person or a verified recovery may (RSP-15); the person gives a reason."""
     incident = state.incident(wish.incident)
     agent = _agent(incident, wish)
-    reason = _needed(_text(wish, "reason"), "reason")
+    reason = needed(text_of(wish, "reason"), "reason")
     if state.rung_of(agent) == "none":
         raise ConflictError(f"nothing is in force for {agent}")
     others = held_by_others(state, incident.id, agent)
@@ -200,7 +144,7 @@ def _approve_recovery(state: State, wish: PersonAsked, playbooks: Sequence[Playb
         raise ConflictError(f"the recovery was approved by {incident.recovery_approved_by}")
     if not incident.is_open:
         raise ConflictError("the incident is resolved")
-    body = {"reason": _text(wish, "reason")}
+    body = {"reason": text_of(wish, "reason")}
     return (Draft(kind="recovery.approved", incident=incident.id, by=wish.by, body=body),)
 
 
@@ -217,11 +161,12 @@ def _dispose(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
             kind="incident.disposed",
             incident=incident.id,
             by=wish.by,
-            body={"disposition": disposition, "reason": _text(wish, "reason")},
+            body={"disposition": disposition, "reason": text_of(wish, "reason")},
         )
     ]
     if disposition is not Disposition.REAL and incident.is_open:
         held = [agent for agent in incident.agents if state.rung_of(agent) != "none"]
+        held += [order.id for order in state.orders.in_force.values() if order.incident == incident.id]
         if held:
             raise ConflictError(f"{', '.join(held)} is still held", remedy="release it first, so that nobody forgets it")
         drafts.append(moved(incident, IncidentState.RESOLVED, f"{disposition.value.replace('_', ' ')}", by=wish.by))
@@ -230,7 +175,7 @@ def _dispose(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
 
 def _note(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
     incident = state.incident(wish.incident)
-    return (Draft(kind="note.added", incident=incident.id, by=wish.by, body={"text": _needed(_text(wish, "text"), "text")}),)
+    return (Draft(kind="note.added", incident=incident.id, by=wish.by, body={"text": needed(text_of(wish, "text"), "text")}),)
 
 
 def _apply_proposal(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
@@ -246,7 +191,7 @@ def _apply_proposal(state: State, wish: PersonAsked, playbooks: Sequence[Playboo
 
 
 def _activate_policy(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
-    return _activation(state, wish, _needed(_text(wish, "yaml"), "yaml"), "")
+    return _activation(state, wish, needed(text_of(wish, "yaml"), "yaml"), "")
 
 
 def _activation(state: State, wish: PersonAsked, yaml: str, incident: str) -> tuple[Draft, ...]:
@@ -261,7 +206,7 @@ def _activation(state: State, wish: PersonAsked, yaml: str, incident: str) -> tu
                 "id": policy.id,
                 "yaml": yaml,
                 "compiled": policies.compile_policies([policy]),
-                "reason": _text(wish, "reason"),
+                "reason": text_of(wish, "reason"),
             },
         )
         for policy in loaded
@@ -315,7 +260,7 @@ def _answer_review(state: State, wish: PersonAsked, playbooks: Sequence[Playbook
 
 def _publish_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
     """Add a version to the registry (RCV-1); the first of an agent becomes active, a later one when activated."""
-    agent = _needed(wish.agent, "agent")
+    agent = needed(wish.agent, "agent")
     values = wish.parameters.get("values")
     if not isinstance(values, dict) or not values:
         raise CallerError("values is missing", place="values", remedy='give an object, for example {"prompt": "…"}')
@@ -330,7 +275,7 @@ def _publish_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbo
         "agent": agent,
         "version": published.version,
         "values": values,
-        "note": _text(wish, "note"),
+        "note": text_of(wish, "note"),
         "good": bool(wish.parameters.get("good", False)),
     }
     drafts = [Draft(kind="registry.published", by=wish.by, body=body)]
@@ -340,15 +285,15 @@ def _publish_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbo
 
 
 def _activate_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
-    agent = _needed(wish.agent, "agent")
-    version = state.registry.get(agent, _needed(_text(wish, "version"), "version"))
-    body = {"agent": agent, "version": version.version, "reason": _text(wish, "reason")}
+    agent = needed(wish.agent, "agent")
+    version = state.registry.get(agent, needed(text_of(wish, "version"), "version"))
+    body = {"agent": agent, "version": version.version, "reason": text_of(wish, "reason")}
     return (Draft(kind="registry.activated", by=wish.by, body=body), _configure(state, agent, version.version, wish))
 
 
 def _mark_version(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
-    agent = _needed(wish.agent, "agent")
-    version = state.registry.get(agent, _needed(_text(wish, "version"), "version"))
+    agent = needed(wish.agent, "agent")
+    version = state.registry.get(agent, needed(text_of(wish, "version"), "version"))
     body = {"agent": agent, "version": version.version, "good": bool(wish.parameters.get("good", True))}
     return (Draft(kind="registry.marked", by=wish.by, body=body),)
 
@@ -394,40 +339,25 @@ def _rung(wish: PersonAsked) -> str:
 
 def _lasts_ms(wish: PersonAsked, in_force: str) -> int:
     """How long the order is to last, in milliseconds; 0 for no end."""
-    lasts_s = wish.parameters.get("lasts_s") or 0
-    if not lasts_s:
-        return 0
-    if not isinstance(lasts_s, int) or not 0 < lasts_s <= MAX_LASTS_S:
-        raise CallerError("is a whole number of seconds up to a week", place="lasts_s")
-    if in_force != "none":
+    given_ms = lasts_ms(wish)
+    if given_ms and in_force != "none":
         raise ConflictError(
             f"{in_force} is in force without an end; an order with one would let the agent go", remedy="leave the end out"
         )
-    return lasts_s * 1_000
+    return given_ms
 
 
 def _count(state: State, incident: Incident) -> int:
     return sum(step.startswith("by-person/") and "/verify" not in step for step in state.steps.get(incident.id, {})) + 1
 
 
-def _text(wish: PersonAsked, field: str) -> str:
-    text = str(wish.parameters.get(field) or "").strip()
-    if len(text) > MAX_TEXT:
-        raise CallerError(f"longer than {MAX_TEXT} characters", place=field)
-    return text
-
-
-def _needed(text: str, field: str) -> str:
-    if not text:
-        raise CallerError(f"{field} is missing", place=field)
-    return text
-
-
 COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Draft, ...]]] = {
-    "declare": _declare,
+    "declare": declare,
     "contain": _contain,
     "contain_fleet": _contain_fleet,
     "release": _release,
+    "order": give,
+    "lift": lift,
     "approve_recovery": _approve_recovery,
     "dispose": _dispose,
     "note": _note,
