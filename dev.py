@@ -5,6 +5,7 @@
     python3 dev.py setup    only make the environment, in .venv
     python3 dev.py nightly  what takes too long for every change
     python3 dev.py adapters the SDK's adapters, each framework in an environment of its own (`adapters NAME…` for some of them)
+    python3 dev.py peers    the servers that benchmarks compare with, in an environment of their own
     python3 dev.py lock     write requirements.lock anew (`--upgrade` takes newer versions)
 
 Needs Python 3.11 or newer, with pip and venv, and nothing else: this file uses the standard library alone, and parses on older
@@ -33,6 +34,8 @@ STAMP = VENV / "andoncord-stamp"
 
 NEEDED = (3, 11)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PEERS = ROOT / "benchmarks" / "peers" / "requirements.txt"
+"""The servers that benchmarks compare with."""
 ADAPTERS = ROOT / "sdk" / "tests" / "instrument"
 """Each folder with a requirements.txt holds the tests of one adapter."""
 EXPORT = ["--all-packages", "--all-groups", "--no-emit-workspace", "--no-header", "--format", "requirements.txt", "--quiet"]
@@ -49,7 +52,15 @@ class Refusal(Exception):
 
 def main(arguments: list[str]) -> int:
     """Do what the command line asks and return the exit code."""
-    commands = {"setup": setup, "demo": demo, "check": check, "nightly": nightly, "adapters": adapters, "lock": lock}
+    commands = {
+        "setup": setup,
+        "demo": demo,
+        "check": check,
+        "nightly": nightly,
+        "adapters": adapters,
+        "peers": peers,
+        "lock": lock,
+    }
     if not arguments or arguments[0] not in commands:
         print(__doc__)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
@@ -119,6 +130,15 @@ def adapters(arguments: list[str]) -> int:
     if failed:
         print(f"dev.py: these adapters failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def peers(_: list[str]) -> int:
+    """Install the servers that `just bench ingest` compares with, into .venv/peers."""
+    setup([])
+    venv = VENV / "peers"
+    make_environment(venv)
+    install(["--requirement", PEERS], venv)
+    return 0
 
 
 def lock(arguments: list[str]) -> int:
