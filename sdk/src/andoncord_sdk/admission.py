@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from andoncord_sdk import _platform
+from andoncord_sdk.allowance import Allowance
+from andoncord_sdk.budget import Reservation
 from andoncord_sdk.enforcer import Enforcer
+from andoncord_sdk.errand import Errand
 from andoncord_sdk.errors import CallDenied, GuardError, RunStopped
 from andoncord_sdk.flag import Flag
 from andoncord_sdk.ladder import Rung
@@ -13,6 +16,7 @@ from andoncord_sdk.lease import Lease
 from andoncord_sdk.orders import Gate, Order
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
 from andoncord_sdk.policy import BoundPolicies, PolicySet
+from andoncord_sdk.prices import Prices
 
 if TYPE_CHECKING:
     from andoncord_sdk.run import Run
@@ -21,14 +25,15 @@ if TYPE_CHECKING:
 ToolKind = Literal["read", "write"]
 """What a declared tool does to the world: nothing, or something."""
 OnLoop = Literal["stop", "pause"]
+OnUnknownPrice = Literal["deny", "estimate"]
 
 
 @dataclass(slots=True, kw_only=True)
 class Admission:
     """Decides whether a guarded call may start, and says why not. Shared by all runs of a guard; thread-safe.
 
-    A call that may not start yet is given the order to wait on; a call that may not start at all raises. A check that
-    itself breaks refuses the call: a broken guard holds, it does not release.
+    A call that may not start yet is given the order to wait on, or an errand after which to ask again; a call that may not
+    start at all raises. A check that itself breaks refuses the call: a broken guard holds, it does not release.
     """
 
     agent: str
@@ -46,6 +51,12 @@ class Admission:
     config_version: str = ""
     lease: Lease | None = None
     """What the control plane grants for a few seconds at a time; None where there is no control plane to follow."""
+    allowance: Allowance | None = None
+    """What is left for this guard of budgets that it shares; None where there is no control plane that could give any."""
+    prices: Prices | None = None
+    ended: "Callable[[GuardedCall], None] | None" = None
+    """Told of every call that has ended."""
+    on_unknown_price: OnUnknownPrice = "deny"
     flag: Flag | None = None
     """Where an order of a control plane on this machine shows first; None where there is none."""
     messages: Sequence[str] = ()
@@ -61,8 +72,8 @@ class Admission:
             agent=self.agent, gate=self.gate, is_read=self.is_read, messages=self.messages, clock_ns=self.clock_ns
         )
 
-    def admit(self, run: "Run", call: "GuardedCall") -> Order | None:
-        """Let `call` start, and count it as in flight; or name the order that holds it.
+    def admit(self, run: "Run", call: "GuardedCall") -> Order | Errand | None:
+        """Let `call` start, and count it as in flight; or name the order that holds it, or what has to be done first.
 
         Raises:
             CallDenied: the call is refused.
@@ -113,7 +124,7 @@ class Admission:
             urgent=True,
         )
 
-    def _admit(self, run: "Run", call: "GuardedCall") -> Order | None:
+    def _admit(self, run: "Run", call: "GuardedCall") -> Order | Errand | None:
         while True:
             if run.stopped is not None:
                 raise run.stopped.again(call.name)
@@ -128,24 +139,59 @@ class Admission:
                 self._check_rules(run, call)
             if (lease := self.lease) is not None and lease.clock_ns() >= lease.until_ns:
                 self._go_without(lease, run, call)
-            reservation = run.budget.reserve(call.cost_max_micro_usd)
+            reservation = run.budget.reserve_free() if call.is_tool else self._reserve(run, call)
             if reservation is None:
-                raise RunStopped("budget", _over_budget(run), tool=call.name)
+                if (errand := self._more_budget(run, call)) is not None:
+                    return errand
+                continue
             try:
                 held = self._check_loop(run, call, order)
                 call.start_ns = _platform.now_ns()
                 admitted = held is None and self.gate.enter((call.name, run.id, call.span_id, call.start_ns), order)
             except BaseException:
-                reservation.settle(0)
+                reservation.release()
                 raise
             if admitted:
                 call.reservation = reservation
                 if order.limits is not None or self.enforcer.outbox:
                     self.enforcer.over(call)
                 return None
-            reservation.settle(0)
+            reservation.release()
             if held is not None:
                 return held
+
+    def _reserve(self, run: "Run", call: "GuardedCall") -> Reservation | None:
+        """Hold what a model call may cost.
+
+        Raises:
+            CallDenied: nobody knows what it costs.
+        """
+        is_unknown = call.cost_max_micro_usd is None and self.on_unknown_price == "deny" and run.budget.limits_cost
+        if is_unknown and not (call.is_priced or (self.prices is not None and self.prices.row(call.name) is not None)):
+            remedy = "state max_cost_usd, or give the guard its price"
+            raise CallDenied(
+                "budget", f"the price of {call.name} is not known and the budget is limited: {remedy}", tool=call.name
+            )
+        if self.allowance is not None:
+            self.allowance.expire()
+        return run.budget.reserve(call.cost_max_micro_usd, call.tokens_max)
+
+    def _more_budget(self, run: "Run", call: "GuardedCall") -> Errand | None:
+        """How a call that does not fit its budgets can get more; None if by now it fits.
+
+        Raises:
+            RunStopped: it cannot.
+        """
+        shortfall = run.budget.shortfall(call.cost_max_micro_usd, call.tokens_max)
+        if shortfall is None:
+            return None
+        allowance = self.allowance
+        if allowance is None or shortfall.budget is not allowance.budget:
+            raise RunStopped("budget", shortfall.message, tool=call.name)
+        if call.has_asked:
+            raise RunStopped("budget", f"{allowance.told}, so {call.name} was not called", tool=call.name)
+        call.has_asked = True
+        return allowance.errand(call.cost_max_micro_usd, call.tokens_max)
 
     def _go_without(self, lease: Lease, run: "Run", call: "GuardedCall") -> None:
         """Let a call that only reads go on for a while without a lease, and report it; refuse any other.
@@ -223,10 +269,3 @@ def _explained(refusal: GuardError) -> dict[str, str]:
     """What a policy decision says beyond its message."""
     explained = {"andoncord.decision.clause": refusal.clause, "andoncord.decision.near_misses": "; ".join(refusal.near_misses)}
     return {name: text for name, text in explained.items() if text}
-
-
-def _over_budget(run: "Run") -> str:
-    limit = run.budget.limit_micro_usd
-    assert limit is not None
-    spent, held = run.budget.spent_micro_usd, run.budget.held_micro_usd
-    return f"the run's budget of ${limit / 1e6:.4f} does not cover this call: ${spent / 1e6:.4f} spent, ${held / 1e6:.4f} held"

@@ -23,6 +23,9 @@ class Limits(NamedTuple):
     calls: int | None = None
 
 
+UNLIMITED = Limits()
+
+
 class Shortfall(NamedTuple):
     """What does not cover a call."""
 
@@ -223,6 +226,12 @@ class Budget:
             self._judge()
             return self.limits
 
+    def begin_again(self) -> None:
+        """In a forked child: nothing of what the parent spent and holds is the child's to account for."""
+        self._lock = threading.Lock()
+        self._spent = self._held = Amounts()
+        self._is_over = False
+
     def forget_other_threads(self) -> None:
         """In a forked child: the lock is renewed, whoever held it."""
         self._lock = threading.Lock()
@@ -232,8 +241,8 @@ class Budget:
             if not reservation._open:
                 return
             reservation._open = False
-            held, amounts = self._held, reservation.amounts
-            self._held = Amounts(held.micro_usd - amounts.micro_usd, held.tokens - amounts.tokens, held.calls - amounts.calls)
+            # Never below nothing: a forked child settles what its parent reserved.
+            self._held = Amounts._make(max(0, held - was) for held, was in zip(self._held, reservation.amounts, strict=True))
             self._use(used)
 
     def _use(self, used: Amounts) -> None:

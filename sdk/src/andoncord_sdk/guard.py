@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from andoncord_sdk import _platform
-from andoncord_sdk.admission import Admission, OnLoop, ToolKind
-from andoncord_sdk.budget import micro_usd
+from andoncord_sdk.admission import Admission, OnLoop, OnUnknownPrice, ToolKind
+from andoncord_sdk.allowance import Allowance
+from andoncord_sdk.budget import Limits, micro_usd
 from andoncord_sdk.config import ChangeListener, Config
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.exporter import Exporter
@@ -25,6 +26,7 @@ from andoncord_sdk.link import Ack, ControlLink
 from andoncord_sdk.orders import Epoch, Gate, Order
 from andoncord_sdk.otlp import Attributes, LogRecord, Record
 from andoncord_sdk.policy import PolicySet
+from andoncord_sdk.prices import Prices
 from andoncord_sdk.run import Run, current_run
 from andoncord_sdk.wire import Endpoint
 
@@ -37,7 +39,7 @@ FLUSH_S = 2.0
 MONITORED_HEARTBEATS = 4
 """Under the rung "monitor", heartbeats come this many times as often."""
 
-CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "loop", "config", "probe", "lease", "flag")
+CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "shared_budget", "loop", "config", "probe", "lease", "flag")
 
 ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
 
@@ -78,6 +80,10 @@ class Guard:
         instance: names this process; made up if None.
         tools: the declared scope, each tool "read" or "write". None declares nothing, and everything is allowed.
         budget_usd: what one run may spend.
+        budget_tokens: what its models may read and write together.
+        budget_calls: how often it may call models and tools.
+        on_unknown_price: what happens to a model call that the budget is limited for and whose price nobody stated.
+        prices: what models cost, as rows of a price table, before those that the server sends.
         policies: compiled policies that hold whatever the server sends.
         on_loop: what happens to a run that repeats itself without progress.
         on_nudge: takes a sentence for the model at the third repetition.
@@ -112,6 +118,10 @@ class Guard:
         instance: str | None = None,
         tools: Mapping[str, ToolKind] | None = None,
         budget_usd: float | None = None,
+        budget_tokens: int | None = None,
+        budget_calls: int | None = None,
+        on_unknown_price: OnUnknownPrice = "deny",
+        prices: Sequence[Mapping[str, Any]] = (),
         policies: Sequence[dict[str, Any]] = (),
         on_loop: OnLoop = "stop",
         on_nudge: Callable[[str], None] | None = None,
@@ -130,12 +140,15 @@ class Guard:
             raise ValueError(f'each tool is "read" or "write", got {", ".join(map(repr, sorted(unknown)))}')
         if on_loop not in ("stop", "pause"):
             raise ValueError(f'on_loop is "stop" or "pause", got {on_loop!r}')
+        if on_unknown_price not in ("deny", "estimate"):
+            raise ValueError(f'on_unknown_price is "deny" or "estimate", got {on_unknown_price!r}')
         if heartbeat_s <= 0:
             raise ValueError(f"heartbeat_s must be greater than 0, got {heartbeat_s}")
         self.agent = agent
         self.instance = instance or _platform.instance_name()
         self._may_share_memory = may_share_memory
-        self._budget_micro_usd = None if budget_usd is None else micro_usd(budget_usd)
+        self._limits = Limits(None if budget_usd is None else micro_usd(budget_usd), budget_tokens, budget_calls)
+        self._own_prices = tuple(prices)
         self._environment = environment
         self._system = system or agent
         self._heartbeat_s = heartbeat_s
@@ -154,6 +167,8 @@ class Guard:
             on_loop=on_loop,
             hold_max_s=hold_max_s,
             on_nudge=on_nudge,
+            on_unknown_price=on_unknown_price,
+            prices=Prices(self._own_prices) if prices else None,
         )
         self._follower = Follower(
             admission=self._admission,
@@ -176,8 +191,13 @@ class Guard:
                 agent=agent, gate=self._admission.gate, report=self._report, reads_s=reads_without_lease_s, clock_ns=clock_ns
             )
             self._link = ControlLink(endpoint, hello=self._hello, welcomed=self._welcomed, received=self._follower.received)
+            self._admission.allowance = Allowance(wanted=lambda: lease.wanted, clock_ns=clock_ns)
             self._keeper = LeaseKeeper(
-                endpoint, lease, ordered=functools.partial(self._follower.received, "order"), lost=self._link.reconnect
+                endpoint,
+                lease,
+                ordered=functools.partial(self._follower.received, "order"),
+                lost=self._link.reconnect,
+                allowance=self._admission.allowance,
             )
             self._link.start()
             lease.granted.wait(FIRST_CONTACT_S)
@@ -189,7 +209,7 @@ class Guard:
 
     def run(self, task: str = "") -> Run:
         """A run, to be used in a `with` or `async with`."""
-        return Run(self._admission, self, task=task, budget_micro_usd=self._budget_micro_usd)
+        return Run(self._admission, self, task=task, limits=self._limits)
 
     def tool(self, name: str | None = None) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Guard a function, sync or async: each call is a step of the run that is current where it is called.
@@ -278,7 +298,7 @@ class Guard:
     @property
     def has_budget(self) -> bool:
         """Whether what a run may spend is limited, so that an unknown price must not count as free."""
-        return self._budget_micro_usd is not None
+        return self._limits.micro_usd is not None
 
     def enclosing_run(self, tool: str) -> Run:
         """The run of this guard that encloses the code it is called from, for an adapter that is about to call `tool`.
@@ -338,8 +358,7 @@ class Guard:
             return list(self._runs.values())
 
     def _open_probe(self, index: int, order: Order) -> Run:
-        budget = self._budget_micro_usd
-        return Run(self._admission, self, task=f"probe {index}", budget_micro_usd=budget, probe_order=order)
+        return Run(self._admission, self, task=f"probe {index}", limits=self._limits, probe_order=order)
 
     def _config_changed(self, kind: str, old: str, new: str) -> None:
         self.change(kind, old, new)  # type: ignore[arg-type]  # one of the kinds, by construction
@@ -354,6 +373,8 @@ class Guard:
 
     def _welcomed(self, welcome: dict[str, Any]) -> None:
         self._follower.welcomed(welcome)
+        if isinstance(rows := welcome.get("prices"), list):
+            self._admission.prices = Prices((*self._own_prices, *rows))
         offer = welcome.get("flag") if self._may_share_memory else None
         self._admission.flag = open_flag(offer, guard=welcome["guard_id"], ordered=self._flagged)
         assert self._keeper is not None
@@ -439,6 +460,8 @@ class Guard:
             self._heartbeat.start()
         if self._admission.lease is not None:
             self._admission.lease.forget_other_threads()
+        if self._admission.allowance is not None:
+            self._admission.allowance.forget_other_threads()
         if self._admission.flag is not None:
             self._admission.flag.forget_other_threads()
         if self._keeper is not None:

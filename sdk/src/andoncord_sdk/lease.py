@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from andoncord_sdk import _platform
+from andoncord_sdk.allowance import Allowance, AllowanceError, proven
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.orders import Epoch, Gate, parse_epoch
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
@@ -48,6 +49,10 @@ def lease_mac(key: bytes, *, guard: str, agent: str, epoch: Epoch, rung: str, tt
     """
     content = json.dumps(["andoncord-lease-1", guard, agent, *epoch, rung, ttl_ms, nonce], separators=(",", ":"))
     return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()
+
+
+GIVE_BACK_S = 1.0
+"""Closing waits this long until what is left of shared budgets has been returned."""
 
 
 class LeaseRefusedError(Exception):
@@ -103,6 +108,11 @@ class Lease:
         self._key = b""
         self._asks: dict[str, _Ask] = {}
         self._lock = threading.Lock()
+
+    @property
+    def key(self) -> bytes:
+        """What answers of the control plane are proven with; empty before a registration."""
+        return self._key
 
     @property
     def left_s(self) -> float:
@@ -212,11 +222,19 @@ class LeaseKeeper:
         lease: what is renewed.
         ordered: takes an order that a lease was the first to tell of.
         lost: called when the control plane no longer knows this guard.
+        allowance: what the control plane lets this guard spend of shared budgets; told and asked with every renewal.
     """
 
     def __init__(
-        self, endpoint: Endpoint, lease: Lease, *, ordered: Callable[[dict[str, Any]], None], lost: Callable[[], None]
+        self,
+        endpoint: Endpoint,
+        lease: Lease,
+        *,
+        ordered: Callable[[dict[str, Any]], None],
+        lost: Callable[[], None],
+        allowance: Allowance | None = None,
     ) -> None:
+        self._allowance = allowance
         self._endpoint = endpoint
         self._lease = lease
         self._ordered = ordered
@@ -234,6 +252,8 @@ class LeaseKeeper:
     def close(self) -> None:
         self._closing.set()
         self._lease.wanted.set()
+        if self._thread is not None and self._allowance is not None and self._allowance.is_covered:
+            self._thread.join(GIVE_BACK_S)
 
     def welcomed(self, welcome: dict[str, Any]) -> None:
         """Take the key and the first lease out of the answer to a registration. Without them there is no lease."""
@@ -246,6 +266,9 @@ class LeaseKeeper:
             self._lease.refuse(f"the registration was answered with a broken key: {wrong!r}")
             return
         self._guard, self._renew_s = str(welcome["guard_id"]), min(max(GAP_S, renew_s), RENEW_S)
+        if welcome.get("shares_budget") and self._allowance is not None:
+            self._allowance.covered()
+            self._lease.wanted.set()
         self._lease.registered(self._guard, key)
         self._receive(offer)
         if self._thread is None:
@@ -271,14 +294,29 @@ class LeaseKeeper:
                 except Exception:  # Our own fault: say so, and go on asking.
                     _log.exception("the lease could not be renewed")
             self._closing.wait(pause_s)
+        if self._allowance is not None and self._guard:
+            self._give_back(self._allowance)
         self._hang_up()
+
+    def _give_back(self, allowance: Allowance) -> None:
+        """Return what is left of shared budgets; what cannot be returned lapses."""
+        if allowance.give_back():
+            try:
+                self._renew()
+            except UNREACHABLE as lost:
+                _log.debug("a part of a shared budget could not be returned: %s", lost)
 
     def _renew(self) -> None:
         guard = self._guard
         if self._connection is None:
             self._connection = self._endpoint.connect(TIMEOUT_S)
         path = f"/api/v1/guards/{guard}/lease"
-        status, answer = send_json(self._connection, self._endpoint, path, {"nonce": self._lease.ask()})
+        nonce = self._lease.ask()
+        body: dict[str, Any] = {"nonce": nonce}
+        if self._allowance is not None:
+            body["budget"] = self._allowance.report()
+        key = self._lease.key
+        status, answer = send_json(self._connection, self._endpoint, path, body)
         if status == 404:
             if guard == self._guard:
                 self._guard = ""
@@ -290,6 +328,11 @@ class LeaseKeeper:
         if not isinstance(content, dict):
             raise WireError(f"expected a lease, got {str(content)[:200]}")
         self._receive(content)
+        if self._allowance is not None and isinstance(allotted := content.get("budget"), dict):
+            try:
+                self._allowance.take(proven(allotted, key=key, guard=guard, nonce=nonce))
+            except AllowanceError as wrong:
+                self._lease.refuse(f"its part about budgets is {wrong}")
 
     def _receive(self, content: dict[str, Any]) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission
-from andoncord_sdk.budget import Budget, Reservation, micro_usd
+from andoncord_sdk.budget import UNLIMITED, Budget, Limits, Reservation, micro_usd
 from andoncord_sdk.errors import AgentStopped, RunStopped
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.loopwatch import LoopWatch
@@ -62,7 +62,7 @@ class Run:
         registry: RunRegistry,
         *,
         task: str,
-        budget_micro_usd: int | None,
+        limits: Limits = UNLIMITED,
         probe_order: Order | None = None,
     ) -> None:
         outer = _current_run.get()
@@ -70,7 +70,13 @@ class Run:
         self.trace_id: str = _platform.trace_id() if outer is None else outer.trace_id
         self.task = task
         self.admission = admission
-        self.budget = Budget(budget_micro_usd)
+        allowance = admission.allowance
+        self.budget = Budget(
+            limits.micro_usd,
+            limit_tokens=limits.tokens,
+            limit_calls=limits.calls,
+            above=None if allowance is None else allowance.budget,
+        )
         self.loop = LoopWatch()
         self.probe_order = probe_order
         self.outcome = ""
@@ -115,9 +121,26 @@ class Run:
         """A tool call that is made inside the `with` (or `async with`)."""
         return Step(self, tool, arguments or {})
 
-    def model_step(self, model: str, *, max_cost_usd: float | None = None, system: str = "", input: Any = "") -> ModelStep:  # noqa: A002
-        """A model call that is made inside the `with` (or `async with`). State `max_cost_usd` to bound the budget hard."""
-        return ModelStep(self, model, max_cost_usd=max_cost_usd, system=system, input=input)
+    def model_step(
+        self,
+        model: str,
+        *,
+        max_cost_usd: float | None = None,
+        max_tokens: int | None = None,
+        is_priced: bool = False,
+        system: str = "",
+        input: Any = "",  # noqa: A002
+    ) -> ModelStep:
+        """A model call that is made inside the `with` (or `async with`).
+
+        Args:
+            max_cost_usd: what it can cost at most, which bounds the budget hard. Without it the dearest call so far is held.
+            max_tokens: input and output together at most, likewise.
+            is_priced: you know the price and will state the cost, although the guard has no price for this model.
+        """
+        return ModelStep(
+            self, model, max_cost_usd=max_cost_usd, max_tokens=max_tokens, is_priced=is_priced, system=system, input=input
+        )
 
     def reserve_usd(self, amount_usd: float) -> Reservation:
         """Hold a part of the budget for something that costs money outside a guarded call; settle it afterwards.
@@ -125,10 +148,14 @@ class Run:
         Raises:
             RunStopped: it does not fit the budget.
         """
-        reservation = None if self.stopped is not None else self.budget.reserve(micro_usd(amount_usd))
-        if reservation is not None:
-            return reservation
-        refusal = self.stopped or RunStopped("budget", f"the run's budget does not cover another ${amount_usd:.4f}")
+        amount, refusal = micro_usd(amount_usd), self.stopped
+        if refusal is None:
+            if (reservation := self.budget.reserve(amount)) is not None:
+                return reservation
+            refusal = self._more_budget(amount)
+            if refusal is None and (reservation := self.budget.reserve(amount)) is not None:
+                return reservation
+            refusal = refusal or RunStopped("budget", f"no budget covers another ${amount_usd:.4f}")
         self.admission.refuse(self, Step(self, "", {}), refusal)
         raise refusal
 
@@ -290,6 +317,16 @@ class Run:
         self._lock = threading.Lock()
         self.budget.forget_other_threads()
         self.loop.forget_other_threads()
+
+    def _more_budget(self, amount_micro_usd: int) -> RunStopped | None:
+        """Ask the control plane where a shared budget does not cover an amount; the refusal where the run's own does not."""
+        allowance, shortfall = self.admission.allowance, self.budget.shortfall(amount_micro_usd)
+        if shortfall is None:
+            return None
+        if allowance is None or shortfall.budget is not allowance.budget:
+            return RunStopped("budget", shortfall.message)
+        allowance.errand(amount_micro_usd, 0).do()
+        return None
 
     async def _call_async(self, tool: str, fn: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> T:
         async with self.step(tool, arguments) as step:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from andoncord_sdk import _platform
 from andoncord_sdk.budget import Reservation, cost_of, micro_usd
+from andoncord_sdk.errand import do_async
+from andoncord_sdk.orders import Order
 from andoncord_sdk.otlp import KIND_CLIENT, KIND_INTERNAL, Attributes, LogRecord, SpanRecord, text_of
 
 if TYPE_CHECKING:
@@ -37,12 +39,15 @@ class GuardedCall(ABC):
         "arguments",
         "cost_max_micro_usd",
         "error_type",
+        "has_asked",
+        "is_priced",
         "name",
         "parent_span_id",
         "reservation",
         "run",
         "span_id",
         "start_ns",
+        "tokens_max",
     )
 
     def __init__(self, run: "Run", name: str, arguments: Mapping[str, Any], cost_max_micro_usd: int | None) -> None:
@@ -54,6 +59,11 @@ class GuardedCall(ABC):
         self.span_id = _platform.span_id()
         self.error_type = ""
         """Set it where the call failed without raising; an exception sets it by itself."""
+        self.tokens_max: int | None = 0
+        self.is_priced = False
+        """Whoever makes the call knows what it costs."""
+        self.has_asked = False
+        """More of a shared budget was asked for on its behalf."""
         self.reservation: Reservation | None = None
         self.start_ns = 0
         self.parent_span_id = run.span_id
@@ -75,20 +85,26 @@ class GuardedCall(ABC):
             RunStopped: the call must not be made, and the run is over.
         """
         admission, deadline_s = self.run.admission, None
-        while (order := admission.admit(self.run, self)) is not None:
+        while (wait := admission.admit(self.run, self)) is not None:
+            if not isinstance(wait, Order):
+                wait.do()
+                continue
             deadline_s = deadline_s or self._deadline_s()
-            if not admission.gate.wait_change(order, _seconds_until(deadline_s)):
-                raise admission.held_too_long(self.run, self, order)
+            if not admission.gate.wait_change(wait, _seconds_until(deadline_s)):
+                raise admission.held_too_long(self.run, self, wait)
         self._started()
         return self
 
     async def begin_async(self) -> Self:
         """`begin`, without blocking the event loop while held."""
         admission, deadline_s = self.run.admission, None
-        while (order := admission.admit(self.run, self)) is not None:
+        while (wait := admission.admit(self.run, self)) is not None:
+            if not isinstance(wait, Order):
+                await do_async(wait)
+                continue
             deadline_s = deadline_s or self._deadline_s()
-            if not await admission.gate.wait_change_async(order, _seconds_until(deadline_s)):
-                raise admission.held_too_long(self.run, self, order)
+            if not await admission.gate.wait_change_async(wait, _seconds_until(deadline_s)):
+                raise admission.held_too_long(self.run, self, wait)
         self._started()
         return self
 
@@ -102,6 +118,8 @@ class GuardedCall(ABC):
             self.error_type = type(error).__name__
         try:
             self._settle(error)
+            if (ended := self.run.admission.ended) is not None:
+                ended(self)
             self._report_end(_platform.now_ns())
         except Exception:  # The call has been made; that it cannot be told must not break the agent.
             _log.exception("the end of %s could not be reported", self.name)
@@ -232,9 +250,21 @@ class ModelStep(GuardedCall):
 
     __slots__ = ("cost_usd", "input", "input_tokens", "output", "output_tokens", "system")
 
-    def __init__(self, run: "Run", model: str, *, max_cost_usd: float | None, system: str, input: Any) -> None:  # noqa: A002
+    def __init__(
+        self,
+        run: "Run",
+        model: str,
+        *,
+        max_cost_usd: float | None,
+        max_tokens: int | None = None,
+        is_priced: bool = False,
+        system: str,
+        input: Any,  # noqa: A002
+    ) -> None:
         super().__init__(run, model, {}, None if max_cost_usd is None else micro_usd(max_cost_usd))
         self._arguments_text = ""
+        self.tokens_max = max_tokens
+        self.is_priced = is_priced
         self.system = system
         self.input = input
         self.output: Any = ""
@@ -245,12 +275,26 @@ class ModelStep(GuardedCall):
     def record(self) -> None:
         """Report a call that was made without asking, and count its cost."""
         self.start_ns = _platform.now_ns()
-        self.run.budget.charge(cost_of(self.cost_usd, unknown_micro_usd=0))
+        self.run.budget.charge(self._cost(0), self._tokens(0))
         self._report_end(self.start_ns)
 
     def _settle(self, error: BaseException | None) -> None:
         assert self.reservation is not None
-        self.reservation.settle(cost_of(self.cost_usd, unknown_micro_usd=self.reservation.amount_micro_usd))
+        held = self.reservation.amounts
+        self.reservation.settle(self._cost(held.micro_usd), self._tokens(held.tokens))
+
+    def _cost(self, unknown_micro_usd: int) -> int:
+        """As the agent says; or by the price table; or what stands for unknown."""
+        prices = self.run.admission.prices
+        if self.cost_usd is None and prices is not None and self.input_tokens is not None and self.output_tokens is not None:
+            priced = prices.cost_micro_usd(self.name, input_tokens=self.input_tokens, output_tokens=self.output_tokens)
+            unknown_micro_usd = unknown_micro_usd if priced is None else priced
+        return cost_of(self.cost_usd, unknown_micro_usd=unknown_micro_usd)
+
+    def _tokens(self, unknown: int) -> int:
+        if self.input_tokens is None and self.output_tokens is None:
+            return unknown
+        return max(0, self.input_tokens or 0) + max(0, self.output_tokens or 0)
 
     def _end_attributes(self) -> Attributes:
         return {

@@ -96,7 +96,8 @@ class Calls:
             CallDenied: there is no run around it, or its price is needed and not known.
         """
         run = self.guard.enclosing_run(model)
-        step = run.model_step(model, max_cost_usd=self._max_call_usd, system=system, input=list(messages))
+        is_priced = model in self._prices
+        step = run.model_step(model, max_cost_usd=self._max_call_usd, is_priced=is_priced, system=system, input=list(messages))
         if self.guard.has_budget and model not in self._prices:
             message = f"{self.guard.agent} has a budget, and the price of {model} is not known"
             refusal = CallDenied("guard_error", message, tool=model)
