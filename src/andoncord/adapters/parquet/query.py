@@ -1,0 +1,58 @@
+"""A question to the store, and what answers it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from andoncord.adapters.parquet.manifest import Segment
+from andoncord.adapters.parquet.tail import ANY, Columns, mark
+
+EARLIEST, LATEST = -(2**63), 2**63 - 1
+
+
+class Found(NamedTuple):
+    """An event that was found, not yet read."""
+
+    at_ns: int
+    id: int
+    json: bytes | str
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What to look for. Everything that is given must hold."""
+
+    agents: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    trace_id: str = ""
+    from_ns: int = EARLIEST
+    until_ns: int = LATEST
+    after_id: int = 0
+    received_ns: int = EARLIEST
+
+    def marks(self) -> list[str]:
+        """What a block or a segment must be marked with, one of these; empty when anything will do."""
+        return [mark(agent, kind) for agent in self.agents for kind in self.kinds or ("",)]
+
+    def may_hold(self, segment: Segment) -> bool:
+        """Whether a segment can have such an event; its traces are not looked at."""
+        return (
+            segment.last_id > self.after_id
+            and segment.max_at_ns >= self.from_ns
+            and segment.min_at_ns <= self.until_ns
+            and segment.max_received_ns >= self.received_ns
+            and (segment.marks == ANY or not self.agents or any(each in segment.marks for each in self.marks()))
+        )
+
+    def fitting(self, first_id: int, columns: Columns) -> Iterator[tuple[int, int, int]]:
+        """Time, id and place of the events of a block that fit."""
+        for place, at_ns in enumerate(columns.at_ns):
+            if (
+                self.from_ns <= at_ns <= self.until_ns
+                and (not self.agents or columns.agent[place] in self.agents)
+                and (not self.kinds or columns.kind[place] in self.kinds)
+                and (not self.trace_id or columns.trace_id[place] == self.trace_id)
+                and first_id + place > self.after_id
+                and columns.received_ns[place] >= self.received_ns
+            ):
+                yield at_ns, first_id + place, place

@@ -1,0 +1,245 @@
+"""The telemetry store on one machine, the reading side, safe in any other process and from any thread.
+
+One look at the store is one read transaction of SQLite: the blocks of the tail and the segments that the manifest names at that
+moment, so that no event is seen twice or missed while it moves from one to the other. What is recent is answered from the tail
+alone, within a millisecond; DuckDB is loaded at the first question about older events.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from andoncord.adapters.parquet import manifest
+from andoncord.adapters.parquet.manifest import Segment
+from andoncord.adapters.parquet.query import Found, Query
+from andoncord.adapters.parquet.rows import LOG_COLUMNS, batch_of, beats_of, fleet_of
+from andoncord.adapters.parquet.schema import EXPIRED, LAST_ID, READ_OUT, progress
+from andoncord.adapters.parquet.tail import ANY, columns_of, events_of, lines_of
+from andoncord.adapters.sqlite.connection import connect
+from andoncord.detect.finding import Finding
+from andoncord.detect.ports import SeriesPoint, Storage
+from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal
+from andoncord.telemetry.event import Event
+
+if TYPE_CHECKING:
+    from andoncord.adapters.parquet.scan import SegmentScan
+
+PAGE = 5_000
+"""Events read at once where many are walked through."""
+
+
+class ParquetTelemetryReader:
+    """Reads what a `ParquetTelemetryWriter` wrote.
+
+    Args:
+        path: of `telemetry.db`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path, read_only=True)
+        self._folder = path.parent / manifest.FOLDER
+        self._look = Lock()
+        self._scan: SegmentScan | None = None
+
+    # Events.
+
+    def trace(self, trace_id: str) -> tuple[Event, ...]:
+        """Every event of one trace, by start time."""
+        found = self._find(Query(trace_id=trace_id))
+        return tuple(sorted(events_of([each.json for each in found]), key=lambda event: event.start_ns))
+
+    def of_agents(self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int) -> tuple[Event, ...]:
+        """The last `limit` events of these agents that were over between the two instants, by time."""
+        names = tuple(sorted(set(agents)))
+        if not names:
+            return ()
+        return self._last(Query(agents=names, from_ns=since_ns, until_ns=until_ns), limit)
+
+    def of_kind_since(self, agent: str, *, kinds: Sequence[str], after_ns: int, limit: int) -> tuple[Event, ...]:
+        """The last `limit` events of one agent and these kinds after an instant, by time."""
+        return self._last(Query(agents=(agent,), kinds=tuple(map(str, kinds)), from_ns=after_ns + 1), limit)
+
+    def series(self, agents: Sequence[str], *, since_ns: int, until_ns: int, step_ns: int) -> tuple[SeriesPoint, ...]:
+        """What happened per agent and stretch of time, by agent and time; of every agent where none is named."""
+        query = Query(agents=tuple(agents), from_ns=since_ns, until_ns=until_ns)
+        blocks, segments = self._snapshot(query, None)
+        columns = [columns_of(packed) for _, packed, _ in blocks]
+        return self._segments().series(query, segments, columns, step_ns=step_ns)
+
+    def storage(self) -> Storage:
+        """What is kept, and how much room it takes. Looks at the files, not into them."""
+        with self._look:
+            self._connection.execute("BEGIN")
+            try:
+                segments = manifest.segments(self._connection)
+                tail = self._connection.execute(
+                    "SELECT coalesce(sum(rows), 0), coalesce(sum(raw_bytes), 0), min(min_at_ns) FROM tail"
+                ).fetchone()
+                log = self._connection.execute("SELECT count(*), coalesce(sum(length(body_gz)), 0) FROM ingest_log").fetchone()
+                expired = progress(self._connection, EXPIRED)
+            finally:
+                self._connection.execute("COMMIT")
+        found = self._scan.damaged if self._scan else set()
+        times = [segment.min_at_ns for segment in segments] + ([tail[2]] if tail[2] is not None else [])
+        return Storage(
+            events=tail[0] + sum(segment.rows for segment in segments),
+            expired=expired,
+            tail_events=tail[0],
+            tail_raw_bytes=tail[1],
+            segments=len(segments),
+            segment_bytes=sum(segment.bytes for segment in segments),
+            log_batches=log[0],
+            log_bytes=log[1],
+            oldest_ns=min(times, default=0),
+            damaged=tuple(sorted(found | {name for segment in segments for name in self._missing(segment)})),
+        )
+
+    def _missing(self, segment: Segment) -> Iterator[str]:
+        events, traces = segment.files(self._folder)
+        if not events.is_file() or events.stat().st_size != segment.bytes:
+            yield events.name
+        if not traces.is_file():
+            yield traces.name
+
+    def tail(self, *, after: int, agent: str = "", kinds: Sequence[str] = (), limit: int) -> tuple[tuple[int, Event], ...]:
+        """The first `limit` events stored after place `after`, in that order, each with its place."""
+        query = Query(agents=(agent,) if agent else (), kinds=tuple(map(str, kinds)), after_id=after)
+        found = self._find(query, first=limit)
+        return tuple(zip((each.id for each in found), events_of([each.json for each in found]), strict=True))
+
+    def stored(self) -> int:
+        """The place of the newest event."""
+        with self._look:
+            return progress(self._connection, LAST_ID)
+
+    def recent(self, *, after_ns: int, limit: int) -> Iterator[Event]:
+        """The last `limit` events received after `after_ns`, in the order in which they were stored."""
+        after = max(0, self.stored() - limit)
+        while found := self._find(Query(after_id=after, received_ns=after_ns), first=PAGE):
+            yield from events_of([each.json for each in found])
+            after = found[-1].id
+
+    def _last(self, query: Query, limit: int) -> tuple[Event, ...]:
+        return tuple(events_of([each.json for each in self._find(query, last=limit)]))
+
+    def _find(self, query: Query, *, first: int | None = None, last: int | None = None) -> list[Found]:
+        """Everything that fits, by time; or the `first` by place; or the `last` by time."""
+        blocks, segments = self._snapshot(query, first)
+        found = self._segments().find(query, segments, first=first, last=last) if segments else []
+        if first is not None and len(found) >= first:
+            # What is in segments was stored before what is in the tail.
+            return found
+        fitting = (
+            (at_ns, event_id, block, place)
+            for block, (first_id, columns, _) in enumerate(blocks)
+            for at_ns, event_id, place in query.fitting(first_id, columns_of(columns))
+        )
+        if first is not None:
+            chosen = list(islice(fitting, first - len(found)))
+        elif last is not None:
+            chosen = heapq.nlargest(last, fitting)
+        else:
+            chosen = list(fitting)
+        lines = {block: lines_of(blocks[block][2]) for block in {each[2] for each in chosen}}
+        found += [Found(at_ns, event_id, lines[block][place]) for at_ns, event_id, block, place in chosen]
+        if first is not None:
+            return found
+        found.sort(key=itemgetter(0, 1))
+        return found[-last:] if last is not None else found
+
+    def _snapshot(self, query: Query, first: int | None) -> tuple[list[tuple[int, bytes, bytes]], list[Segment]]:
+        """The blocks and segments that may hold what is looked for, as they stand at one moment."""
+        where = ["first_id + rows > ?", "max_at_ns >= ?", "min_at_ns <= ?", "max_received_ns >= ?"]
+        parameters: list[Any] = [query.after_id + 1, query.from_ns, query.until_ns, query.received_ns]
+        marks = query.marks()
+        if marks:
+            where.append(f"(marks = '{ANY}' OR {' OR '.join(['instr(marks, ?)'] * len(marks))})")
+            parameters += marks
+        if query.trace_id:
+            where.append("instr(traces, ?)")
+            parameters.append(f"\n{query.trace_id}\n")
+        # Without marks every block but the first gives at least one event.
+        limit = first + 1 if first is not None and not marks else -1
+        with self._look:
+            self._connection.execute("BEGIN")
+            try:
+                blocks = self._connection.execute(
+                    f"SELECT first_id, columns, body FROM tail WHERE {' AND '.join(where)} ORDER BY first_id LIMIT ?",
+                    (*parameters, limit),
+                ).fetchall()
+                segments = manifest.segments(self._connection)
+            finally:
+                self._connection.execute("COMMIT")
+        return blocks, [segment for segment in segments if query.may_hold(segment)]
+
+    def _segments(self) -> "SegmentScan":
+        with self._look:
+            if self._scan is None:
+                # DuckDB is loaded by the first question that needs it, not when the process starts.
+                from andoncord.adapters.parquet.scan import SegmentScan
+
+                self._scan = SegmentScan(self._folder)
+            return self._scan
+
+    # Everything else.
+
+    def findings(self, *, after: int, limit: int) -> tuple[tuple[int, Finding], ...]:
+        """Findings stored after place `after`, each with its place."""
+        rows = self._rows("SELECT seq, json FROM findings WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+        return tuple((row[0], msgspec.json.decode(row[1], type=Finding)) for row in rows)
+
+    def beats(self) -> tuple[Beat, ...]:
+        """The last sign of life of every process that was ever heard of."""
+        with self._look:
+            return beats_of(self._connection)
+
+    def fleet(self) -> tuple[tuple[str, bytes], ...]:
+        """What is kept about every agent."""
+        with self._look:
+            return fleet_of(self._connection)
+
+    def ledger(self) -> tuple[LedgerLine, ...]:
+        """What became of everything that was accepted."""
+        return tuple(
+            LedgerLine(signal=Signal(signal), outcome=outcome, reason=reason, count=count)
+            for signal, outcome, reason, count in self._rows(
+                "SELECT signal, outcome, reason, count FROM ledger ORDER BY 1, 2, 3"
+            )
+        )
+
+    def batch_digests(self, *, after: int, limit: int) -> tuple[tuple[int, str], ...]:
+        """Place and digest of the batches after place `after`."""
+        rows = self._rows("SELECT seq, sha256 FROM ingest_log WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+        return tuple((row[0], row[1]) for row in rows)
+
+    def batches(self, *, first: int, last: int) -> Iterator[Batch]:
+        """The batches from place `first` to `last` that are still kept, one at a time."""
+        query = f"SELECT {LOG_COLUMNS} FROM ingest_log WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1"
+        while rows := self._rows(query, first, last):
+            batch = batch_of(rows[0])
+            yield batch
+            first = batch.seq + 1
+
+    def lag(self) -> int:
+        """Batches that were accepted but not yet read out."""
+        (row,) = self._rows(
+            "SELECT (SELECT coalesce(max(seq), 0) FROM ingest_log)"
+            " - (SELECT coalesce(max(seq), 0) FROM progress WHERE name = ?)",
+            READ_OUT,
+        )
+        return max(0, int(row[0]))
+
+    def _rows(self, query: str, *parameters: Any) -> list[Any]:
+        with self._look:
+            return self._connection.execute(query, parameters).fetchall()
+
+    def close(self) -> None:
+        if self._scan is not None:
+            self._scan.close()
+        self._connection.close()

@@ -1,0 +1,156 @@
+"""Looking into segments with DuckDB."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import duckdb
+
+from andoncord.adapters.parquet.files import READER_MEMORY_MB, READER_THREADS, TraceList, columns_table, connect, trace_hash
+from andoncord.adapters.parquet.manifest import Segment
+from andoncord.adapters.parquet.query import Found, Query
+from andoncord.adapters.parquet.tail import Columns
+from andoncord.detect.ports import SeriesPoint
+from andoncord.telemetry.event import EventKind
+
+STEP_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED, EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED)
+_SERIES_COLUMNS = "agent, kind, at_ns, ok, duration_ns, input_tokens, output_tokens, cost_micro_usd, passed"
+_STEPS = ", ".join(f"'{kind}'" for kind in STEP_KINDS)
+_SERIES = f"""
+SELECT agent, {{from_ns}} + (at_ns - {{from_ns}}) // {{step_ns}} * {{step_ns}} AS begin, count(*),
+    count(*) FILTER (kind IN ({_STEPS})), count(*) FILTER (kind IN ({_STEPS}) AND NOT ok),
+    sum(input_tokens)::BIGINT, sum(output_tokens)::BIGINT, sum(cost_micro_usd)::BIGINT,
+    coalesce(quantile_disc(duration_ns, 0.5) FILTER (kind IN ({_STEPS})), 0) / 1e6,
+    coalesce(quantile_disc(duration_ns, 0.95) FILTER (kind IN ({_STEPS})), 0) / 1e6,
+    count(*) FILTER (passed >= 0), count(*) FILTER (passed = 1)
+FROM ({{rows}}) GROUP BY agent, begin ORDER BY agent, begin
+"""
+
+Question = tuple[str, list[Any]]
+"""SQL and its parameters."""
+
+logger = logging.getLogger(__name__)
+
+MAX_TRACE_LISTS = 4_096
+"""Lists of traces that are kept open (mapped, not read); beyond that the oldest are closed."""
+
+
+class SegmentScan:
+    """Answers questions from segment files. Safe from several threads; each question has a cursor of its own.
+
+    A file that cannot be read is left out of the answer, which is better than none. It is said in the log and by `damaged`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._duckdb = connect(threads=READER_THREADS, memory_mb=READER_MEMORY_MB, spill=folder / "spill")
+        self._lists: dict[int, TraceList] = {}
+        self._turn = Lock()
+        self.damaged: set[str] = set()
+        """Files that could not be read when they were asked for."""
+
+    def find(self, query: Query, segments: Sequence[Segment], *, first: int | None, last: int | None) -> list[Found]:
+        """The events that fit, by time; or the `first` by place; or the `last` by time, in any order."""
+        if query.trace_id:
+            wanted = trace_hash(query.trace_id)
+            segments = [segment for segment in segments if self._may_hold(segment, wanted)]
+        if first is not None:
+            order, limit = "id", first
+        elif last is not None:
+            order, limit = "at_ns DESC, id DESC", last
+        else:
+            order, limit = "at_ns, id", None
+        where, parameters = condition(query)
+        if not segments:
+            return []
+        sql = f"SELECT at_ns, id, json FROM read_parquet(?) WHERE {where} ORDER BY {order}" + (" LIMIT ?" if limit else "")
+        rows = self._ask(segments, lambda files: (sql, [files, *parameters, *([limit] if limit else [])]) if files else None)
+        return [Found(*row) for row in rows]
+
+    def series(
+        self, query: Query, segments: Sequence[Segment], blocks: Sequence[Columns], *, step_ns: int
+    ) -> tuple[SeriesPoint, ...]:
+        """Sums and quantiles over segments and the tail together."""
+        where, parameters = condition(query)
+        tail = f"SELECT {_SERIES_COLUMNS} FROM tail WHERE {where}"
+
+        def question(files: list[str]) -> Question:
+            rows = f"{tail} UNION ALL SELECT {_SERIES_COLUMNS} FROM read_parquet(?) WHERE {where}" if files else tail
+            sql = _SERIES.format(rows=rows, from_ns=query.from_ns, step_ns=step_ns)
+            return sql, [*parameters, files, *parameters] if files else parameters
+
+        names = SeriesPoint.__struct_fields__
+        found = self._ask(segments, question, tail=columns_table(blocks))
+        return tuple(SeriesPoint(**dict(zip(names, row, strict=True))) for row in found)
+
+    def _ask(
+        self,
+        segments: Sequence[Segment],
+        question: Callable[[list[str]], Question | None],
+        *,
+        tail: dict[str, Any] | None = None,
+    ) -> list[Any]:
+        """The rows that answer a question about files; `tail` is a table of that name. What cannot be read is left out."""
+        files = [str(segment.files(self._folder)[0]) for segment in segments]
+        while (asked := question(files)) is not None:
+            cursor = self._duckdb.cursor()
+            try:
+                if tail is not None:
+                    cursor.register("tail", tail)
+                return cursor.execute(*asked).fetchall()
+            except duckdb.Error as error:
+                bad = [file for file in files if not self._is_readable(file)]
+                if not bad:
+                    raise
+                logger.error("segments cannot be read and are left out: %s: %s", ", ".join(bad), error)
+                self.damaged.update(Path(file).name for file in bad)
+                files = [file for file in files if file not in bad]
+            finally:
+                cursor.close()
+        return []
+
+    def _is_readable(self, file: str) -> bool:
+        try:
+            self._duckdb.cursor().execute("SELECT sum(id), sum(length(json)) FROM read_parquet(?)", [[file]]).fetchall()
+        except duckdb.Error:
+            return False
+        return True
+
+    def _may_hold(self, segment: Segment, wanted: int) -> bool:
+        with self._turn:
+            known = self._lists.get(segment.number)
+        if known is None:
+            try:
+                known = TraceList(segment.files(self._folder)[1])
+            except OSError:
+                # Without its list the segment itself is looked into.
+                return True
+            with self._turn:
+                self._lists[segment.number] = known
+                while len(self._lists) > MAX_TRACE_LISTS:
+                    del self._lists[next(iter(self._lists))]
+        return known.may_hold(wanted)
+
+    def close(self) -> None:
+        self._duckdb.close()
+
+
+def condition(query: Query) -> tuple[str, list[Any]]:
+    """What a query asks for, as SQL over the columns of a segment, and its parameters."""
+    parts = ["at_ns BETWEEN ? AND ?"]
+    parameters: list[Any] = [query.from_ns, query.until_ns]
+    for column, values in (("agent", query.agents), ("kind", query.kinds)):
+        if values:
+            parts.append(f"{column} IN ({','.join('?' * len(values))})")
+            parameters += values
+    if query.trace_id:
+        parts.append("trace_id = ?")
+        parameters.append(query.trace_id)
+    if query.after_id:
+        parts.append("id > ?")
+        parameters.append(query.after_id)
+    parts.append("received_ns >= ?")
+    parameters.append(query.received_ns)
+    return " AND ".join(parts), parameters

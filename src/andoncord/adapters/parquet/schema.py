@@ -1,0 +1,157 @@
+"""The tables of `telemetry.db`, and the steps that bring an older file forward."""
+
+import sqlite3
+from collections.abc import Callable
+
+import msgspec
+
+from andoncord.adapters.parquet.tail import Block, digest_of, events_of, pack
+from andoncord.adapters.sqlite.connection import transaction
+from andoncord.kernel.errors import CallerError
+
+VERSION = 2
+"""1: every event a row of the table `events`. 2: segments and their tail."""
+MOVED_AT_ONCE = 2_000
+"""Events that one transaction of a migration moves; when it is cut off it goes on from there."""
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS ingest_log (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    received_ns INTEGER NOT NULL,
+    signal TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    trusted_agents TEXT NOT NULL,
+    body_gz BLOB NOT NULL,
+    sha256 TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS findings (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    stored_ns INTEGER NOT NULL,
+    json BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS beats (
+    agent TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    trusted INTEGER NOT NULL,
+    json BLOB NOT NULL,
+    PRIMARY KEY (agent, instance, trusted)
+) STRICT;
+CREATE TABLE IF NOT EXISTS ledger (
+    signal TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (signal, outcome, reason)
+) STRICT;
+CREATE TABLE IF NOT EXISTS progress (
+    name TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS fleet (
+    agent TEXT PRIMARY KEY,
+    json BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS tail (
+    first_id INTEGER PRIMARY KEY,
+    rows INTEGER NOT NULL,
+    min_at_ns INTEGER NOT NULL,
+    max_at_ns INTEGER NOT NULL,
+    max_received_ns INTEGER NOT NULL,
+    raw_bytes INTEGER NOT NULL,
+    marks TEXT NOT NULL,
+    traces TEXT NOT NULL,
+    keys BLOB NOT NULL,
+    columns BLOB NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS segments (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    rows INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    min_at_ns INTEGER NOT NULL,
+    max_at_ns INTEGER NOT NULL,
+    max_received_ns INTEGER NOT NULL,
+    raw_bytes INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    marks TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS key_runs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    keys INTEGER NOT NULL,
+    last_id INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS garbage (
+    file TEXT PRIMARY KEY,
+    since_ns INTEGER NOT NULL
+) STRICT;
+"""
+
+READ_OUT = "read_out"
+"""Name in `progress`: the place in the log up to which everything is recorded."""
+LAST_ID = "last_id"
+"""Name in `progress`: the id of the newest event."""
+EXPIRED = "expired"
+"""Name in `progress`: how many events retention has deleted."""
+
+
+def bring_forward(connection: sqlite3.Connection, *, place: str) -> None:
+    """Make the tables, or bring those of an older version to this one, step by step. May be cut off anywhere and run again.
+
+    Raises:
+        CallerError: a newer version wrote the file.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise CallerError(
+            f"was written by a newer version (schema {version}, this one knows {VERSION})",
+            place=place,
+            remedy="update andoncord",
+        )
+    if version == VERSION:
+        return
+    old = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone()
+    connection.executescript(TABLES)
+    if old:
+        for target in range(version + 1, VERSION + 1):
+            if target in _STEPS:
+                _STEPS[target](connection)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def add_block(connection: sqlite3.Connection, block: Block) -> None:
+    """Put a block at the end of the tail."""
+    values = msgspec.structs.astuple(block)
+    connection.execute(f"INSERT INTO tail VALUES ({','.join('?' * len(values))})", values)
+    put_progress(connection, LAST_ID, block.last_id)
+
+
+def progress(connection: sqlite3.Connection, name: str) -> int:
+    """A number that is kept under a name; 0 before it was."""
+    row = connection.execute("SELECT seq FROM progress WHERE name = ?", (name,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def put_progress(connection: sqlite3.Connection, name: str, value: int) -> None:
+    """Keep a number under a name."""
+    connection.execute("INSERT OR REPLACE INTO progress (name, seq) VALUES (?, ?)", (name, value))
+
+
+def _events_to_tail(connection: sqlite3.Connection) -> None:
+    """Version 1 to 2: rows of `events` become blocks of the tail, and what was deleted before counts as expired."""
+    while rows := connection.execute("SELECT id, key, json FROM events ORDER BY id LIMIT ?", (MOVED_AT_ONCE,)).fetchall():
+        with transaction(connection):
+            events = events_of([json for _, _, json in rows])
+            keys = b"".join(digest_of(key) for _, key, _ in rows)
+            add_block(connection, pack(events, keys=keys, first_id=progress(connection, LAST_ID) + 1))
+            connection.execute("DELETE FROM events WHERE id <= ?", (rows[-1][0],))
+    with transaction(connection):
+        stored = connection.execute("SELECT coalesce(sum(count), 0) FROM ledger WHERE outcome = 'stored'").fetchone()[0]
+        kept = connection.execute("SELECT coalesce(sum(rows), 0) FROM tail").fetchone()[0]
+        put_progress(connection, EXPIRED, max(0, stored - kept))
+        connection.execute("DROP TABLE events")
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _events_to_tail}
+"""What brings the version before to this one. A file of version 1 says 0: no number was written then."""
