@@ -1,6 +1,7 @@
 """Edits of files outside the scope of the task, read off tool calls: shells, and tools with a path among their arguments."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ EDIT_SCORE = 0.9
 UNDONE_SCORE = 0.1
 
 _COMMANDS = ("command", "cmd", "script", "bash", "shell", "code", "input")
+_ALWAYS_RUN = 5
+"""So many of the names above hold a command whatever the tool is called; the others only where it is called after running."""
+_RUNNING = re.compile(r"bash|shell|terminal|exec|command|python|script|\brun\b|run_", re.IGNORECASE)
 _PATHS = (
     "path",
     "file_path",
@@ -166,6 +170,35 @@ def tool_changes(event: Event, scripts: dict[str, str]) -> Iterator[Change]:
         yield from _of_command(arguments, event, scripts)
     elif isinstance(arguments, dict):
         yield from _of_arguments(arguments, event, scripts)
+
+
+def tool_command(event: Event) -> str:
+    """The command or program text that a tool call runs; '' where it runs none that its arguments show.
+
+    >>> tool_command(Event(kind=EventKind.TOOL_COMPLETED, name="bash", arguments='{"command": "ls -l"}'))
+    'ls -l'
+    >>> tool_command(Event(kind=EventKind.TOOL_COMPLETED, name="edit", arguments='{"command": "view", "path": "a.py"}'))
+    ''
+    """
+    text = event.arguments
+    arguments: Any = text
+    if text.startswith("{") and len(text) <= max(MAX_ARGUMENTS, MAX_SCANNED):
+        try:
+            arguments = _decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return ""
+    runs = _RUNNING.search(event.name) is not None
+    if isinstance(arguments, str):
+        return arguments if runs else ""
+    if not isinstance(arguments, dict) or (_first(arguments, _PATHS) and not runs):
+        return ""
+    for name in _COMMANDS if runs else _COMMANDS[:_ALWAYS_RUN]:
+        value = arguments.get(name)
+        if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+            return value[2] if len(value) == 3 and value[1] in ("-c", "-lc") else shlex.join(value)
+        if isinstance(value, str) and value:
+            return value
+    return ""
 
 
 def _of_arguments(arguments: dict[str, Any], event: Event, scripts: dict[str, str]) -> Iterator[Change]:

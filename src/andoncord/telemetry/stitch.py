@@ -160,7 +160,32 @@ def stitch(events: Iterable[Event]) -> tuple[Event, ...]:
     listed = list(events)
     by_span = {(event.trace_id, event.span_id): event for event in listed if event.span_id and event.kind not in _LOGGED}
     settled = [_again(event, by_span) if INFERRED in event.attributes else event for event in listed]
-    return tuple(_counted_once(settled))
+    return tuple(_counted_once(_named_by_their_work(settled)))
+
+
+def _named_by_their_work(events: list[Event]) -> list[Event]:
+    """As `_wrapped`, for spans around the work of one agent that came in another batch than that work."""
+    guessed = {
+        (event.trace_id, event.span_id): event for event in events if INFERRED in event.attributes and event.kind not in _LOGGED
+    }
+    found: dict[tuple[str, str], Event | None] = {}
+    for event in events if guessed else ():
+        if INFERRED in event.attributes or event.kind in _LOGGED:
+            continue
+        key = (event.trace_id, event.parent_span_id)
+        for _ in range(MAX_CLIMB):
+            if key not in guessed:
+                break
+            known = found.setdefault(key, event)
+            if known is not None and known.agent != event.agent:
+                found[key] = None
+            key = (event.trace_id, guessed[key].parent_span_id)
+    return [
+        msgspec.structs.replace(event, agent=inner.agent, trusted=event.trusted and inner.trusted)
+        if (event.trace_id, event.span_id) in guessed and (inner := found.get((event.trace_id, event.span_id))) is not None
+        else event
+        for event in events
+    ]
 
 
 def _counted_once(events: list[Event]) -> list[Event]:
