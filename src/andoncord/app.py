@@ -25,6 +25,7 @@ from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.flags import FlagFile
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
+from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.server_process import TOKEN_FILE
 from andoncord.config import Config
 from andoncord.detect.bank import Bank
@@ -144,7 +145,13 @@ async def _control(
     access = SqlAccess(database)
 
     flags = FlagFile(home / FLAG_FILE, nonce=entropy.secret()[-32:])
-    hub = GuardHub(clock=clock, entropy=entropy, force=lambda agent: force_of(engine.state, agent), flags=flags)
+    hub = GuardHub(
+        clock=clock,
+        entropy=entropy,
+        force=lambda agent: force_of(engine.state, agent),
+        flags=flags,
+        processes=SystemProcesses(),
+    )
     auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke)
     _refuse_open_doors(config, access)
     ensure_local_token(home, auth, access)

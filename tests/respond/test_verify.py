@@ -2,8 +2,17 @@
 
 import pytest
 
+from andoncord.incident.stage import Stage
 from andoncord.kernel.vocabulary import Verdict
-from andoncord.respond.verify import InstanceEvidence, Observation, Pulse, Tree, judge_containment
+from andoncord.respond.verify import (
+    CredentialEvidence,
+    InstanceEvidence,
+    Observation,
+    Pulse,
+    Tree,
+    is_settled,
+    judge_containment,
+)
 
 
 def instance(**changes: object) -> InstanceEvidence:
@@ -110,3 +119,38 @@ def test_what_a_supervisor_saw_counts_in_place_of_heartbeats(seen: InstanceEvide
 def test_a_frozen_tree_does_not_speak_for_a_guard_outside_of_it() -> None:
     """Each process has to be stopped by somebody who reaches it."""
     assert judged(supervisor(), instance(acknowledged_ns=0)) == (Verdict.UNVERIFIED, "acknowledgement from i1")
+
+
+def test_a_process_that_has_ended_needs_no_heartbeats() -> None:
+    """Nothing can be done by a process that is gone, whether or not it had acknowledged; unless it had gone on before."""
+    assert judged(instance(pulses=(), gone_pid=17)) == (Verdict.VERIFIED, "")
+    assert judged(instance(pulses=(), acknowledged_ns=0, gone_pid=17), rung="kill") == (Verdict.VERIFIED, "")
+    assert judged(instance(pulses=(), steps_after_ack=1, gone_pid=17))[0] is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("credential", "missing"),
+    [
+        (CredentialEvidence(name="crm", is_revoked=True, is_refused=True), ""),
+        (CredentialEvidence(name="crm", is_revoked=False, why="exit code 3"), "revocation of the credential crm (exit code 3)"),
+        (CredentialEvidence(name="crm", is_revoked=True), "an attempt that shows that the credential crm is refused"),
+        (
+            CredentialEvidence(name="crm", is_revoked=True, is_refused=False),
+            "refusal of the credential crm: it was revoked and still works",
+        ),
+    ],
+)
+def test_a_kill_is_verified_only_when_every_credential_was_refused(credential: CredentialEvidence, missing: str) -> None:
+    """An empty process tree does not speak for a key that somebody else may hold; a pause asks for none."""
+    for tree_empty in (True, None):
+        seen = Observation(agent="a", rung="kill", instances=(instance(),), tree_empty=tree_empty, credentials=(credential,))
+        result = judge_containment(seen)
+        assert "; ".join(result.missing) == missing
+        assert (result.verdict is Verdict.VERIFIED) is not bool(missing)
+        assert (Stage.CREDENTIALS_REVOKED in result.reached) is not bool(missing)
+        assert Stage.STOPPED in result.reached
+        assert is_settled(seen), "waiting longer refuses no credential"
+    assert (
+        judge_containment(Observation(agent="a", rung="pause", instances=(instance(),), credentials=(credential,))).missing
+        == ()
+    )

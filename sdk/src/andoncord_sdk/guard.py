@@ -27,6 +27,7 @@ from andoncord_sdk.orders import Epoch, Gate, Order
 from andoncord_sdk.otlp import Attributes, LogRecord, Record
 from andoncord_sdk.policy import PolicySet
 from andoncord_sdk.prices import Prices
+from andoncord_sdk.proctree import own_identity
 from andoncord_sdk.run import Run, current_run
 from andoncord_sdk.wire import Endpoint
 
@@ -394,6 +395,7 @@ class Guard:
             "kind": "guard",
             "pid": _platform.pid(),
             "host": _platform.hostname(),
+            "process": own_identity(),
             "sdk_version": SDK_VERSION,
             "capabilities": list(CAPABILITIES),
             "epoch": None if epoch is None else list(epoch),

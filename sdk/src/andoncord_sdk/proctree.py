@@ -64,6 +64,20 @@ def read_process(pid: int) -> Process | None:
     return _read(f"{PROC}/{pid}/stat", pid)
 
 
+def own_identity() -> dict[str, str | int]:
+    """What names this process on its machine for good: number, start, and the boot and pid namespace that these belong to.
+
+    Empty where there is no /proc to tell.
+    """
+    try:
+        own = read_process(os.getpid())
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        namespace = str((PROC / "self/ns/pid").readlink())
+    except OSError:
+        return {}
+    return {} if own is None else {"pid": own.pid, "started": own.started, "boot": boot, "namespace": namespace}
+
+
 def _read(path: str, number: int) -> Process | None:
     """The process or thread that a stat file describes, or None if it is gone. A tree is read often: so, without ceremony."""
     try:

@@ -7,13 +7,16 @@ import msgspec
 
 from andoncord.engine.drafts import intent_draft, order_draft
 from andoncord.engine.recovering import recovery_begun
+from andoncord.engine.revoking import revoke, revoked
 from andoncord.engine.state import Intent, State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind, Outcome
+from andoncord.incident.stage import Stage
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import FENCING
 
+from andoncord.respond.proof import proof
 VERIFY_MS = 4_000
 """How long an order of a person is watched before its verdict; a playbook names its own."""
 TERMINATE_MS = 5_000
@@ -105,6 +108,9 @@ def _verify_one(
 
     terminate = state.step(incident.id, terminate_key)
     if terminate is None:
+    drafts, done = revoke(state, incident, key, order)
+    if drafts or not done:
+        return drafts, False
         return [_terminate_draft(state, incident, terminate_key, agent)], False
     if terminate.receipt is None:
         return [], False
@@ -168,6 +174,7 @@ def _verify_draft(
         key,
         EffectKind.VERIFY,
         order.effect.target,
+        "credentials": revoked(state, incident, order),
         deadline_ms=at_most_ms,
         reversal="nothing to undo",
         parameters=parameters,
@@ -197,6 +204,7 @@ def _verdict_drafts(incident: Incident, intent: Intent) -> list[Draft]:
     if all_verified and incident.state.rank < IncidentState.CONTAINED.rank:
         drafts.append(
             Draft(
+                "stages": _stages(intent),
                 kind="incident.moved",
                 incident=incident.id,
                 body={
@@ -217,6 +225,15 @@ def verdict_of(intent: Intent) -> Verdict:
 
 
 def _has_verdict(incident: Incident, intent: Intent) -> bool:
+def _stages(intent: Intent) -> list[dict[str, Any]]:
+    """The states of the proof that a verification saw reached."""
+    assert intent.receipt is not None
+    seen = {Stage(stage): int(at_ns) for stage, at_ns in intent.receipt.detail.get("reached", {}).items()}
+    requested = {Stage.REQUESTED: int(intent.effect.parameters["ordered_ns"])}
+    way = proof({**requested, **seen}, verdict=verdict_of(intent), judged_ns=intent.receipt.at_ns)
+    return [msgspec.to_builtins(each) for each in way]
+
+
     return any(given.intent == intent.id for given in incident.verdicts)
 
 

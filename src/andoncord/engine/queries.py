@@ -100,6 +100,8 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
                 "missing": list(given.missing),
                 "evidence": list(given.evidence),
                 "in_flight": msgspec.to_builtins(given.in_flight),
+                "intent": given.intent,
+                "stages": [{"stage": each.stage, "at": rfc3339(each.at_ns)} for each in given.stages],
             }
             for given in incident.verdicts
         ],

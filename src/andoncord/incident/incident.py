@@ -6,6 +6,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.incident.inflight import InFlightCall
+from andoncord.incident.stage import Reached
 from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel, Verdict
 
 
@@ -29,6 +30,8 @@ class VerdictGiven(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     in_flight: tuple[InFlightCall, ...] = ()
     """Calls that were under way at the fence."""
+    stages: tuple[Reached, ...] = ()
+    """The states of the proof that were reached, and when; empty in what an older version wrote."""
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,8 @@ class EffectKind(StrEnum):
     """Seal evidence while the agent is fenced."""
     TERMINATE = "terminate"
     """Have the supervisor end the agent's process tree."""
+    REVOKE = "revoke"
+    """Have a credential of an agent revoked, and try it to see that it is refused."""
     VERIFY = "verify"
     """Judge from acknowledgements and later telemetry whether the agent has stopped."""
     INVESTIGATE = "investigate"

@@ -12,11 +12,17 @@ What proves that one enforcement point and its process have stopped:
 | a guard | acknowledged, then two heartbeats, no further step, nothing in flight | the same |
 | a supervisor that holds the tree | the tree was seen to stand, twice; or empty | the tree was seen empty |
 | a guard whose process is in such a tree | what its supervisor saw | what its supervisor saw |
+| a guard whose process has ended | nothing of that number and start time is on the machine | the same |
+
+After a kill, every credential that is declared for the agent must have been revoked, and refused when it was tried.
 """
 
 import msgspec
 
+from andoncord.incident.stage import Stage
 from andoncord.kernel.vocabulary import Verdict
+from andoncord.respond.ladder import FENCING
+from andoncord.respond.proof import needed
 
 MIN_HEARTBEATS = 2
 """Heartbeats after the fence that make quiescence observed: two, so that a count can be seen not to move."""
@@ -61,6 +67,20 @@ class InstanceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """For how long it may still hold a lease from before the order; None when it keeps none."""
     tree: Tree | None = None
     """Of a supervisor that holds it, or of a guard that is in it; None when nobody holds the process from outside."""
+    gone_pid: int = 0
+    """The process that it was, if that has ended on this machine; 0 where it has not, or where that cannot be seen."""
+
+
+class CredentialEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one credential of the agent after a kill."""
+
+    name: str
+    is_revoked: bool
+    """Whoever gave it has said that it is revoked."""
+    is_refused: bool | None = None
+    """What trying it showed; None where it was not tried, or the attempt showed nothing."""
+    why: str = ""
+    """What was said where one of the two does not hold."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,14 +92,17 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Every guard that should have acknowledged, and every supervisor that enforces the rung."""
     tree_empty: bool | None = None
     """From the supervisor: True when no process of the agent is left; None when there is no such report."""
+    credentials: tuple[CredentialEvidence, ...] = ()
+    """Those that are declared for the agent; looked at after a kill alone."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict, what is missing for VERIFIED, and what was seen."""
+    """The verdict, what is missing for VERIFIED, what was seen, and which states of the proof that makes."""
 
     verdict: Verdict
     missing: tuple[str, ...]
     evidence: tuple[str, ...]
+    reached: frozenset[Stage] = frozenset()
 
 
 def judge_containment(observation: Observation) -> Judged:
@@ -87,31 +110,65 @@ def judge_containment(observation: Observation) -> Judged:
 
     For `monitor` and `restrict` the agent is meant to go on, so acknowledgements are all that can be asked.
     """
-    if observation.tree_empty:
-        return Judged(verdict=Verdict.VERIFIED, missing=(), evidence=("the supervisor saw the agent's process tree empty",))
-    if not observation.instances:
-        return Judged(
-            verdict=Verdict.UNVERIFIED,
-            missing=(f"no enforcement point is connected for {observation.agent}",),
-            evidence=(),
-        )
-    missing: list[str] = []
     evidence: list[str] = []
     failed = False
-    for instance in observation.instances:
-        if instance.tree is not None and not instance.acknowledged_ns:
-            _judge_tree(instance.instance, instance.tree, observation.rung, missing, evidence)
-            continue
-        if not instance.acknowledged_ns:
-            missing.append(f"acknowledgement from {instance.instance}{_lease(instance)}")
-            continue
-        evidence.append(f"{instance.instance} acknowledged {observation.rung}")
-        if observation.rung in ("pause", "kill"):
-            failed |= _judge_quiescence(instance, observation.rung, missing, evidence)
-    if observation.tree_empty is False:
-        missing.append("the supervisor still sees processes of the agent")
+    not_fenced: list[str] = []
+    not_stopped: list[str] = []
+    if observation.tree_empty:
+        evidence.append("the supervisor saw the agent's process tree empty")
+    elif not observation.instances:
+        not_fenced.append(f"no enforcement point is connected for {observation.agent}")
+    else:
+        for instance in observation.instances:
+            failed |= _judge_instance(instance, observation.rung, not_fenced, not_stopped, evidence)
+        if observation.tree_empty is False:
+            not_stopped.append("the supervisor still sees processes of the agent")
+    not_revoked = _judge_credentials(observation.credentials, evidence) if observation.rung == "kill" else []
+    missing = (*not_fenced, *not_stopped, *not_revoked)
+    reached = {Stage.FENCED} if not not_fenced else set()
+    if observation.credentials and observation.rung == "kill" and not (not_fenced or not_revoked):
+        reached.add(Stage.CREDENTIALS_REVOKED)
+    if observation.rung in FENCING and not (not_fenced or not_stopped):
+        reached.add(Stage.STOPPED)
     verdict = Verdict.FAILED if failed else Verdict.UNVERIFIED if missing else Verdict.VERIFIED
-    return Judged(verdict=verdict, missing=tuple(missing), evidence=tuple(evidence))
+    return Judged(verdict=verdict, missing=missing, evidence=tuple(evidence), reached=frozenset(reached))
+
+
+def _judge_instance(
+    instance: InstanceEvidence, rung: str, not_fenced: list[str], not_stopped: list[str], evidence: list[str]
+) -> bool:
+    """Add what one enforcement point shows, and lacks; True when a step began after it acknowledged."""
+    if instance.tree is not None and not instance.acknowledged_ns:
+        _judge_tree(instance.instance, instance.tree, rung, not_fenced, evidence)
+        return False
+    if instance.acknowledged_ns:
+        evidence.append(f"{instance.instance} acknowledged {rung}")
+        return rung in FENCING and _judge_quiescence(instance, rung, not_stopped, evidence)
+    if instance.gone_pid and rung in FENCING:
+        evidence.append(_gone(instance))
+    else:
+        not_fenced.append(f"acknowledgement from {instance.instance}{_lease(instance)}")
+    return False
+
+
+def _gone(instance: InstanceEvidence) -> str:
+    return f"the process of {instance.instance} has ended: no process {instance.gone_pid} of its start time is left"
+
+
+def _judge_credentials(credentials: tuple[CredentialEvidence, ...], evidence: list[str]) -> list[str]:
+    """What is missing of the proof that the agent's credentials are worth nothing any more."""
+    missing: list[str] = []
+    for credential in credentials:
+        because = f" ({credential.why})" if credential.why else ""
+        if not credential.is_revoked:
+            missing.append(f"revocation of the credential {credential.name}{because}")
+        elif credential.is_refused is None:
+            missing.append(f"an attempt that shows that the credential {credential.name} is refused{because}")
+        elif not credential.is_refused:
+            missing.append(f"refusal of the credential {credential.name}: it was revoked and still works{because}")
+        else:
+            evidence.append(f"the credential {credential.name} was revoked, and refused when it was tried")
+    return missing
 
 
 def _lease(instance: InstanceEvidence) -> str:
@@ -124,8 +181,10 @@ def _lease(instance: InstanceEvidence) -> str:
 
 
 def is_settled(observation: Observation) -> bool:
-    """Whether watching longer cannot change the verdict for the better: it is VERIFIED or FAILED already."""
-    return judge_containment(observation).verdict is not Verdict.UNVERIFIED
+    """Whether watching longer cannot change the verdict for the better: the agent was seen to go on, or to have stopped."""
+    judged = judge_containment(observation)
+    hoped_for = set(needed(observation.rung, has_credentials=False)) - {Stage.REQUESTED}
+    return judged.verdict is Verdict.FAILED or hoped_for <= judged.reached
 
 
 def _judge_quiescence(instance: InstanceEvidence, rung: str, missing: list[str], evidence: list[str]) -> bool:
@@ -137,6 +196,8 @@ def _judge_quiescence(instance: InstanceEvidence, rung: str, missing: list[str],
         return True
     if instance.tree is not None:
         _judge_tree(instance.instance, instance.tree, rung, missing, evidence)
+    elif instance.gone_pid:
+        evidence.append(_gone(instance))
     elif len(instance.pulses) < MIN_HEARTBEATS:
         missing.append(
             f"observed quiescence of {instance.instance}: {len(instance.pulses)} of {MIN_HEARTBEATS} heartbeats since the fence"

@@ -11,7 +11,7 @@ import msgspec
 
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.respond.ladder import height
-from andoncord.server.ports import Entropy, Flags, ServerClock
+from andoncord.server.ports import Entropy, Flags, Processes, ServerClock
 
 PING_S = 0.5
 GONE_AFTER_NS = 10_000_000_000
@@ -39,6 +39,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = "guard"
     pid: int = 0
     host: str = ""
+    process: dict[str, Any] = {}
+    """Number, start, boot and pid namespace of the process; empty where there are none to tell."""
     sdk_version: str = ""
     capabilities: tuple[str, ...] = ()
     epoch: tuple[int, int] | None = None
@@ -120,15 +122,24 @@ class GuardHub:
     Args:
         force: the order in force for an agent.
         flags: raised before an order is pushed, for guards on this machine; None where there are none.
+        processes: those of this machine; None where nobody can look.
     """
 
     def __init__(
-        self, *, clock: ServerClock, entropy: Entropy, force: Callable[[str], Force], flags: Flags | None = None
+        self,
+        *,
+        clock: ServerClock,
+        entropy: Entropy,
+        force: Callable[[str], Force],
+        flags: Flags | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self._clock = clock
         self._entropy = entropy
         self._force = force
         self._flags = flags
+        self._processes = processes
+        self._seen_here: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._guards: dict[str, Guard] = {}
         self._named: dict[tuple[str, str, Kind], Guard] = {}
         self._answers: OrderedDict[str, _Answers] = OrderedDict()
@@ -155,7 +166,23 @@ class GuardHub:
         )
         self._guards[guard.id] = self._named[_name(registration)] = guard
         self._departed.pop((guard.agent, guard.instance), None)
+        self._see(guard)
         return guard
+
+    def _see(self, guard: Guard) -> None:
+        """Remember a process that runs here, as it says of itself: only what was seen can be seen to be gone."""
+        if self._processes is None or not self._processes.is_here(guard.registration.process):
+            return
+        self._seen_here[guard.agent, guard.instance] = guard.registration.process
+        while len(self._seen_here) > MAX_DEPARTED:
+            self._seen_here.popitem(last=False)
+
+    def ended_pid(self, agent: str, instance: str) -> int:
+        """The number that a guard's process had, if it ran on this machine and has ended; 0 otherwise."""
+        process = self._seen_here.get((agent, instance))
+        if process is None or self._processes is None or not self._processes.is_gone(process):
+            return 0
+        return int(process["pid"])
 
     def flag_for(self, guard: Guard) -> dict[str, Any] | None:
         """Where the guard finds its flag, if it can read one and is on this machine; None where there is none for it."""

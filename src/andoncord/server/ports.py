@@ -37,6 +37,14 @@ class Flags(Protocol):
     def free(self, guard: str) -> None: ...
 
 
+class Processes(Protocol):
+    """The processes of this machine."""
+
+    def is_here(self, registered: dict[str, Any]) -> bool: ...
+
+    def is_gone(self, registered: dict[str, Any]) -> bool: ...
+
+
 class TelemetryWriter(Protocol):
     """The ingest worker's side of the telemetry store."""
 

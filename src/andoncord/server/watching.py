@@ -7,10 +7,20 @@ from typing import Any, NamedTuple
 import msgspec
 
 from andoncord.incident.inflight import InFlightCall, dispose
+from andoncord.incident.stage import Stage
 from andoncord.kernel.effect import Effect, Outcome, Receipt
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS
 from andoncord.respond.ladder import FENCING
-from andoncord.respond.verify import InstanceEvidence, Judged, Observation, Pulse, Tree, is_settled, judge_containment
+from andoncord.respond.verify import (
+    CredentialEvidence,
+    InstanceEvidence,
+    Judged,
+    Observation,
+    Pulse,
+    Tree,
+    is_settled,
+    judge_containment,
+)
 from andoncord.server.holding import covered, tree_in
 from andoncord.server.hub import GuardHub, order_id
 from andoncord.server.leases import LeaseOffice
@@ -50,21 +60,27 @@ class VerifyPerformer:
     async def perform(self, intent: str, effect: Effect) -> Receipt:
         self._watches += 1
         try:
-            observation = await self._watch(effect)
+            judged, reached = await self._watch(effect)
         finally:
             self._watches -= 1
-        judged = judge_containment(observation)
-        detail = {**_detail(judged), "in_flight": msgspec.to_builtins(self._in_flight(effect))}
+        detail = {**_detail(judged), "reached": reached, "in_flight": msgspec.to_builtins(self._in_flight(effect))}
         return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
 
-    async def _watch(self, effect: Effect) -> Observation:
+    async def _watch(self, effect: Effect) -> tuple[Judged, dict[str, int]]:
+        """The last judgement, and when each state of the proof was first seen reached."""
         deadline_ns = self._clock.monotonic_ns() + effect.deadline_ms * 1_000_000
+        known = _known(effect)
+        reached: dict[Stage, int] = {}
         while True:
             began_ns = self._clock.monotonic_ns()
             observation = self._observe(effect)
             now_ns = self._clock.monotonic_ns()
+            judged = judge_containment(observation)
+            for stage in judged.reached - reached.keys():
+                reached[stage] = known.get(stage, self._clock.now())
+            known = {}
             if is_settled(observation) or now_ns >= deadline_ns:
-                return observation
+                return judged, {stage.value: reached[stage] for stage in judged.reached}
             took_s = (now_ns - began_ns) / SECOND_NS
             await asyncio.sleep(max(LOOK_EVERY_S, self._watches / LOOKS_PER_S, LOOK_SHARE * took_s))
 
@@ -124,20 +140,34 @@ class VerifyPerformer:
             agent=effect.target,
             rung=parameters["rung"],
             instances=tuple(
-                _evidence(instance, acks[instance], events, inside.get(instance))
+                _evidence(instance, acks[instance], events, inside.get(instance), self._hub.ended_pid(effect.target, instance))
                 if instance in acks
                 else InstanceEvidence(
                     instance=instance,
+                    gone_pid=self._hub.ended_pid(effect.target, instance),
                     lease_left_s=self._leases.left_s(effect.target, instance, below=(generation, counter)),
                     tree=inside.get(instance),
                 )
                 for instance in sorted(expected)
             ),
             tree_empty=tree_empty,
+            credentials=tuple(
+                CredentialEvidence(
+                    name=each["name"], is_revoked=each["is_revoked"], is_refused=each.get("is_refused"), why=each.get("why", "")
+                )
+                for each in parameters.get("credentials", ())
+            ),
         )
 
 
-def _evidence(instance: str, ack: Reported, events: tuple[Event, ...], inside: Tree | None) -> InstanceEvidence:
+def _known(effect: Effect) -> dict[Stage, int]:
+    """Since when a state has been reached that is found to be so at the first look: since its answers came."""
+    known = {Stage.FENCED: int(effect.parameters.get("fenced_ns", 0))}
+    tried = [credential.get("at_ns", 0) for credential in effect.parameters.get("credentials", ())]
+    return {**known, Stage.CREDENTIALS_REVOKED: max(tried)} if tried else known
+
+
+def _evidence(instance: str, ack: Reported, events: tuple[Event, ...], inside: Tree | None, gone_pid: int) -> InstanceEvidence:
     at_ns, state, _ = ack
     later = [event for event in events if event.trusted and event.instance == instance and event.start_ns > at_ns]
     return InstanceEvidence(
@@ -148,6 +178,7 @@ def _evidence(instance: str, ack: Reported, events: tuple[Event, ...], inside: T
         pulses=tuple(_pulse(event) for event in later if event.kind is EventKind.HEARTBEAT),
         steps_after_ack=len({event.span_id for event in later if event.kind in STEP_KINDS}),
         tree=inside or tree_in(state),
+        gone_pid=gone_pid,
     )
 
 
