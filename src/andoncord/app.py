@@ -55,6 +55,7 @@ from andoncord.server.otlp_grpc import OtlpGrpc
 from andoncord.server.otlp_http import OtlpHttp
 from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.pipeline import Pipeline
+from andoncord.server.reading import Reading
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker import FINDINGS, serve_worker, stop_self, tell_parent
@@ -190,6 +191,7 @@ async def _control(
     app = web_app(
         settings=config.server,
         control=control,
+        reading=Reading(control=control, declared=config.fleet()),
         auth=auth,
         leases=leases,
         answers=access,

@@ -17,6 +17,7 @@ from andoncord.kernel.money import micro_usd
 from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.prices import Price
+from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
 
 FILE_NAME = "andon.yaml"
 
@@ -45,6 +46,17 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Tools that wait or poll by design; asking them again is no loop."""
 
 
+    description: str = ""
+    version: str = ""
+    """The version that should be running; another one that is seen stands beside it."""
+    team: str = ""
+    owner: str = ""
+    """Whom to ask about it."""
+    criticality: Criticality | None = None
+    depends_on: tuple[str, ...] = ()
+    """Agents, services and stores that it needs."""
+    talks_to: tuple[str, ...] = ()
+    """Agents, or globs over them, that it may reach. Empty: undeclared."""
 class HeartbeatSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often guards say that they are alive, and when their silence is a finding."""
 
@@ -81,6 +93,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def load(text: str, *, place: str) -> Config:
     """Read settings from YAML.
+
+    def fleet(self) -> tuple[DeclaredAgent, ...]:
+        """The agents as the fleet map shows them."""
+        return tuple(_on_the_map(name, agent) for name, agent in self.agents.items())
 
     Args:
         text: the YAML; empty means every default.
@@ -168,6 +184,22 @@ def _plain(node: yaml.Node, path: str, lines: dict[str, int], place: str) -> Any
             if not isinstance(key_node, yaml.ScalarNode):
                 raise CallerError("a key must be a word", place=f"{place}:{line}")
             key = str(key_node.value)
+def _on_the_map(name: str, agent: AgentSettings) -> DeclaredAgent:
+    return DeclaredAgent(
+        agent=name,
+        description=agent.description,
+        version=agent.version,
+        role=getattr(agent, "role", ""),
+        team=agent.team,
+        owner=agent.owner,
+        criticality=agent.criticality or "",
+        environment=agent.environment,
+        tools=dict(agent.tools),
+        depends_on=agent.depends_on,
+        talks_to=agent.talks_to,
+    )
+
+
             if key in mapping:
                 raise CallerError(f"{key!r} is given twice", place=f"{place}:{line}", remedy="keep one of them")
             mapping[key] = _plain(value_node, f"{path}.{key}", lines, place)

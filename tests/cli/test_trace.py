@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import msgspec
 import pytest
 
 from andoncord.adapters.system.server_process import launch
-from andoncord.cli.trace_view import transcript, tree
+from andoncord.cli.trace_view import touched, transcript, tree
+from andoncord.investigate.touched import touched as touched_by
 from andoncord.kernel.time import rfc3339
 from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.transcript import transcript as steps_of
 
 RECORDING = Path(__file__).parent.parent / "telemetry" / "emitters" / "util_genai.otlp.json"
 TRACE_ID = "00000000000000000000000000000001"
@@ -67,7 +70,13 @@ def test_a_deep_trace_is_drawn() -> None:
     assert max(map(len, lines)) < 250
 
 
-@pytest.mark.parametrize("view", [tree, transcript])
+def told(spans: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The lines of the transcript of these spans."""
+    events = [msgspec.convert({name: value for name, value in each.items() if name != "start_at"}, Event) for each in spans]
+    return transcript([msgspec.to_builtins(step) for step in steps_of(events)])
+
+
+@pytest.mark.parametrize("view", [tree, told])
 def test_what_agents_say_is_inert(view: Any) -> None:
     """No escape reaches the terminal, and no line of an agent looks like one of ours."""
     said: dict[str, Any] = {"name": HOSTILE, "output_text": HOSTILE, "arguments": HOSTILE, "error_type": HOSTILE, "ok": False}
@@ -77,6 +86,21 @@ def test_what_agents_say_is_inert(view: Any) -> None:
     assert not any(line.startswith("9. ") for line in lines)
 
 
+@pytest.mark.parametrize("what", ["files", "commands", "systems"])
+def test_what_was_touched_is_inert(what: str) -> None:
+    """Paths, commands and hosts come from agents: no escape of theirs reaches the terminal."""
+    hostile = '{"command": "echo \\u001b[2J > a\\u001b[2J.txt; curl https://x\\u001b[2J.example/y"}'
+    call = msgspec.convert({**span("s"), "name": "bash", "arguments": hostile}, Event)
+    lines = list(touched(what, {**msgspec.to_builtins(touched_by([call])), what: _with_times(touched_by([call]), what)}))
+
+    assert lines
+    assert not any("\x1b" in line or "\n" in line for line in lines)
+
+
+def _with_times(found: Any, what: str) -> list[dict[str, Any]]:
+    return [{**row, "at": rfc3339(1)} for row in msgspec.to_builtins(found)[what]]
+
+
 def test_a_transcript_says_only_what_is_new() -> None:
     """The same prompt again is named, not repeated; what was added to it is shown alone."""
     model = EventKind.MODEL_COMPLETED
@@ -84,7 +108,7 @@ def test_a_transcript_says_only_what_is_new() -> None:
     again = span("bb", kind=model, input_text="Where is it?", output_text="Here.")
     more = span("ccc", kind=model, input_text="Where is it?\nThanks.", output_text="Bye.")
 
-    lines = list(transcript([more, again, first]))
+    lines = list(told([more, again, first]))
 
     assert sum("Where is it?" in line for line in lines) == 1
     assert "   saw: as before" in lines

@@ -65,33 +65,45 @@ def tree(spans: Sequence[Span]) -> Iterator[str]:
     yield _totals(spans)
 
 
-def transcript(spans: Sequence[Span]) -> Iterator[str]:
-    """The lines of what each model saw and said, what its tools were given and gave, and what the guard said, step by step."""
-    seen: dict[tuple[str, str], str] = {}
-    number = 0
-    with_models = any(span["kind"].startswith("model.") for span in spans)
-    for span in sorted(spans, key=_at):
-        texts = list(_texts(span))
-        # Nodes of a graph repeat what the steps inside of them say, and agents what their models do.
-        repeats = span["kind"] == "other" or (with_models and span["kind"] == "agent.invoked")
-        if repeats or (not texts and span["kind"] in ("agent.invoked", "heartbeat", "step.started")):
-            continue
-        number += 1
-        yield f"{number}. {_clock(span)}  {_node(span)}"
-        for label, text in texts:
-            place = (str(span["agent"]), label)
-            before = seen.get(place) if label in ("was told", "saw") else None
-            seen[place] = text
-            if before == text:
-                yield f"   {label}: as before"
+def transcript(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The lines of a transcript, as the API gives it."""
+    for step in steps:
+        event = {**step["event"], "start_at": step["at"]}
+        yield f"{step['number']}. {_clock(event)}  {_node(event)}"
+        for said in step["said"]:
+            if said["repeats"] == "all":
+                yield f"   {said['label']}: as before"
                 continue
-            more = bool(before) and text.startswith(str(before))
-            yield f"   {label}, besides:" if more else f"   {label}:"
-            new = text.removeprefix(str(before)) if more else text
-            yield from (f"   │ {line}" for line in visible_block(new.strip("\n"), BLOCK).split("\n"))
+            yield f"   {said['label']}, besides:" if said["repeats"] else f"   {said['label']}:"
+            yield from (f"   │ {line}" for line in visible_block(said["text"].strip("\n"), BLOCK).split("\n"))
         yield ""
-    if not number:
+    if not steps:
         yield "nothing in this trace was said: its emitter records no texts"
+
+
+def touched(what: str, found: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of the files, commands or systems of a trace or an agent."""
+    rows = found[what]
+    for row in rows:
+        agent = f"[{visible(str(row['agent']), NAME)}]"
+        if what == "files":
+            undone = "  put back" if row["is_undone"] else ""
+            times = f"  {row['count']} times" if row["count"] > 1 else ""
+            yield f"{visible(row['path'], BLOCK)}  {', '.join(row['how'])}{times}{undone}  {agent}"
+        elif what == "commands":
+            yield f"{_clock({'start_at': row['at']})}  {visible(row['tool'], NAME)}  {agent}{'' if row['ok'] else '  FAILED'}"
+            yield from (f"   │ {line}" for line in visible_block(row["text"].strip("\n"), BLOCK).split("\n"))
+        else:
+            failed = f", {row['failed']} failed" if row["failed"] else ""
+            known = {"address": "an address in its calls", "attribute": "its spans", "provider": "its models"}
+            basis = known.get(row["basis"], "the name of its tool")
+            local = "  this machine" if row["is_local"] else ""
+            yield f"{visible(row['name'], NAME)}  {row['count']} calls{failed}{local}  known by {basis}  {agent}"
+    if not rows:
+        words = {"files": "no change of a file", "commands": "no command", "systems": "no system outside"}
+        yield f"{words[what]} is seen in what was recorded"
+    if found["left_out"]:
+        yield f"and {found['left_out']} more that are not listed"
 
 
 def _nodes(spans: Sequence[Span]) -> dict[str, Span]:
@@ -131,6 +143,8 @@ def _node(span: Span) -> str:
         parts.append(f"{span['input_tokens']} tokens in, {span['output_tokens']} out")
     if span["cost_micro_usd"]:
         parts.append(usd_text(span["cost_micro_usd"]))
+    elif span["attributes"].get("cost_unknown"):
+        parts.append("cost unknown")
     if not span["ok"]:
         parts.append(f"FAILED {visible(str(span['error_type']), NAME)}".rstrip())
     return "  ".join(parts)
@@ -144,27 +158,16 @@ def _totals(spans: Sequence[Span]) -> str:
         parts.append(_duration(max(span["end_ns"] or span["start_ns"] for span in own) - min(map(_at, own))))
     parts.append(f"{sum(span['input_tokens'] for span in own)} tokens in, {sum(span['output_tokens'] for span in own)} out")
     cost = sum(span["cost_micro_usd"] for span in own)
-    if cost:
-        parts.append(usd_text(cost))
+    unknown = sum(bool(span["attributes"].get("cost_unknown")) for span in own)
+    if cost or unknown:
+        parts.append(
+            (usd_text(cost) if cost else "cost unknown")
+            + (f" and {unknown} calls of unknown price" if unknown and cost else "")
+        )
+    folded = sum(int(span["attributes"].get("folded", 0)) for span in own)
+    if folded:
+        parts.append(f"{folded} spans of the framework folded")
     return ", ".join(parts)
-
-
-def _texts(span: Span) -> Iterator[tuple[str, str]]:
-    """What of a span was told, seen and said, under a label each."""
-    labels = (
-        ("instructions", "was told"),
-        ("input_text", "saw"),
-        ("output_text", "said"),
-        ("arguments", "with"),
-        ("result", "got"),
-    )
-    for field, label in labels:
-        if span[field]:
-            yield label, str(span[field])
-    attributes = span["attributes"]
-    for name, label in (("message", "because"), ("status_message", "error")):
-        if attributes.get(name) and attributes[name] != span["error_type"]:
-            yield label, str(attributes[name])
 
 
 def _clock(span: Span) -> str:

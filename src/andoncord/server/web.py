@@ -9,6 +9,7 @@ from andoncord.server import problems
 from andoncord.server.api.access import AccessApi
 from andoncord.server.api.agents import AgentApi
 from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
+from andoncord.server.api.fleet import FleetApi
 from andoncord.server.api.incidents import IncidentApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.auth import Auth
@@ -21,6 +22,7 @@ from andoncord.server.guards import MAX_BODY, GuardApi
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.live import LiveStreams
 from andoncord.server.ports import AccessStore, JournalReader
+from andoncord.server.reading import Reading
 from andoncord.server.settings import ServerSettings
 
 MAX_LAG = 100
@@ -31,6 +33,7 @@ def web_app(
     *,
     settings: ServerSettings,
     control: Control,
+    reading: Reading,
     auth: Auth,
     leases: LeaseOffice,
     answers: AccessStore,
@@ -45,7 +48,8 @@ def web_app(
     for routes in (
         IncidentApi(door),
         AgentApi(door),
-        RecordApi(door, journal=journal, live=live),
+        FleetApi(door, reading=reading),
+        RecordApi(door, reading=reading, journal=journal, live=live),
         AccessApi(door, store=answers),
     ):
         app.include_router(routes.router(), prefix=PREFIX)

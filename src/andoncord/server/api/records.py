@@ -1,7 +1,7 @@
 """The record over HTTP: telemetry, the journal, the figures."""
 
-import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter
@@ -9,20 +9,22 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from andoncord.kernel.access import Scope
-from andoncord.kernel.errors import NotFoundError
-from andoncord.kernel.time import rfc3339
-from andoncord.server.api.door import DEFAULT_LIMIT, ApiDoor, answer, bounded
+from andoncord.kernel.errors import CallerError
+from andoncord.server.api.door import DEFAULT_LIMIT, MAX_LIMIT, ApiDoor, answer, bounded
 from andoncord.server.live import LiveStreams
 from andoncord.server.ports import JournalReader
-from andoncord.telemetry.event import Event
+from andoncord.server.reading import Reading, shown_event
+
+Item = TypeVar("Item")
 
 
 class RecordApi:
     """Routes under `/api/v1`."""
 
-    def __init__(self, door: ApiDoor, *, journal: JournalReader, live: LiveStreams) -> None:
+    def __init__(self, door: ApiDoor, *, reading: Reading, journal: JournalReader, live: LiveStreams) -> None:
         self._door = door
         self._control = door.control
+        self._reading = reading
         self._journal = journal
         self._live = live
 
@@ -31,19 +33,37 @@ class RecordApi:
         router = APIRouter()
         get = router.get
         get("/traces/{trace_id}")(self.trace)
+        get("/traces/{trace_id}/transcript")(self.transcript)
+        get("/traces/{trace_id}/touched")(self.touched)
         get("/kpis")(self.kpis)
         get("/ledger")(self.ledger)
         get("/journal")(self.journal)
         get("/stream")(self.stream)
         return router
 
-    async def trace(self, request: Request, trace_id: str) -> Response:
-        """Every event of one trace, by time."""
+    async def trace(
+        self, request: Request, trace_id: str, fold: bool = False, after: int = 0, limit: int = MAX_LIMIT
+    ) -> Response:
+        """The events of one trace by start; with `fold`, without the spans of frameworks that only wrap others."""
         await self._door.auth.require(request, Scope.READ)
-        events = await asyncio.to_thread(self._control.telemetry.trace, trace_id.lower())
-        if not events:
-            raise NotFoundError(f"there is no trace {trace_id!r}")
-        return answer({"trace_id": trace_id.lower(), "spans": [_span(event) for event in events]})
+        events = await self._reading.trace(trace_id, folded=fold)
+        page, further = _page(events, after, limit)
+        spans = [shown_event(event) for event in page]
+        return answer({"trace_id": trace_id.lower(), "spans": spans, "next": further, "total": len(events)})
+
+    async def transcript(
+        self, request: Request, trace_id: str, run: str = "", after: int = 0, limit: int = MAX_LIMIT
+    ) -> Response:
+        """What the models of a trace saw and said, and what their tools were given and gave, step by step."""
+        await self._door.auth.require(request, Scope.READ)
+        steps = await self._reading.transcript(trace_id, run=run)
+        page, further = _page(steps, after, limit)
+        return answer({"trace_id": trace_id.lower(), "steps": page, "next": further, "total": len(steps)})
+
+    async def touched(self, request: Request, trace_id: str, run: str = "") -> Response:
+        """Files changed, commands run and systems reached in one trace."""
+        await self._door.auth.require(request, Scope.READ)
+        return answer(await self._reading.touched_in_trace(trace_id, run=run))
 
     async def kpis(self, request: Request) -> Response:
         """Figures over all incidents."""
@@ -77,8 +97,9 @@ class RecordApi:
         )
 
 
-def _span(event: Event) -> dict[str, Any]:
-    """An event as the API shows it."""
-    shown: dict[str, Any] = msgspec.to_builtins(event)
-    shown["start_at"], shown["end_at"] = rfc3339(event.start_ns), rfc3339(event.end_ns) if event.end_ns else None
-    return shown
+def _page(items: Sequence[Item], after: int, limit: int) -> tuple[Sequence[Item], int | None]:
+    """A page of what is all there, and where the next begins."""
+    if after < 0:
+        raise CallerError("is not negative", place="after")
+    end = after + bounded(limit)
+    return items[after:end], end if end < len(items) else None

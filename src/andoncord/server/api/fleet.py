@@ -1,0 +1,64 @@
+"""The fleet map and what agents did, over HTTP."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from andoncord.kernel.access import Scope
+from andoncord.kernel.errors import CallerError
+from andoncord.server.api.door import DEFAULT_LIMIT, ApiDoor, answer, bounded
+from andoncord.server.reading import Reading
+
+HOUR = 60
+
+
+class FleetApi:
+    """Routes under `/api/v1`."""
+
+    def __init__(self, door: ApiDoor, *, reading: Reading) -> None:
+        self._door = door
+        self._reading = reading
+
+    def router(self) -> APIRouter:
+        """Every route, with its sentence for the OpenAPI document."""
+        router = APIRouter()
+        get = router.get
+        get("/fleet")(self.fleet)
+        get("/fleet/{agent}")(self.agent)
+        get("/fleet/{agent}/series")(self.series)
+        get("/fleet/{agent}/touched")(self.touched)
+        get("/events")(self.events)
+        return router
+
+    async def fleet(self, request: Request) -> Response:
+        """The fleet map: every agent that is declared, was seen or has a guard, with its state now."""
+        await self._door.auth.require(request, Scope.READ)
+        return answer({"items": await self._reading.fleet()})
+
+    async def agent(self, request: Request, agent: str) -> Response:
+        """Everything about one agent: tools with permissions, models, versions, changes, whom it reaches, who reaches it."""
+        await self._door.auth.require(request, Scope.READ)
+        return answer(await self._reading.agent(agent))
+
+    async def series(self, request: Request, agent: str, minutes: int = HOUR, until: str = "", step_s: int = 60) -> Response:
+        """Runs, steps, failures, tokens, cost and latency over time; a point in which nothing was heard is unknown, not 0."""
+        await self._door.auth.require(request, Scope.READ)
+        if step_s < 1:
+            raise CallerError("is at least 1", place="step_s")
+        return answer(await self._reading.series(agent, minutes=minutes, until=until, step_s=step_s))
+
+    async def touched(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
+        """Files changed, commands run and systems reached by one agent within a time."""
+        await self._door.auth.require(request, Scope.READ)
+        return answer(await self._reading.touched_by(agent, minutes=minutes, until=until))
+
+    async def events(
+        self, request: Request, after: int | None = None, agent: str = "", kind: str = "", limit: int = DEFAULT_LIMIT
+    ) -> Response:
+        """Events in the order in which they were stored, to follow live: ask again with `after` set to the last `next`.
+
+        Without `after` there are no items: `next` is where news will begin. `kind` is one kind, or several with commas.
+        """
+        await self._door.auth.require(request, Scope.READ)
+        kinds = [each for each in kind.split(",") if each]
+        return answer(await self._reading.tail(after=after, agent=agent, kinds=kinds, limit=bounded(limit)))

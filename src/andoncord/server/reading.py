@@ -1,0 +1,211 @@
+"""Reading the record back: the fleet map, traces, what was touched, figures over time, and what comes in now."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from andoncord.investigate.series import MAX_POINTS, series
+from andoncord.investigate.touched import touched
+from andoncord.kernel.errors import CallerError, NotFoundError
+from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
+from andoncord.server.control import Control
+from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.fleet import load
+from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, fleet_map, summary
+from andoncord.telemetry.folding import fold
+from andoncord.telemetry.stitch import stitch
+from andoncord.telemetry.transcript import transcript
+
+MAX_EVENTS = 100_000
+"""Events read for one answer about an agent; what is older is left out, and the answer says so."""
+MAX_TRACE = 50_000
+"""Events of one trace that are read for a view of it."""
+KINDS = frozenset(EventKind)
+
+
+class Reading:
+    """What API, console and command line read. Every method may be called on the event loop: the store is asked on a thread.
+
+    Args:
+        declared: the agents of the settings, as the fleet map shows them.
+    """
+
+    def __init__(self, *, control: Control, declared: Sequence[DeclaredAgent]) -> None:
+        self._control = control
+        self._telemetry = control.telemetry
+        self._declared = tuple(declared)
+
+    async def fleet(self) -> list[dict[str, Any]]:
+        """One line for each agent, by name."""
+        return [summary(agent) for agent in await self._map()]
+
+    async def agent(self, name: str) -> dict[str, Any]:
+        """Everything about one agent.
+
+        Raises:
+            NotFoundError: nobody declared it, and it was never heard of.
+        """
+        found = await self._map()
+        for agent in found:
+            if agent["agent"] == name:
+                return agent
+        known = ", ".join(agent["agent"] for agent in found[:10]) or "none yet"
+        raise NotFoundError(f"there is no agent {name!r}", remedy=f"known agents: {known}")
+
+    async def trace(self, trace_id: str, *, folded: bool = False) -> tuple[Event, ...]:
+        """The events of one trace by start, each with the agent that its ancestors name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        events = await asyncio.to_thread(self._telemetry.trace, trace_id.lower())
+        if not events:
+            raise NotFoundError(f"there is no trace {trace_id!r}")
+
+        def read() -> tuple[Event, ...]:
+            whole = stitch(events[:MAX_TRACE])
+            return tuple(sorted(fold(whole) if folded else whole, key=lambda event: (event.start_ns, event.span_id)))
+
+        return await asyncio.to_thread(read)
+
+    async def transcript(self, trace_id: str, *, run: str = "") -> list[dict[str, Any]]:
+        """What the models of a trace saw and said, step by step.
+
+        Raises:
+            NotFoundError: there is no such trace, or no such run in it.
+        """
+        events = _of_run(await self.trace(trace_id), run)
+        steps = await asyncio.to_thread(lambda: list(transcript(events)))
+        return [msgspec.to_builtins(step) for step in steps]
+
+    async def touched_in_trace(self, trace_id: str, *, run: str = "") -> dict[str, Any]:
+        """Files, commands and systems of one trace.
+
+        Raises:
+            NotFoundError: there is no such trace, or no such run in it.
+        """
+        events = _of_run(await self.trace(trace_id), run)
+        return _shown(await asyncio.to_thread(touched, events))
+
+    async def touched_by(self, agent: str, *, minutes: int, until: str = "") -> dict[str, Any]:
+        """Files, commands and systems of one agent within a time.
+
+        Raises:
+            CallerError: the time is none.
+        """
+        since_ns, until_ns = self._window(minutes, until)
+        events = await asyncio.to_thread(self._of, agent, since_ns, until_ns)
+        found = _shown(await asyncio.to_thread(touched, stitch(events)))
+        return {**found, "since_at": rfc3339(since_ns), "until_at": rfc3339(until_ns), "is_cut": len(events) >= MAX_EVENTS}
+
+    async def series(self, agent: str, *, minutes: int, until: str = "", step_s: int = 60) -> dict[str, Any]:
+        """One agent's figures over time.
+
+        Raises:
+            CallerError: the time is none, or has too many steps.
+        """
+        since_ns, until_ns = self._window(minutes, until)
+
+        def read() -> dict[str, Any]:
+            events = self._of(agent, since_ns, until_ns)
+            found = series(agent, events, since_ns=since_ns, until_ns=until_ns, step_ns=step_s * SECOND_NS, limit=MAX_EVENTS)
+            shown: dict[str, Any] = msgspec.to_builtins(found)
+            starts = range(found.since_ns, found.until_ns, found.step_ns)
+            points = [{"at": rfc3339(at_ns), **_figures(point)} for at_ns, point in zip(starts, shown["points"], strict=True)]
+            return {"agent": agent, "step_s": step_s, "is_cut": found.is_cut, "points": points}
+
+        return await asyncio.to_thread(read)
+
+    async def tail(self, *, after: int | None, agent: str, kinds: Sequence[str], limit: int) -> dict[str, Any]:
+        """Events in the order in which they were stored, after a place; without one only the place where news will begin.
+
+        Raises:
+            CallerError: a kind that there is not.
+        """
+        unknown = sorted(set(kinds) - KINDS)
+        if unknown:
+            raise CallerError(f"unknown kind {unknown[0]!r}", place="kind", remedy=f"use: {', '.join(sorted(KINDS))}")
+        if after is None:
+            return {"items": [], "next": await asyncio.to_thread(self._telemetry.stored)}
+
+        def read() -> dict[str, Any]:
+            # Asked before: what is stored between the two questions comes with the next page.
+            last = self._telemetry.stored()
+            found = self._telemetry.tail(after=after, agent=agent, kinds=kinds, limit=limit)
+            items = [{"place": place, **shown_event(event)} for place, event in found]
+            full = len(found) == limit
+            return {"items": items, "next": found[-1][0] if full else max([after, last, *(place for place, _ in found[-1:])])}
+
+        return await asyncio.to_thread(read)
+
+    async def _map(self) -> list[dict[str, Any]]:
+        alive = {each["agent"]: _alive(each) for each in self._control.fleet()}
+        now = self._control.clock.now()
+        return await asyncio.to_thread(lambda: fleet_map(self._declared, load(self._telemetry.fleet()), alive, now=now))
+
+    def _of(self, agent: str, since_ns: int, until_ns: int) -> tuple[Event, ...]:
+        return self._telemetry.of_agents([agent], since_ns=since_ns, until_ns=until_ns, limit=MAX_EVENTS)
+
+    def _window(self, minutes: int, until: str) -> tuple[int, int]:
+        if not 1 <= minutes <= MAX_POINTS:
+            raise CallerError(f"is 1 to {MAX_POINTS}", place="minutes")
+        until_ns = _instant(until) if until else self._control.clock.now()
+        return until_ns - minutes * MINUTE_NS, until_ns
+
+
+def shown_event(event: Event) -> dict[str, Any]:
+    """An event as the API shows it."""
+    shown: dict[str, Any] = msgspec.to_builtins(event)
+    shown["start_at"], shown["end_at"] = rfc3339(event.start_ns), rfc3339(event.end_ns) if event.end_ns else None
+    return shown
+
+
+def _alive(agent: dict[str, Any]) -> Alive:
+    instances = agent["instances"]
+    return Alive(
+        state=agent["state"],
+        rung=agent["rung"],
+        incident=agent["incident"],
+        connected=sum(bool(each["connected"]) for each in instances),
+        known=len(instances),
+    )
+
+
+def _of_run(events: tuple[Event, ...], run: str) -> tuple[Event, ...]:
+    if not run:
+        return events
+    found = tuple(event for event in events if event.run_id == run)
+    if not found:
+        raise NotFoundError(f"the trace has no run {run!r}")
+    return found
+
+
+def _shown(found: Any) -> dict[str, Any]:
+    """Times as the API shows them."""
+    shown: dict[str, Any] = msgspec.to_builtins(found)
+    for rows in (shown["files"], shown["commands"], shown["systems"]):
+        for row in rows:
+            for name in ("first", "last", ""):
+                field = f"{name}_ns" if name else "at_ns"
+                if field in row:
+                    row[f"{name}_at" if name else "at"] = rfc3339(row.pop(field))
+    return shown
+
+
+def _figures(point: dict[str, Any] | None) -> dict[str, Any]:
+    """A point without its time; a gap says that it is one."""
+    if point is None:
+        return {"heard": False}
+    return {"heard": True, **{name: value for name, value in point.items() if name != "at_ns"}}
+
+
+def _instant(text: str) -> int:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise CallerError(f"{text!r} is not a time", place="until", remedy="write it as 2026-01-31T12:00:00Z") from None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return int(at.timestamp() * 1_000) * 1_000_000
