@@ -3,7 +3,7 @@
 import pytest
 
 from andoncord.kernel.errors import CallerError
-from andoncord.respond.playbook import load
+from andoncord.respond.playbook import compose, load
 
 GOOD = "id: x\nwhen: {severity: high}\nsource: s\nsteps:\n  - fence: {rung: pause, at_most: 1s, undo: release}\n"
 
@@ -12,7 +12,7 @@ def test_a_playbook_loads() -> None:
     """The least that is needed."""
     playbook = load(GOOD, place="x.yaml")
     assert playbook.steps[0].at_most_ms == 1_000
-    assert playbook.recovery == "person"
+    assert compose([playbook]).recovery == "person"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ import msgspec
 from andoncord.engine.containing import contain, contain_by_person
 from andoncord.engine.drafts import intent_draft, moved
 from andoncord.engine.recovering import recover, resolve_released
+from andoncord.engine.retrying import plain, retry_instead
 from andoncord.engine.state import State
+from andoncord.engine.stepping import work
+from andoncord.engine.undoing import undo
 from andoncord.incident.incident import Incident
 from andoncord.investigate.casefile import Investigation
 from andoncord.kernel.effect import EffectKind, Outcome
@@ -58,9 +61,9 @@ def _near(state: State, touched: Iterable[str] | None) -> list[Incident]:
 def _next(state: State, incident: Incident) -> Iterator[Draft]:
     """The first of these that has something to do decides."""
     if incident.state is IncidentState.RESOLVED:
-        yield from _review(state, incident)
+        yield from undo(state, incident) if incident.undo and not incident.undo["finished"] else _review(state, incident)
         return
-    for stage in (contain, contain_by_person, _investigate, _plan, recover, resolve_released):
+    for stage in (undo, contain, contain_by_person, _investigate, work, _plan, recover, resolve_released):
         drafts = tuple(stage(state, incident))
         if drafts:
             yield from drafts
@@ -129,7 +132,9 @@ def _plan(state: State, incident: Incident) -> Iterator[Draft]:
             if each.effect.kind is EffectKind.TERMINATE
         ),
     )
-    yield Draft(kind="plan.made", incident=incident.id, body={"plan": msgspec.to_builtins(made)})
+    drafts, chosen = retry_instead(state, incident, made)
+    yield from drafts
+    yield Draft(kind="plan.made", incident=incident.id, body={"plan": plain(chosen)})
 
 
 def _review(state: State, incident: Incident) -> Iterator[Draft]:

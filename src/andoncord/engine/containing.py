@@ -9,6 +9,7 @@ from andoncord.engine.drafts import intent_draft, order_draft
 from andoncord.engine.recovering import recovery_begun
 from andoncord.engine.revoking import revoke, revoked
 from andoncord.engine.state import Intent, State
+from andoncord.engine.stepping import is_held, judged, step_key
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.incident.stage import Stage
@@ -24,13 +25,19 @@ TERMINATE_MS = 5_000
 
 def contain(state: State, incident: Incident) -> Iterator[Draft]:
     """Run the playbook's steps in order, each for every affected agent; wait where a receipt is missing."""
-    if not incident.may_act or recovery_begun(state, incident):
+    if not incident.may_act or recovery_begun(state, incident) or is_held(incident):
         return
     rung = ""
     for step in incident.steps:
+        waiting = False
         if step["do"] in ("fence", "contain"):
-            rung = step["rung"]
-            drafts, waiting = _for_each_agent(state, incident, f"{step['do']}:{rung}", step)
+            drafts, is_done = judged(state, incident, step)
+            if not drafts and not is_done:
+                continue
+            if not drafts:
+                rung = step["rung"]
+                name = step_key(incident, step).partition("/")[2]
+                drafts, waiting = _for_each_agent(state, incident, name, step)
         elif step["do"] == "capture":
             drafts, waiting = _for_each_agent(state, incident, "capture", step)
         elif step["do"] == "verify":

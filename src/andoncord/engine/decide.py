@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.engine.books import book_for, loaded, written
 from andoncord.engine.expiry import end_expired
 from andoncord.engine.facts import (
     Fact,
     FindingArrived,
     GuardAhead,
     PersonAsked,
+    PlaybooksLoaded,
     ReceiptArrived,
     SystemNoted,
     TelemetryDigested,
@@ -26,8 +28,9 @@ from andoncord.incident.severity import judge
 from andoncord.kernel.effect import EffectKind, Receipt
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Mode, Pattern
+from andoncord.respond.facts import facts
 from andoncord.respond.ladder import FENCING
-from andoncord.respond.playbook import Playbook, choose
+from andoncord.respond.playbook import Playbook
 
 
 def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
@@ -47,12 +50,20 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             if last <= state.telemetry_seq:
                 return ()
             return (Draft(kind="telemetry.digested", body={"first_seq": first, "last_seq": last, "sha256": sha256}),)
+        case GuardAhead():
+            return tuple(hold(state, fact, playbooks=playbooks))
+        case _:
+            return _of_ourselves(state, fact)
+
+
+def _of_ourselves(state: State, fact: SystemNoted | TimePassed | PlaybooksLoaded) -> tuple[Draft, ...]:
+    match fact:
         case SystemNoted(what=what, detail=detail):
             return (Draft(kind="system.noted", body={"what": what, **detail}),)
         case TimePassed(now_ns=now_ns):
             return tuple(end_expired(state, now_ns))
-        case GuardAhead():
-            return tuple(hold(state, fact, playbooks=playbooks))
+        case PlaybooksLoaded(playbooks=new):
+            return loaded(state, new)
 
 
 def _receipt(state: State, receipt: Receipt) -> tuple[Draft, ...]:
@@ -98,7 +109,7 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
         was_allowed = incident.may_act
         was_playbook = incident.playbook
     drafts.append(Draft(kind="finding.recorded", incident=home, body=recorded))
-    drafts.append(_judged(home, (*known, finding), was_allowed=was_allowed, playbooks=playbooks))
+    drafts.append(_judged(state, home, (*known, finding), was_allowed=was_allowed, playbooks=playbooks))
     if home not in state.incidents:
         drafts.append(
             Draft(
@@ -129,10 +140,23 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
     return tuple(drafts)
 
 
-def _judged(home: str, findings: Sequence[Finding], *, was_allowed: bool, playbooks: Sequence[Playbook]) -> Draft:
-    """Judge the incident by all findings so far and choose the playbook for its severity."""
+def _judged(state: State, home: str, findings: Sequence[Finding], *, was_allowed: bool, playbooks: Sequence[Playbook]) -> Draft:
+    """Judge the incident by all findings so far, and freeze what the playbooks of its opening say about it."""
     judgement = judge(findings)
-    playbook = choose(playbooks, judgement.severity)
+    impact = msgspec.to_builtins(estimate(findings))
+    incident = state.incidents.get(home)
+    seen = facts(
+        severity=judgement.severity,
+        sev=judgement.sev,
+        category=judgement.category,
+        pattern=judgement.pattern,
+        agents=tuple(dict.fromkeys(finding.agent for finding in findings)),
+        environment=incident.environment if incident else findings[0].environment,
+        impact=impact,
+        attempt=incident.round if incident else 1,
+        verdict=(incident.containment or "") if incident else "",
+    )
+    book = book_for(state, incident, playbooks, seen)
     telling = next(finding for finding in findings if finding.pattern is judgement.pattern)
     body: dict[str, Any] = {
         "severity": judgement.severity,
@@ -142,11 +166,9 @@ def _judged(home: str, findings: Sequence[Finding], *, was_allowed: bool, playbo
         "title": telling.summary,
         "reasons": list(judgement.reasons),
         "points": judgement.points,
-        "impact": msgspec.to_builtins(estimate(findings)),
+        "impact": impact,
         "may_act": was_allowed or any(finding.trusted and finding.mode is Mode.ACT for finding in findings),
-        "playbook": f"{playbook.id} v{playbook.version}",
-        "steps": msgspec.to_builtins(playbook.steps),
-        "recovery_by": playbook.recovery,
+        **written(book),
     }
     return Draft(kind="incident.judged", incident=home, body=body)
 

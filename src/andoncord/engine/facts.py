@@ -6,6 +6,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.kernel.effect import Receipt
+from andoncord.respond.playbook import Playbook
 
 
 class FindingArrived(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,4 +65,12 @@ class GuardAhead(msgspec.Struct, frozen=True, kw_only=True):
     rung: str
 
 
-Fact = FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted | GuardAhead | TimePassed
+class PlaybooksLoaded(msgspec.Struct, frozen=True, kw_only=True):
+    """These are the playbooks from now on; incidents that are open keep theirs."""
+
+    playbooks: tuple[Playbook, ...]
+
+
+Fact = (
+    FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted | GuardAhead | TimePassed | PlaybooksLoaded
+)

@@ -5,11 +5,14 @@ from typing import Any
 
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.state import Intent, State
+from andoncord.engine.stepping import WAIT_MARGIN_MS, is_held, is_worked
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.journal import Draft
+from andoncord.kernel.time import MILLISECOND_NS
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.recover.gate import QualityGate
+from andoncord.respond.steps import IRREVERSIBLE, VERSION_BEFORE
 
 ORDER_MS = 1_000
 CONFIGURE_MS = 2_000
@@ -22,6 +25,8 @@ def may_recover(state: State, incident: Incident) -> bool:
     if incident.plan is None or incident.plan_round != incident.round:
         return False
     if incident.recovery_failed or not incident.plan["automatic"]:
+        return False
+    if is_held(incident) or not is_worked(state, incident):
         return False
     if incident.containment is not Verdict.VERIFIED and not incident.recovery_approved_by:
         return False
@@ -113,13 +118,21 @@ def _recovery_step(state: State, incident: Incident, key: str, step: dict[str, A
         )
         return
     if kind is EffectKind.CONFIGURE:
+        if parameters.pop("publish", False):
+            yield Draft(kind="registry.published", incident=incident.id, body=_published(incident, agent, parameters))
+        active = state.registry.active(agent)
+        parameters["before"] = active.version if active else ""
         yield Draft(
             kind="registry.activated",
             incident=incident.id,
             body={"agent": agent, "version": parameters["version"], "reason": step["text"]},
         )
     deadlines = {EffectKind.CONFIGURE: CONFIGURE_MS, EffectKind.RESTART: RESTART_MS, EffectKind.PROBE: PROBE_MS}
-    reversals = {EffectKind.CONFIGURE: "activate the version before", EffectKind.RESTART: "terminate"}
+    reversals = {EffectKind.CONFIGURE: VERSION_BEFORE, EffectKind.RESTART: f"{IRREVERSIBLE}: the process before it is gone"}
+    if kind is EffectKind.WAIT:
+        for_ms = int(parameters["for_ms"])
+        parameters["until_ns"] = (state.head.at_ns if state.head else 0) + for_ms * MILLISECOND_NS
+        deadlines[kind] = for_ms + WAIT_MARGIN_MS
     yield intent_draft(
         state,
         incident.id,
@@ -130,6 +143,11 @@ def _recovery_step(state: State, incident: Incident, key: str, step: dict[str, A
         reversal=reversals.get(kind, "nothing to undo"),
         parameters=parameters,
     )
+
+
+def _published(incident: Incident, agent: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    note = f"made for the retry of {incident.id}"
+    return {"agent": agent, "version": parameters["version"], "values": parameters["values"], "note": note, "good": False}
 
 
 def _probe_further(state: State, incident: Incident, key: str, intent: Intent) -> tuple[list[Draft], Intent]:

@@ -8,6 +8,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.engine.orderbook import OrderBook
+from andoncord.engine.played import CHANGES
 from andoncord.incident.incident import Incident, Note, VerdictGiven
 from andoncord.incident.inflight import InFlightCall
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
@@ -17,6 +18,7 @@ from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import MILLISECOND_NS
 from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel, Verdict
 from andoncord.recover.registry import Registry
+from andoncord.respond.playbook import Playbook
 
 MAX_SEEN = 100_000
 """Finding ids remembered, so that the same finding twice is one; the oldest are forgotten first."""
@@ -87,6 +89,10 @@ class State:
     seen: dict[str, None] = field(default_factory=dict)
     wishes: dict[str, str] = field(default_factory=dict)
     """Idempotency key of a wish → the incident it ended up in."""
+    books: dict[str, tuple[Playbook, ...]] = field(default_factory=dict)
+    """Every set of playbooks that was in force, by its digest."""
+    book: str = ""
+    """The digest of the set in force now."""
     shadow_findings: int = 0
     telemetry_seq: int = 0
     """The last telemetry batch whose digest is in the journal."""
@@ -144,6 +150,8 @@ def apply(state: State, entry: Entry) -> None:
     reduce = _REDUCERS.get(entry.kind)
     if reduce:
         reduce(state, entry)
+    elif entry.kind in CHANGES:
+        _update(state, entry.incident, **CHANGES[entry.kind](state.incidents[entry.incident], entry))
 
 
 def _update(state: State, incident_id: str, /, **changes: Any) -> None:
@@ -185,6 +193,7 @@ def _incident_opened(state: State, entry: Entry) -> None:
         onset_ns=body.get("onset_ns") or entry.at_ns,
         detected_ns=entry.at_ns,
         declared_by=body.get("declared_by", ""),
+        book=state.book,
     )
 
 
@@ -204,6 +213,7 @@ def _incident_judged(state: State, entry: Entry) -> None:
         playbook=body["playbook"],
         steps=tuple(body["steps"]),
         recovery_by=body["recovery_by"],
+        recovery_role=body.get("recovery_role", "respond"),
     )
 
 
@@ -287,7 +297,9 @@ def _verdict_given(state: State, entry: Entry) -> None:
 
 
 def _plan_made(state: State, entry: Entry) -> None:
-    _update(state, entry.incident, plan=entry.body["plan"], plan_round=state.incidents[entry.incident].round)
+    incident = state.incidents[entry.incident]
+    retried = "tried" if entry.body["plan"]["strategy"] == "retry" else incident.retried
+    _update(state, entry.incident, plan=entry.body["plan"], plan_round=incident.round, retried=retried)
 
 
 def _recovery_approved(state: State, entry: Entry) -> None:
@@ -299,6 +311,8 @@ def _recovery_approved(state: State, entry: Entry) -> None:
 
 def _recovery_failed(state: State, entry: Entry) -> None:
     changes: dict[str, Any] = {"recovery_failed": entry.body["why"], "recovery_approved_by": ""}
+    if state.incidents[entry.incident].retried == "tried":
+        changes["retried"] = "failed"
     if entry.body.get("contain_again"):
         changes["round"] = state.incidents[entry.incident].round + 1
         changes["recovery_failed"] = ""
@@ -355,6 +369,11 @@ def _registry_marked(state: State, entry: Entry) -> None:
     state.registry = state.registry.mark_good(body["agent"], body["version"], good=body["good"])
 
 
+def _playbooks_loaded(state: State, entry: Entry) -> None:
+    state.book = entry.body["digest"]
+    state.books[state.book] = msgspec.convert(entry.body["playbooks"], tuple[Playbook, ...])
+
+
 def _system_noted(state: State, entry: Entry) -> None:
     state.generation = max(state.generation, entry.body.get("generation", 0))
 
@@ -385,4 +404,5 @@ _REDUCERS = {
     "registry.marked": _registry_marked,
     "telemetry.digested": _telemetry_digested,
     "system.noted": _system_noted,
+    "playbooks.loaded": _playbooks_loaded,
 }

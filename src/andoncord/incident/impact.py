@@ -6,6 +6,14 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.kernel.money import usd_text
+from andoncord.kernel.vocabulary import Pattern
+
+FINANCIAL_MICRO_USD = 100_000_000
+"""Money spent or at risk, from which on the impact is financial: 100 US dollars. Chosen."""
+REGULATED_PATTERNS = frozenset({Pattern.DATA_EXFILTRATION, Pattern.HARMFUL_OUTPUT})
+"""Patterns that may have to be reported: data that left, or harmful content that was given out."""
+OPERATIONAL_PATTERNS = frozenset({Pattern.SILENCE, Pattern.DECISION_CASCADE, Pattern.EMERGENT_BEHAVIOR})
+"""Patterns in which the work itself stands still or goes wrong as a whole."""
 
 
 class Impact(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +26,8 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[str, ...]
     tools: tuple[str, ...]
     assumptions: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    """Of `financial`, `customers`, `regulatory` and `operational`, those that the record shows (RSP-8)."""
 
 
 def estimate(findings: Sequence[Finding]) -> Impact:
@@ -48,9 +58,21 @@ def estimate(findings: Sequence[Finding]) -> Impact:
         runs=runs,
         agents=agents,
         tools=tools,
+        kinds=_kinds(findings, money=cost + sum(risk_by_run.values())),
         assumptions=(
             "Counts only runs that a finding names: a lower bound.",
             "Cost is what the agents reported; calls without a reported cost count as nothing.",
             "Customers and regulatory effects are not in the telemetry and are not estimated.",
         ),
     )
+
+
+def _kinds(findings: Sequence[Finding], *, money: int) -> tuple[str, ...]:
+    patterns = {finding.pattern for finding in findings}
+    shown = {
+        "financial": money >= FINANCIAL_MICRO_USD,
+        "customers": any(int(finding.facts.get("customers", 0)) > 0 for finding in findings),
+        "regulatory": bool(patterns & REGULATED_PATTERNS),
+        "operational": bool(patterns & OPERATIONAL_PATTERNS),
+    }
+    return tuple(kind for kind, holds in shown.items() if holds)

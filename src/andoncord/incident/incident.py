@@ -61,6 +61,16 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """The playbook's steps, frozen when it was chosen."""
     recovery_by: str = "person"
     """Who may start the recovery: `person` or `automatic`."""
+    recovery_role: str = "respond"
+    """The scope that a person needs to approve the recovery."""
+    book: str = ""
+    """The set of playbooks in force when it opened; empty where none was written down."""
+    judged: dict[str, str] = {}
+    """Steps with a condition or a limit: why they are skipped, empty where they are done."""
+    retried: str = ""
+    """Whether it was tried again with other parameters: empty, `refused`, `tried` or `failed`."""
+    undo: dict[str, Any] | None = None
+    """The last undo: `intents`, `by`, `reason`, `all`, `impossible`, `undone`, `finished`."""
     findings: tuple[Finding, ...] = ()
     reasons: tuple[str, ...] = ()
     impact: dict[str, Any] = {}

@@ -31,6 +31,10 @@ class EffectKind(StrEnum):
     """Have every guard in scope load the policies in force."""
     REVIEW = "review"
     """Draft the post-incident review."""
+    HOOK = "hook"
+    """Run a command that the settings name."""
+    WAIT = "wait"
+    """Let time pass."""
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,11 +14,12 @@ from andoncord.recover.registry import Registry, Version
 
 
 class Strategy(StrEnum):
-    """Ways back. The first three are performed by Andoncord; the others are worked by people, step by step."""
+    """Ways back. The first four are performed by Andoncord; the others are worked by people, step by step."""
 
     ROLLBACK = "rollback"
     RESTART = "restart"
     FRESH_RUN = "fresh_run"
+    RETRY = "retry"
     RECONFIGURATION = "reconfiguration"
     RETRAINING = "retraining"
     REDEPLOYMENT = "redeployment"
@@ -27,7 +28,7 @@ class Strategy(StrEnum):
     @property
     def is_automatic(self) -> bool:
         """Andoncord has the means to perform it."""
-        return self in (Strategy.ROLLBACK, Strategy.RESTART, Strategy.FRESH_RUN)
+        return self in (Strategy.ROLLBACK, Strategy.RESTART, Strategy.FRESH_RUN, Strategy.RETRY)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,40 +1,110 @@
-"""Playbooks: what is done, in which order, for which severity. Data, frozen into an incident when it opens."""
+"""Playbooks: what is done, in which order, for which incidents. Data, frozen into an incident when it opens.
 
-from collections.abc import Iterable
+Several may speak for one incident: the one of its severity, those of its impact, of its pattern, of the escalation. What they
+say is composed into one list of steps: containment first, then the rest in the order of the playbooks; what two of them want in
+the same words is done once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import yaml
 
+from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.errors import CallerError
-from andoncord.kernel.vocabulary import Severity
-from andoncord.respond.ladder import RUNGS
+from andoncord.kernel.vocabulary import Category, Pattern, Severity
+from andoncord.policy.expression import parse
+from andoncord.respond.ladder import height
+from andoncord.respond.steps import COMMON, IRREVERSIBLE, KINDS, RECOVERY_WORDS, duration_ms
+from andoncord_sdk.expression import compile_condition
+from andoncord_sdk.values import ExpressionError
 
-STEP_WORDS = ("fence", "capture", "contain", "verify", "investigate")
-RECOVERY_WORDS = ("person", "automatic")
-DURATION_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000}
+__all__ = [
+    "Book",
+    "Case",
+    "Playbook",
+    "Step",
+    "Trigger",
+    "choose",
+    "compose",
+    "condition",
+    "digest_of",
+    "duration_ms",
+    "fitting",
+    "load",
+]
+
+CONDITION_NAMES = ("incident", "steps")
+"""What a condition may look at: facts about the incident, and what came of the steps before, by their names."""
+IMPACT_KINDS = ("financial", "customers", "regulatory", "operational")
+LONGEST_STEP_MS = 3_600_000
+MAX_STEPS = 50
+MAX_CASES = 50
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a playbook."""
 
     do: str
-    """One of `STEP_WORDS`."""
+    """One of `steps.KINDS`."""
+    name: str
+    """Unique within its playbook."""
     rung: str = ""
     at_most_ms: int
     undo: str
+    condition: str = ""
+    """The step is done only where this holds. In containment an error counts as true, elsewhere as false."""
+    settings: dict[str, Any] = {}
+    limit: int = 0
+    """At most so many times for one agent in `per_ms`; 0 for no limit."""
+    per_ms: int = 0
+    playbook: str = ""
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """Which incidents a playbook is for: all that is given must hold."""
+
+    severities: tuple[Severity, ...] = ()
+    categories: tuple[Category, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    impacts: tuple[str, ...] = ()
+    condition: str = ""
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """An example that `andon playbook test` runs: facts and answers in, the names of the steps that are done out."""
+
+    name: str
+    incident: dict[str, Any]
+    answers: dict[str, str] = {}
+    """What comes of a step, by its name; what is not named comes to `done`."""
+    expect: tuple[str, ...]
 
 
 class Playbook(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do about an incident of one severity."""
+    """What to do about some incidents."""
 
     id: str
     version: int
-    severity: Severity
+    when: Trigger
     source: str
     steps: tuple[Step, ...]
+    recovery: str = ""
+    """Who may start the recovery: a `person`, or the plan by itself (`automatic`); empty where the playbook does not say."""
+    role: str = "respond"
+    """The scope that a person needs to approve the recovery."""
+    tests: tuple[Case, ...] = ()
+
+
+class Book(msgspec.Struct, frozen=True, kw_only=True):
+    """What the playbooks that speak for an incident say together."""
+
+    playbooks: tuple[str, ...]
+    """Each with its version."""
+    steps: tuple[Step, ...]
     recovery: str
-    """Who may start the recovery: a `person`, or the plan by itself (`automatic`)."""
+    role: str
 
 
 def load(text: str, *, place: str) -> Playbook:
@@ -53,74 +123,264 @@ def load(text: str, *, place: str) -> Playbook:
         raise CallerError(f"is not YAML: {error}", place=place) from error
     if not isinstance(raw, dict):
         raise CallerError("a playbook is a mapping", place=place, remedy="start with 'id: …'")
-    _refuse_unknown(raw, {"id", "version", "when", "source", "steps", "recovery"}, place=place)
-    when = raw.get("when") or {}
-    try:
-        severity = Severity(str(when.get("severity")))
-    except ValueError:
-        words = ", ".join(severity.value for severity in Severity)
-        raise CallerError("when.severity is missing or unknown", place=place, remedy=f"use one of: {words}") from None
+    _refuse_unknown(raw, {"id", "version", "when", "source", "steps", "recovery", "tests"}, place=place)
+    identity = str(raw.get("id", "")) or _missing("id", place)
     steps = raw.get("steps")
-    if not isinstance(steps, list) or not steps:
-        raise CallerError("steps is missing", place=place, remedy="list at least one step")
-    recovery = str(raw.get("recovery", "person"))
-    if recovery not in RECOVERY_WORDS:
+    if not isinstance(steps, list) or not steps or len(steps) > MAX_STEPS:
+        raise CallerError("steps is missing", place=place, remedy=f"list one to {MAX_STEPS} steps")
+    recovery = str(raw.get("recovery", ""))
+    if recovery and recovery not in RECOVERY_WORDS:
         raise CallerError(f"unknown recovery {recovery!r}", place=place, remedy=f"use one of: {', '.join(RECOVERY_WORDS)}")
+    version = raw.get("version", 1)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise CallerError("version is a whole number from 1", place=place)
+    read = tuple(_step(step, index, identity, place=f"{place}: steps[{index}]") for index, step in enumerate(steps))
+    _check_order(read, place=place)
+    asked = next((step for step in read if step.do == "recover"), None)
+    if asked and recovery:
+        raise CallerError("recovery and a step 'recover' say the same", place=place, remedy="keep the step")
     return Playbook(
-        id=str(raw.get("id", "")) or _missing("id", place),
-        version=int(raw.get("version", 1)),
-        severity=severity,
+        id=identity,
+        version=version,
+        when=_trigger(raw.get("when"), place=place),
         source=str(raw.get("source", "")) or _missing("source", place),
-        steps=tuple(_step(step, place=f"{place}: steps[{index}]") for index, step in enumerate(steps)),
-        recovery=recovery,
+        steps=read,
+        recovery=asked.settings["by"] if asked else recovery,
+        role=asked.settings["role"] if asked else "respond",
+        tests=_cases(raw.get("tests"), {step.name for step in read}, place=place),
     )
 
 
+def condition(text: str, facts: Mapping[str, Any], *, place: str = "if") -> bool:
+    """Whether a condition holds.
+
+    Raises:
+        ExpressionError: it cannot be said.
+
+    >>> condition("incident.severity == 'high'", {"incident": {"severity": "high"}, "steps": {}})
+    True
+    """
+    return compile_condition(parse(text, place=place, names=CONDITION_NAMES))(facts)
+
+
 def choose(playbooks: Iterable[Playbook], severity: Severity) -> Playbook:
-    """The playbook for `severity`.
+    """The playbook of the severity tree for `severity`.
 
     Raises:
         CallerError: none is loaded for it.
     """
-    for playbook in playbooks:
-        if playbook.severity is severity:
+    for playbook in sorted(playbooks, key=_order_of):
+        if _rank(playbook.when) == 0 and severity in playbook.when.severities:
             return playbook
     raise CallerError(f"no playbook for severity {severity.value}", remedy="add one to the playbooks folder")
 
 
-def _step(raw: Any, *, place: str) -> Step:
-    if not isinstance(raw, dict) or len(raw) != 1:
-        raise CallerError("a step is one word with its settings", place=place, remedy="for example '- capture: {at_most: 2s}'")
-    word, settings = next(iter(raw.items()))
-    if word not in STEP_WORDS:
-        raise CallerError(f"unknown step {word!r}", place=place, remedy=f"use one of: {', '.join(STEP_WORDS)}")
-    settings = settings or {}
-    _refuse_unknown(settings, {"rung", "at_most", "undo"}, place=place)
-    rung = str(settings.get("rung", ""))
-    if word in ("fence", "contain") and rung not in RUNGS[1:]:
-        raise CallerError(f"{word} needs a rung", place=place, remedy=f"use one of: {', '.join(RUNGS[1:])}")
-    return Step(
-        do=word,
-        rung=rung,
-        at_most_ms=duration_ms(str(settings.get("at_most", "")), place=f"{place}.at_most"),
-        undo=str(settings.get("undo", "")) or _missing("undo", place),
+def fitting(playbooks: Iterable[Playbook], facts: Mapping[str, Any]) -> tuple[Playbook, ...]:
+    """The playbooks that speak for an incident with these facts, the one of its severity first.
+
+    Raises:
+        CallerError: none speaks for its severity.
+    """
+    found = [playbook for playbook in playbooks if _fits(playbook.when, facts)]
+    if not any(_rank(playbook.when) == 0 for playbook in found):
+        raise CallerError(f"no playbook for severity {facts['severity']}", remedy="add one to the playbooks folder")
+    return tuple(sorted(found, key=_order_of))
+
+
+def compose(playbooks: Sequence[Playbook]) -> Book:
+    """One list of steps out of several, and one word about the recovery: the strictest that any of them says."""
+    steps = [msgspec.structs.replace(step, playbook=playbook.id) for playbook in playbooks for step in playbook.steps]
+    said = {playbook.recovery for playbook in playbooks if playbook.recovery}
+    return Book(
+        playbooks=tuple(f"{playbook.id} v{playbook.version}" for playbook in playbooks),
+        steps=tuple(_once(sorted(steps, key=_phase))),
+        recovery="automatic" if said == {"automatic"} else "person",
+        role="admin" if any(playbook.role == "admin" for playbook in playbooks) else "respond",
     )
 
 
-def duration_ms(text: str, *, place: str = "") -> int:
-    """A duration such as `500ms`, `2s` or `5m` in milliseconds.
-
-    >>> duration_ms("2s"), duration_ms("500ms")
-    (2000, 500)
-    """
-    for unit, factor in DURATION_UNITS_MS.items():
-        number = text.removesuffix(unit)
-        if number != text and number.isdigit():
-            return int(number) * factor
-    raise CallerError(f"not a duration: {text!r}", place=place, remedy="write for example 500ms, 2s or 5m")
+def digest_of(playbooks: Iterable[Playbook]) -> str:
+    """What a set of playbooks is known by in the record."""
+    return digest(canonical_json(msgspec.to_builtins(list(playbooks))))
 
 
-def _refuse_unknown(raw: dict[str, Any], known: set[str], *, place: str) -> None:
+PHASES = ("fence", "capture", "contain", "verify")
+"""The order of a containment: nothing comes before the fence, and evidence is sealed before anything ends (RSP-14)."""
+
+
+def _phase(step: Step) -> int:
+    return PHASES.index(step.do) if step.do in PHASES else len(PHASES)
+
+
+def _once(steps: Iterable[Step]) -> Iterable[Step]:
+    """Steps without those that another playbook has asked for already, and without orders that would not raise anything."""
+    seen: set[tuple[str, str]] = set()
+    raised = 0
+    for step in steps:
+        if step.rung:
+            if not step.condition and height(step.rung) <= raised:
+                continue
+            raised = max(raised, height(step.rung)) if not step.condition else raised
+        elif step.do in PHASES or step.do == "investigate":
+            key = (step.do, step.condition)
+            if key in seen:
+                continue
+            seen.add(key)
+        yield step
+
+
+def _fits(when: Trigger, facts: Mapping[str, Any]) -> bool:
+    if when.severities and facts["severity"] not in when.severities:
+        return False
+    if when.categories and facts["category"] not in when.categories:
+        return False
+    if when.patterns and facts["pattern"] not in when.patterns:
+        return False
+    if when.impacts and not set(when.impacts) & set(facts["impact"]):
+        return False
+    if not when.condition:
+        return True
+    try:
+        return condition(when.condition, {"incident": facts, "steps": {}})
+    except ExpressionError:
+        return False
+
+
+def _order_of(playbook: Playbook) -> tuple[int, bool, str]:
+    """Severity before impact before pattern before the rest; the one that is called like its severity first, then by name."""
+    return _rank(playbook.when), playbook.id not in tuple(Severity), playbook.id
+
+
+def _rank(when: Trigger) -> int:
+    if when.impacts:
+        return 1
+    if when.patterns or when.categories:
+        return 2
+    return 0 if when.severities and not when.condition else 3
+
+
+def _trigger(raw: Any, *, place: str) -> Trigger:
+    if not isinstance(raw, dict) or not raw:
+        raise CallerError("when is missing", place=place, remedy="for example 'when: {severity: high}'")
+    _refuse_unknown(raw, {"severity", "category", "pattern", "impact", "if"}, place=f"{place}: when")
+    return Trigger(
+        severities=tuple(Severity(word) for word in _words(raw, "severity", tuple(Severity), place)),
+        categories=tuple(Category(word) for word in _words(raw, "category", tuple(Category), place)),
+        patterns=tuple(Pattern(word) for word in _words(raw, "pattern", tuple(Pattern), place)),
+        impacts=_words(raw, "impact", IMPACT_KINDS, place),
+        condition=_condition(raw.get("if"), place=f"{place}: when.if"),
+    )
+
+
+def _words(raw: Mapping[str, Any], field: str, known: Sequence[str], place: str) -> tuple[str, ...]:
+    given = raw.get(field, [])
+    words = tuple(str(word) for word in (given if isinstance(given, list) else [given]))
+    for word in words:
+        if word not in known:
+            raise CallerError(
+                f"when.{field} is missing or unknown: {word!r}", place=place, remedy=f"use one of: {', '.join(known)}"
+            )
+    return words
+
+
+def _step(raw: Any, index: int, playbook: str, *, place: str) -> Step:
+    if not isinstance(raw, dict) or len(raw) != 1:
+        raise CallerError("a step is one word with its settings", place=place, remedy="for example '- capture: {at_most: 2s}'")
+    word, settings = next(iter(raw.items()))
+    kind = KINDS.get(word)
+    if kind is None:
+        raise CallerError(f"unknown step {word!r}", place=place, remedy=f"use one of: {', '.join(KINDS)}")
+    settings = settings or {}
+    if not isinstance(settings, dict):
+        raise CallerError(f"the settings of {word} are a mapping", place=place)
+    _refuse_unknown(settings, {*COMMON, *kind.fields}, place=place)
+    for field in kind.needed:
+        if not settings.get(field):
+            raise CallerError(f"{word} needs a {field}", place=place)
+    own = kind.check(settings, place) if kind.check else {}
+    at_most_ms = duration_ms(str(settings.get("at_most", "")), place=f"{place}.at_most")
+    if not 0 < at_most_ms <= LONGEST_STEP_MS:
+        raise CallerError("is at most an hour", place=f"{place}.at_most")
+    limit, per_ms = _limit(settings.get("limit"), place=f"{place}.limit")
+    return Step(
+        do=word,
+        name=str(settings.get("name", "")) or (f"{word}-{index}" if word in ("hook", "wait") else word),
+        rung=str(own.pop("rung", "")),
+        at_most_ms=at_most_ms,
+        undo=_undo(str(settings.get("undo", "")), word, place),
+        condition=_condition(settings.get("if"), place=f"{place}.if"),
+        settings=own,
+        limit=limit,
+        per_ms=per_ms,
+        playbook=playbook,
+    )
+
+
+def _undo(text: str, word: str, place: str) -> str:
+    """The stated reversal, which must be one that can be performed for this kind of step."""
+    if not text:
+        _missing("undo", place)
+    reversals = KINDS[word].reversals
+    for known in reversals:
+        if text == known or (known.endswith(" ") and text.startswith(known) and text[len(known) :].strip()):
+            return text
+        if known == IRREVERSIBLE and text.startswith(f"{IRREVERSIBLE}: "):
+            return text
+    shown = ", ".join(f"{known}NAME" if known.endswith(" ") else known for known in reversals)
+    raise CallerError(f"{text!r} is no reversal of {word}", place=f"{place}.undo", remedy=f"use one of: {shown}")
+
+
+def _limit(raw: Any, *, place: str) -> tuple[int, int]:
+    """`3/1h` as a number and milliseconds."""
+    if raw is None:
+        return 0, 0
+    number, _, per = str(raw).partition("/")
+    if not number.strip().isdigit() or not int(number):
+        remedy = "write for example 3/1h: at most three times an hour, per agent"
+        raise CallerError(f"not a limit: {raw!r}", place=place, remedy=remedy)
+    return int(number), duration_ms(per.strip(), place=place)
+
+
+def _condition(raw: Any, *, place: str) -> str:
+    if raw is None:
+        return ""
+    text = str(raw)
+    parse(text, place=place, names=CONDITION_NAMES)
+    return text
+
+
+def _check_order(steps: Sequence[Step], *, place: str) -> None:
+    """Names are unique, and the containment comes first and in order (RSP-14)."""
+    names = [step.name for step in steps if step.do not in ("fence", "contain", "verify", "capture")]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise CallerError(f"two steps are called {twice!r}", place=place, remedy="give one of them a name of its own")
+    for before, step, index in zip(steps, steps[1:], range(1, len(steps)), strict=False):
+        if _phase(step) < _phase(before):
+            raise CallerError(
+                f"{step.do} comes after {before.do}",
+                place=f"{place}: steps[{index}]",
+                remedy=f"first {', '.join(PHASES)}, in this order, then the rest: nothing may delay the containment",
+            )
+
+
+def _cases(raw: Any, names: set[str], *, place: str) -> tuple[Case, ...]:
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or len(raw) > MAX_CASES:
+        raise CallerError(f"tests is a list of at most {MAX_CASES} cases", place=place)
+    cases: list[Case] = []
+    for index, case in enumerate(raw):
+        where = f"{place}: tests[{index}]"
+        try:
+            cases.append(msgspec.convert(case, Case))
+        except msgspec.ValidationError as error:
+            raise CallerError(str(error), place=where) from None
+        if unknown := [name for name in cases[-1].answers if name not in names]:
+            raise CallerError(f"there is no step {unknown[0]!r}", place=where, remedy=f"steps: {', '.join(sorted(names))}")
+    return tuple(cases)
+
+
+def _refuse_unknown(raw: Mapping[str, Any], known: set[str], *, place: str) -> None:
     for field in raw:
         if field not in known:
             raise CallerError(f"unknown field {field!r}", place=place, remedy=f"known fields: {', '.join(sorted(known))}")

@@ -1,0 +1,167 @@
+"""The steps of a playbook: whether one is done at all, and doing those that neither contain nor investigate.
+
+Whether a step is done is written down before it is done, so that a condition which changes later changes nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from andoncord.engine.books import facts_of
+from andoncord.engine.drafts import intent_draft
+from andoncord.engine.state import Intent, State
+from andoncord.incident.incident import Incident
+from andoncord.kernel.effect import EffectKind
+from andoncord.kernel.journal import Draft
+from andoncord.kernel.time import MILLISECOND_NS
+from andoncord.respond.facts import worst
+from andoncord.respond.playbook import Step
+from andoncord.respond.rehearse import skip_reason
+from andoncord.respond.steps import KINDS
+
+WAIT_MARGIN_MS = 5_000
+"""How much later than its time a wait may end before it counts as failed."""
+
+
+def is_held(incident: Incident) -> bool:
+    """A person undid what was done: nothing goes on by itself."""
+    return bool(incident.undo)
+
+
+def judged(state: State, incident: Incident, step: dict[str, Any]) -> tuple[list[Draft], bool]:
+    """A draft where it is still to be written down whether the step is done; and whether it is."""
+    read = read_step(step)
+    if not read.condition and not read.limit:
+        return [], True
+    key = step_key(incident, step)
+    if key in incident.judged:
+        return [], not incident.judged[key]
+    why = skip_reason(read, {"incident": facts_of(incident), "steps": outcomes(state, incident)})
+    if not why and read.limit and (times := _times_lately(state, incident, read)) >= read.limit:
+        lately = f"{times} times in the last {read.per_ms / 60_000:g} minutes"
+        why = f"it was done for {incident.agents[0]} {lately}, and {read.limit} is the limit"
+    return [Draft(kind="step.judged", incident=incident.id, body={"step": key, "name": read.name, "skipped": why})], not why
+
+
+def work(state: State, incident: Incident) -> Iterator[Draft]:
+    """Do the steps that come after the containment, one after another."""
+    if not incident.may_act or is_held(incident) or not _is_looked_into(state, incident):
+        return
+    for step in incident.steps:
+        kind = KINDS[step["do"]]
+        if kind.contains or kind.effect is None or kind.effect is EffectKind.INVESTIGATE:
+            continue
+        intent = state.step(incident.id, step_key(incident, step))
+        if intent is None:
+            drafts, is_done = judged(state, incident, step)
+            yield from drafts
+            if drafts:
+                return
+            if is_done:
+                yield _intent(state, incident, read_step(step), kind.effect)
+                return
+        elif intent.receipt is None:
+            return
+
+
+def is_worked(state: State, incident: Incident) -> bool:
+    """Whether the steps before the recovery have come to their end; a playbook without a step `recover` does not wait."""
+    if not any(step["do"] == "recover" for step in incident.steps) or not incident.may_act:
+        return True
+    for step in incident.steps:
+        if step["do"] == "recover":
+            return True
+        kind = KINDS[step["do"]]
+        if kind.contains or kind.effect is None or kind.effect is EffectKind.INVESTIGATE:
+            continue
+        key = step_key(incident, step)
+        intent = state.step(incident.id, key)
+        if not incident.judged.get(key) and (intent is None or intent.receipt is None):
+            return False
+    return True
+
+
+def step_key(incident: Incident, step: dict[str, Any]) -> str:
+    """Which step of which playbook in which round; for a step that contains, what stands between round and agent."""
+    if not KINDS[step["do"]].contains:
+        return f"{incident.round}/{step.get('playbook', '')}/{step.get('name', step['do'])}"
+    named = f"/{step.get('name', step['do'])}" if step.get("condition") or step.get("limit") else ""
+    rung = f":{step['rung']}" if step.get("rung") else ""
+    return f"{incident.round}/{step['do']}{rung}{named}"
+
+
+def read_step(step: dict[str, Any]) -> Step:
+    """A frozen step; what an older version froze lacks a name."""
+    return msgspec.convert({"name": step["do"], **step}, Step)
+
+
+def outcomes(state: State, incident: Incident) -> dict[str, str]:
+    """What came of every step, by its name; empty for what was not done yet."""
+    found: dict[str, str] = {}
+    for step in incident.steps:
+        name = step.get("name", step["do"])
+        if step["do"] == "retry":
+            found[name] = incident.retried
+        elif step["do"] == "recover":
+            found[name] = "failed" if incident.recovery_failed else ""
+        else:
+            found[name] = worst((*_outcomes_of(state, incident, step), found.get(name, "")))
+    return found
+
+
+def _outcomes_of(state: State, incident: Incident, step: dict[str, Any]) -> Iterator[str]:
+    key = step_key(incident, step)
+    if incident.judged.get(key):
+        yield "skipped"
+    if step["do"] == "verify":
+        if incident.containment is not None:
+            yield incident.containment.value.lower()
+        return
+    for intent in state.intents_of(incident.id):
+        if (intent.step == key or intent.step.startswith(f"{key}/")) and intent.receipt is not None:
+            yield intent.receipt.outcome.value
+
+
+def _is_looked_into(state: State, incident: Incident) -> bool:
+    """The investigation of this round has come to its end, or there is nothing to investigate."""
+    if not incident.findings:
+        return True
+    intent = state.step(incident.id, f"{incident.round}/investigate")
+    return intent is not None and intent.receipt is not None
+
+
+def _intent(state: State, incident: Incident, step: Step, effect: EffectKind) -> Draft:
+    now = state.head.at_ns if state.head else 0
+    deadline_ms = step.at_most_ms
+    whose = {"playbook": step.playbook, "name": step.name, "agents": list(incident.agents)}
+    parameters: dict[str, Any] = {**step.settings, **whose}
+    if effect is EffectKind.WAIT:
+        parameters["until_ns"] = now + int(step.settings["for_ms"]) * MILLISECOND_NS
+        deadline_ms = int(step.settings["for_ms"]) + WAIT_MARGIN_MS
+    else:
+        parameters["incident"] = facts_of(incident)
+    return intent_draft(
+        state,
+        incident.id,
+        step_key(incident, msgspec.to_builtins(step)),
+        effect,
+        incident.agents[0],
+        deadline_ms=deadline_ms,
+        reversal=step.undo,
+        parameters=parameters,
+    )
+
+
+def _times_lately(state: State, incident: Incident, step: Step) -> int:
+    """How often this step was done for the incident's first agent within the time that its limit counts in."""
+    since_ns = (state.head.at_ns if state.head else 0) - step.per_ms * MILLISECOND_NS
+
+    def is_same(intent: Intent) -> bool:
+        parameters = intent.effect.parameters
+        return (parameters.get("playbook"), parameters.get("name")) == (step.playbook, step.name)
+
+    return sum(
+        intent.issued_ns >= since_ns and intent.effect.target == incident.agents[0] and is_same(intent)
+        for intent in state.intents.values()
+    )

@@ -1,0 +1,115 @@
+"""The kinds of steps that a playbook can have: one row each, so that a new kind is a row, an effect and its performer."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from andoncord.kernel.effect import EffectKind
+from andoncord.kernel.errors import CallerError
+from andoncord.respond.ladder import RUNGS
+
+DURATION_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+NOTHING = "nothing to undo"
+RELEASE = "release"
+VERSION_BEFORE = "activate the version before"
+IRREVERSIBLE = "irreversible"
+HOOK_BEFORE = "hook "
+"""`hook NAME`: the reversal is another hook."""
+LONGEST_WAIT_MS = 30 * 24 * 3_600_000
+RECOVERY_WORDS = ("person", "automatic")
+ROLES = ("respond", "admin")
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of step."""
+
+    effect: EffectKind | None
+    """What performs it; None where the engine composes it of effects of its own."""
+    fields: tuple[str, ...] = ()
+    """Settings of its own, beside those that every step may have."""
+    needed: tuple[str, ...] = ()
+    reversals: tuple[str, ...]
+    """What may stand under `undo`; one that ends with a blank is followed by a name."""
+    contains: bool = False
+    """It belongs to the containment: it comes before everything that does not."""
+    check: Callable[[Mapping[str, Any], str], dict[str, Any]] | None = None
+    """Reads the settings of its own. Args: the settings as written, and the place for errors."""
+
+
+COMMON = ("at_most", "undo", "if", "name", "limit")
+"""Settings that every step may have."""
+
+
+def duration_ms(text: str, *, place: str = "") -> int:
+    """A duration such as `500ms`, `2s`, `5m` or `1h` in milliseconds.
+
+    >>> duration_ms("2s"), duration_ms("500ms"), duration_ms("1h")
+    (2000, 500, 3600000)
+    """
+    for unit, factor in DURATION_UNITS_MS.items():
+        number = text.removesuffix(unit)
+        if number != text and number.isascii() and number.isdigit():
+            return int(number) * factor
+    raise CallerError(f"not a duration: {text!r}", place=place, remedy="write for example 500ms, 2s, 5m or 1h")
+
+
+def _order(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    rung = str(raw.get("rung", ""))
+    if rung not in RUNGS[1:]:
+        raise CallerError("needs a rung", place=place, remedy=f"use one of: {', '.join(RUNGS[1:])}")
+    return {"rung": rung}
+
+
+def _hook(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    value = raw.get("with") or {}
+    if not isinstance(value, dict):
+        raise CallerError("with is a mapping", place=place, remedy="for example {reason: overspent}")
+    return {"hook": str(raw["hook"]), "with": value}
+
+
+def _wait(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    for_ms = duration_ms(str(raw["for"]), place=f"{place}.for")
+    if not 0 < for_ms <= LONGEST_WAIT_MS:
+        raise CallerError("is at most 30 days", place=f"{place}.for")
+    return {"for_ms": for_ms}
+
+
+def _retry(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    values = raw["with"]
+    if not isinstance(values, dict) or not values:
+        raise CallerError("with is missing", place=place, remedy="for example {temperature: 0.1, context_tokens: 64000}")
+    return {"with": values}
+
+
+def _recover(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    by = str(raw["by"])
+    if by not in RECOVERY_WORDS:
+        raise CallerError(f"unknown recovery {by!r}", place=place, remedy=f"use one of: {', '.join(RECOVERY_WORDS)}")
+    role = str(raw.get("role", "respond"))
+    if role not in ROLES:
+        raise CallerError(f"unknown role {role!r}", place=place, remedy=f"use one of: {', '.join(ROLES)}")
+    return {"by": by, "role": role}
+
+
+KINDS: dict[str, Kind] = {
+    "fence": Kind(
+        effect=EffectKind.ORDER, fields=("rung",), needed=("rung",), reversals=(RELEASE,), contains=True, check=_order
+    ),
+    "capture": Kind(effect=EffectKind.CAPTURE, reversals=(NOTHING,), contains=True),
+    "contain": Kind(
+        effect=EffectKind.ORDER, fields=("rung",), needed=("rung",), reversals=(RELEASE,), contains=True, check=_order
+    ),
+    "verify": Kind(effect=EffectKind.VERIFY, reversals=(NOTHING,), contains=True),
+    "investigate": Kind(effect=EffectKind.INVESTIGATE, reversals=(NOTHING,)),
+    "hook": Kind(
+        effect=EffectKind.HOOK,
+        fields=("hook", "with"),
+        needed=("hook",),
+        reversals=(NOTHING, HOOK_BEFORE, IRREVERSIBLE),
+        check=_hook,
+    ),
+    "wait": Kind(effect=EffectKind.WAIT, fields=("for",), needed=("for",), reversals=(NOTHING,), check=_wait),
+    "retry": Kind(effect=None, fields=("with",), needed=("with",), reversals=(VERSION_BEFORE,), check=_retry),
+    "recover": Kind(effect=None, fields=("by", "role"), needed=("by",), reversals=(NOTHING,), check=_recover),
+}
