@@ -16,8 +16,8 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings
-from andoncord.telemetry.prices import Price
 from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
+from andoncord.telemetry.prices import Price
 
 FILE_NAME = "andon.yaml"
 
@@ -44,8 +44,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Seconds after which a step that has not ended counts as hung."""
     polls: tuple[str, ...] = ()
     """Tools that wait or poll by design; asking them again is no loop."""
-
-
     description: str = ""
     version: str = ""
     """The version that should be running; another one that is seen stands beside it."""
@@ -57,6 +55,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Agents, services and stores that it needs."""
     talks_to: tuple[str, ...] = ()
     """Agents, or globs over them, that it may reach. Empty: undeclared."""
+
+
 class HeartbeatSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often guards say that they are alive, and when their silence is a finding."""
 
@@ -84,6 +84,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The agents as detectors need them."""
         return {name: _declared(name, agent, self.heartbeat) for name, agent in self.agents.items()}
 
+    def fleet(self) -> tuple[DeclaredAgent, ...]:
+        """The agents as the fleet map shows them."""
+        return tuple(_on_the_map(name, agent) for name, agent in self.agents.items())
+
     @property
     def environment(self) -> str:
         """The environment that every declared agent is in; empty when they are in several or in none."""
@@ -93,10 +97,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def load(text: str, *, place: str) -> Config:
     """Read settings from YAML.
-
-    def fleet(self) -> tuple[DeclaredAgent, ...]:
-        """The agents as the fleet map shows them."""
-        return tuple(_on_the_map(name, agent) for name, agent in self.agents.items())
 
     Args:
         text: the YAML; empty means every default.
@@ -174,16 +174,6 @@ def _declared(name: str, agent: AgentSettings, heartbeat: HeartbeatSettings) -> 
     )
 
 
-def _plain(node: yaml.Node, path: str, lines: dict[str, int], place: str) -> Any:
-    """A YAML node as plain values; `lines` gets the line of everything in it."""
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise CallerError("a key must be a word", place=f"{place}:{line}")
-            key = str(key_node.value)
 def _on_the_map(name: str, agent: AgentSettings) -> DeclaredAgent:
     return DeclaredAgent(
         agent=name,
@@ -200,6 +190,16 @@ def _on_the_map(name: str, agent: AgentSettings) -> DeclaredAgent:
     )
 
 
+def _plain(node: yaml.Node, path: str, lines: dict[str, int], place: str) -> Any:
+    """A YAML node as plain values; `lines` gets the line of everything in it."""
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise CallerError("a key must be a word", place=f"{place}:{line}")
+            key = str(key_node.value)
             if key in mapping:
                 raise CallerError(f"{key!r} is given twice", place=f"{place}:{line}", remedy="keep one of them")
             mapping[key] = _plain(value_node, f"{path}.{key}", lines, place)
