@@ -11,13 +11,13 @@ from andoncord.engine.revoking import revoke, revoked
 from andoncord.engine.state import Intent, State
 from andoncord.engine.stepping import is_held, judged, step_key
 from andoncord.incident.incident import Incident
-from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.incident.stage import Stage
+from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import FENCING
-
 from andoncord.respond.proof import proof
+
 VERIFY_MS = 4_000
 """How long an order of a person is watched before its verdict; a playbook names its own."""
 TERMINATE_MS = 5_000
@@ -108,6 +108,9 @@ def _verify_one(
 ) -> tuple[list[Draft], bool]:
     """The next drafts on the way to a verdict about one agent, and whether the verdict is final."""
     agent = order.effect.target
+    drafts, done = revoke(state, incident, key, order)
+    if drafts or not done:
+        return drafts, False
     drafts, done = _verdict_on(state, incident, key, order, None, at_most_ms=at_most_ms)
     first = state.step(incident.id, key)
     if not done or first is None or not may_end or verdict_of(first) is not Verdict.UNVERIFIED:
@@ -115,9 +118,6 @@ def _verify_one(
 
     terminate = state.step(incident.id, terminate_key)
     if terminate is None:
-    drafts, done = revoke(state, incident, key, order)
-    if drafts or not done:
-        return drafts, False
         return [_terminate_draft(state, incident, terminate_key, agent)], False
     if terminate.receipt is None:
         return [], False
@@ -174,6 +174,7 @@ def _verify_draft(
             for call in given.in_flight
         ],
         "fenced_ns": (terminate.receipt.at_ns if terminate and terminate.receipt else receipt.at_ns),
+        "credentials": revoked(state, incident, order),
     }
     return intent_draft(
         state,
@@ -181,7 +182,6 @@ def _verify_draft(
         key,
         EffectKind.VERIFY,
         order.effect.target,
-        "credentials": revoked(state, incident, order),
         deadline_ms=at_most_ms,
         reversal="nothing to undo",
         parameters=parameters,
@@ -204,6 +204,7 @@ def _verdict_drafts(incident: Incident, intent: Intent) -> list[Draft]:
                 "missing": list(detail.get("missing", [])),
                 "evidence": list(detail.get("evidence", [])),
                 "in_flight": list(detail.get("in_flight", [])),
+                "stages": _stages(intent),
             },
         )
     ]
@@ -211,7 +212,6 @@ def _verdict_drafts(incident: Incident, intent: Intent) -> list[Draft]:
     if all_verified and incident.state.rank < IncidentState.CONTAINED.rank:
         drafts.append(
             Draft(
-                "stages": _stages(intent),
                 kind="incident.moved",
                 incident=incident.id,
                 body={
@@ -225,13 +225,6 @@ def _verdict_drafts(incident: Incident, intent: Intent) -> list[Draft]:
     return drafts
 
 
-def verdict_of(intent: Intent) -> Verdict:
-    """A verification that broke proves nothing: it is UNVERIFIED."""
-    assert intent.receipt is not None
-    return Verdict(intent.receipt.detail.get("verdict", Verdict.UNVERIFIED))
-
-
-def _has_verdict(incident: Incident, intent: Intent) -> bool:
 def _stages(intent: Intent) -> list[dict[str, Any]]:
     """The states of the proof that a verification saw reached."""
     assert intent.receipt is not None
@@ -241,6 +234,13 @@ def _stages(intent: Intent) -> list[dict[str, Any]]:
     return [msgspec.to_builtins(each) for each in way]
 
 
+def verdict_of(intent: Intent) -> Verdict:
+    """A verification that broke proves nothing: it is UNVERIFIED."""
+    assert intent.receipt is not None
+    return Verdict(intent.receipt.detail.get("verdict", Verdict.UNVERIFIED))
+
+
+def _has_verdict(incident: Incident, intent: Intent) -> bool:
     return any(given.intent == intent.id for given in incident.verdicts)
 
 

@@ -11,8 +11,8 @@ from andoncord.engine.orderbook import OrderBook
 from andoncord.engine.played import CHANGES
 from andoncord.incident.incident import Incident, Note, VerdictGiven
 from andoncord.incident.inflight import InFlightCall
-from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.incident.stage import Reached
+from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.errors import NotFoundError
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import MILLISECOND_NS
@@ -292,6 +292,7 @@ def _verdict_given(state: State, entry: Entry) -> None:
         missing=tuple(entry.body["missing"]),
         evidence=tuple(entry.body["evidence"]),
         in_flight=msgspec.convert(entry.body.get("in_flight", []), tuple[InFlightCall, ...]),
+        stages=msgspec.convert(entry.body.get("stages", []), tuple[Reached, ...]),
     )
     _update(state, entry.incident, verdicts=(*state.incidents[entry.incident].verdicts, given))
 
@@ -304,7 +305,6 @@ def _plan_made(state: State, entry: Entry) -> None:
 
 def _recovery_approved(state: State, entry: Entry) -> None:
     incident = state.incidents[entry.incident]
-        stages=msgspec.convert(entry.body.get("stages", []), tuple[Reached, ...]),
     attempt = incident.round + 1 if incident.recovery_failed else incident.round
     _update(state, entry.incident, recovery_approved_by=entry.by, recovery_failed="", round=attempt)
 
