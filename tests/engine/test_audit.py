@@ -1,0 +1,78 @@
+"""The auditor: every promise that was not kept is found, and nothing that goes its way is reported."""
+
+from andoncord.engine.audit import GRACE_NS, IDLE_NS, OURS, PERSON_NS, Fault, audit
+from andoncord.kernel.effect import EffectKind, Outcome
+from andoncord.kernel.time import DAY_NS, SECOND_NS
+from andoncord.kernel.vocabulary import Severity
+from andoncord.testing.story import Story, finding
+
+
+def faults(story: Story, later_ns: int = 0) -> list[Fault]:
+    """What the auditor says, so much later."""
+    return [each.fault for each in audit(story.state, now=story.now + later_ns)]
+
+
+def test_what_goes_its_way_is_not_reported(story: Story) -> None:
+    """Nothing at first, nothing while steps are under way, nothing right after."""
+    assert faults(story, DAY_NS) == []
+    story.find(finding())
+    assert faults(story) == []
+    story.run()
+    assert faults(story) == []
+
+
+def test_an_effect_without_a_receipt_is_late_after_its_deadline(story: Story) -> None:
+    """A performer that never answers: not before deadline and grace, then first of all, as a fault of the machinery."""
+    story.find(finding())
+    deadline_ns = max(story.state.intents[each].effect.deadline_ms * 1_000_000 for each in story.state.outstanding)
+
+    assert faults(story, deadline_ns) == []
+    late = audit(story.state, now=story.now + deadline_ns + GRACE_NS + SECOND_NS)
+    assert {each.fault for each in late} == {Fault.EFFECT_LATE}
+    assert late[0].fault in OURS
+    assert late[0].agent == "refunds"
+    assert late[0].remedy
+
+
+def test_an_order_that_not_everybody_confirmed(story: Story) -> None:
+    """An order with a partial receipt in force is unconfirmed at once; the verdict without proof is overdue a minute later."""
+    story.answers[EffectKind.ORDER] = lambda _: (
+        Outcome.PARTIAL,
+        {"asked": 2, "confirmed": 1, "unconfirmed": ["i2"], "acks": []},
+    )
+    story.answers[EffectKind.VERIFY] = lambda _: (
+        Outcome.DONE,
+        {"verdict": "UNVERIFIED", "missing": ["acknowledgement of i2"], "evidence": []},
+    )
+    story.answers[EffectKind.TERMINATE] = lambda _: (Outcome.FAILED, {"missing": "no supervisor"})
+    story.find(finding(severity=Severity.CRITICAL))
+    story.run()
+
+    assert Fault.CONTROL_UNCONFIRMED in faults(story)
+    late = {each.fault: each for each in audit(story.state, now=story.now + IDLE_NS + SECOND_NS)}
+    assert "acknowledgement of i2" in late[Fault.CONTAINMENT_UNPROVEN].text
+    assert "1 of 2" in late[Fault.CONTROL_UNCONFIRMED].text
+
+
+def test_a_person_who_does_not_answer(story: Story) -> None:
+    """A recovery that waits for approval is overdue when the time of its level is over."""
+    story.find(finding(severity=Severity.CRITICAL))
+    story.run()
+    incident = story.state.incident("inc_000001")
+    limit_ns = PERSON_NS[incident.sev]
+
+    assert Fault.PERSON_LATE not in faults(story, limit_ns // 2)
+    assert Fault.PERSON_LATE in faults(story, limit_ns + SECOND_NS)
+
+
+def test_a_review_that_is_not_closed_in_time(story: Story) -> None:
+    """A review with a due time is overdue after it, and only after it."""
+    due_ns = story.now + 2 * DAY_NS
+    story.answers[EffectKind.REVIEW] = lambda _: (Outcome.DONE, {"review": {"answers": [], "markdown": "", "due_ns": due_ns}})
+    story.find(finding(severity=Severity.CRITICAL))
+    story.run()
+    story.ask("approve_recovery")
+    story.run()
+
+    assert faults(story) == []
+    assert faults(story, due_ns - story.now + SECOND_NS) == [Fault.REVIEW_LATE]
