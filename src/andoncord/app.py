@@ -43,10 +43,10 @@ from andoncord.server.appender import Appender
 from andoncord.server.auth import Auth
 from andoncord.server.cases import ReviewPerformer
 from andoncord.server.casework import CapturePerformer, InvestigatePerformer
-from andoncord.server.control import Control, force_of
+from andoncord.server.control import Control
 from andoncord.server.control_process import ControlProcess
 from andoncord.server.feeds import DigestFeed, FindingFeed
-from andoncord.server.hub import GuardHub
+from andoncord.server.hub import Force, GuardHub
 from andoncord.server.ingest import Ingest
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.listening import WebServer, listen, reserve, target_of, url_of
@@ -145,11 +145,17 @@ async def _control(
     journal = SqlJournal(database)
     access = SqlAccess(database)
 
+    def force_on(agent: str) -> Force:
+        return control.force(agent)
+
+    def roles_of(agent: str) -> frozenset[str]:
+        return control.roles_of(agent)
+
     flags = FlagFile(home / FLAG_FILE, nonce=entropy.secret()[-32:])
     hub = GuardHub(
         clock=clock,
         entropy=entropy,
-        force=lambda agent: force_of(engine.state, agent),
+        force=force_on,
         flags=flags,
         processes=SystemProcesses(),
     )
@@ -163,7 +169,14 @@ async def _control(
     def policies_in_force() -> list[dict[str, Any]]:
         return [*own_policies, *compiled_policies(engine.state)]
 
-    guards = GuardPerformers(hub=hub, telemetry=telemetry, clock=clock, state=lambda: engine.state, policies=policies_in_force)
+    guards = GuardPerformers(
+        hub=hub,
+        telemetry=telemetry,
+        clock=clock,
+        state=lambda: engine.state,
+        policies=policies_in_force,
+        roles=roles_of,
+    )
     performers: dict[EffectKind, Performer] = {
         **guards.table(),
         EffectKind.VERIFY: VerifyPerformer(hub=hub, telemetry=telemetry, clock=clock, leases=leases),
@@ -186,6 +199,7 @@ async def _control(
         prices=rows(with_own(config.prices)),
         heartbeat_s=config.heartbeat.every_s,
         silent_after_s=config.heartbeat.silent_after_s,
+        roles={name: agent.role for name, agent in config.agents.items() if agent.role},
     )
     live = LiveStreams(engine)
     app = web_app(

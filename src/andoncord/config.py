@@ -40,6 +40,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     budget_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Normal cost of one run at most, US dollars."""
     environment: str = ""
+    role: str = ""
+    """What it acts as, such as `report-writer`: orders and policies can be scoped to it."""
     step_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     """Seconds after which a step that has not ended counts as hung."""
     polls: tuple[str, ...] = ()

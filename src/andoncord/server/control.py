@@ -17,6 +17,7 @@ from andoncord.kernel.time import SECOND_NS, rfc3339
 from andoncord.learn.kpi import kpis
 from andoncord.respond.ladder import FENCING
 from andoncord.server.cases import cases
+from andoncord.server.forces import force_of
 from andoncord.server.hub import Force, Guard, GuardHub
 from andoncord.server.ports import Entropy, ServerClock, TelemetryReader
 from andoncord.telemetry.batch import Beat
@@ -35,6 +36,7 @@ class Control:
         declared: agents of the settings file; they are listed before they are ever heard of.
         policies: every policy that guards must load.
         prices: the price table, as guards load it.
+        roles: what agents act as, by name or glob, as the settings file declares it.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Control:
         heartbeat_s: float,
         silent_after_s: float,
         prices: Sequence[dict[str, Any]] = (),
+        roles: Mapping[str, str] | None = None,
     ) -> None:
         self.engine = engine
         self.hub = hub
@@ -60,6 +63,7 @@ class Control:
         self.environment = environment
         self.heartbeat_s = heartbeat_s
         self._declared = tuple(declared)
+        self._roles = dict(roles or {})
         self.policies = policies
         self.prices = tuple(prices)
         self._silent_after_ns = int(silent_after_s * SECOND_NS)
@@ -117,7 +121,7 @@ class Control:
         raise ConflictError(f"{rung} would not raise what is in force for {target}: {in_force}", place="rung")
 
     def fleet(self) -> list[dict[str, Any]]:
-        """Every agent that is declared or was heard of, with its processes."""
+        """Every agent that is declared or was heard of, with its processes. `incident` is the one whose rung holds it."""
         now = self.clock.now()
         instances: dict[str, dict[tuple[str, str], dict[str, Any]]] = {name: {} for name in self._declared if "*" not in name}
         for beat in self.telemetry.beats():
@@ -130,23 +134,38 @@ class Control:
             instances.setdefault(agent, {})
         return [self._agent(agent, list(instances[agent].values()), now) for agent in sorted(instances)]
 
+    def roles_of(self, agent: str) -> frozenset[str]:
+        """The role that is declared for an agent; where none is, those that its guards say."""
+        declared = self._roles.get(agent)
+        if declared is None:
+            globs = sorted(self._roles, key=lambda glob: (-len(glob), glob))
+            declared = next((self._roles[glob] for glob in globs if fnmatchcase(agent, glob)), "")
+        said = {guard.registration.role for guard in self.hub.points(agent)}
+        return frozenset({declared} if declared else said - {""})
+
+    def force(self, agent: str) -> Force:
+        """Everything in force for an agent."""
+        return force_of(self.state, agent, self.roles_of(agent))
+
     def matching(self, pattern: str) -> list[str]:
         """The known agents whose names match a glob.
 
         Raises:
             NotFoundError: none does. An order to nobody would look like an order that was obeyed.
         """
-        known = self._known()
+        known = self.known_agents()
         found = [agent for agent in known if fnmatchcase(agent, pattern)]
         if not found:
             raise _unknown(pattern, known)
         return found
 
-    def _known(self) -> list[str]:
+    def known_agents(self) -> list[str]:
+        """The name of every agent that is declared or was heard of."""
         return [each["agent"] for each in self.fleet()]
 
     def _agent(self, agent: str, found: list[dict[str, Any]], now: int) -> dict[str, Any]:
-        rung = self.state.rung_of(agent)
+        force = self.force(agent)
+        rung = force.rung
         guards = [each for each in found if each["kind"] == "guard"] or [each for each in found if each.get("enforces")]
         alive = [each for each in guards if each["connected"] or now - each["seen_ns"] <= self._silent_after_ns]
         state = "contained" if rung in FENCING else "running" if alive else "silent" if guards else "unknown"
@@ -154,8 +173,9 @@ class Control:
             {**{k: v for k, v in each.items() if k != "seen_ns"}, "last_seen_at": rfc3339(each["seen_ns"])} for each in found
         ]
         control = self.state.controls.get(agent)
-        incident = control.incident if control and rung != "none" else None
-        return {"agent": agent, "instances": shown, "rung": rung, "incident": incident, "state": state}
+        incident = control.incident if control and control.rung != "none" else None
+        orders = [each["id"] for each in force.orders]
+        return {"agent": agent, "instances": shown, "rung": rung, "incident": incident, "orders": orders, "state": state}
 
     def kpis(self) -> dict[str, Any]:
         """The figures of KPI-1, from the record."""
@@ -199,7 +219,7 @@ class Control:
         for known in reversed(self.state.incidents.values()):
             if known.is_open and agent in known.agents:
                 return known.id
-        known_agents = self._known()
+        known_agents = self.known_agents()
         if agent not in known_agents:
             raise _unknown(agent, known_agents)
         rung, reason = str(parameters.get("rung", "")), str(parameters.get("reason", ""))
@@ -217,16 +237,6 @@ class Control:
 def _unknown(pattern: str, known: Sequence[str]) -> NotFoundError:
     shown = ", ".join(known[:KNOWN_SHOWN]) or "none yet"
     return NotFoundError(f"no known agent is {pattern!r}", remedy=f"known agents: {shown}")
-
-
-def force_of(state: State, agent: str) -> Force:
-    """The order in force for an agent."""
-    control = state.controls.get(agent)
-    if control is None:
-        return Force(rung="none", epoch=state.epoch_of(agent))
-    return Force(
-        rung=control.rung, epoch=state.epoch_of(agent), reason=control.reason, by=control.by, incident=control.incident
-    )
 
 
 def _heard(beat: Beat) -> dict[str, Any]:

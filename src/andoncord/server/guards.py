@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from andoncord.kernel.errors import CallerError
-from andoncord.respond.ladder import RUNGS
+from andoncord.respond.ladder import LADDER
 from andoncord.server.api.door import answer
 from andoncord.server.auth import Auth, ForbiddenError
-from andoncord.server.control import Control, force_of
+from andoncord.server.control import Control
 from andoncord.server.hub import Ack, Force, Guard, Registration
 from andoncord.server.leases import LeaseOffice
 
@@ -59,7 +59,7 @@ class GuardApi:
         enforces = registration.kind == "guard" or {"pause", "kill"} & set(registration.capabilities)
         if enforces and registration.epoch:
             await self._control.note_epoch(registration.agent, registration.instance, registration.epoch, registration.rung)
-        force = force_of(self._control.state, guard.agent)
+        force = self._control.force(guard.agent)
         return answer(
             {
                 "guard_id": guard.id,
@@ -70,6 +70,8 @@ class GuardApi:
                 "reason": force.reason,
                 "by": force.by,
                 "incident": force.incident,
+                "orders": list(force.orders),
+                "dropped": list(force.dropped),
                 "policies": self._control.policies(),
                 "prices": self._control.prices,
                 "config": self._control.configuration(guard.agent),
@@ -84,7 +86,7 @@ class GuardApi:
         """A lease for the next seconds, and the order that it goes with."""
         guard = self._guard(request, guard_id)
         wanted = await _body(request, LeaseRequest)
-        force = force_of(self._control.state, guard.agent)
+        force = self._control.force(guard.agent)
         granted = self._leases.give(**_terms(guard, force, wanted.nonce))
         return answer({**self._control.hub.order_body(guard.agent, force), **granted})
 
@@ -120,8 +122,8 @@ def _check_epoch(registration: Registration) -> None:
     """
     if registration.epoch and not all(0 <= part <= MAX_EPOCH for part in registration.epoch):
         raise CallerError(f"the parts of an epoch are 0 to {MAX_EPOCH}", place="epoch")
-    if registration.rung not in RUNGS:
-        raise CallerError(f"unknown rung {registration.rung!r}", place="rung", remedy=f"use one of: {', '.join(RUNGS)}")
+    if registration.rung not in LADDER:
+        raise CallerError(f"unknown rung {registration.rung!r}", place="rung", remedy=f"use one of: {', '.join(LADDER)}")
 
 
 def _terms(guard: Guard, force: Force, nonce: str) -> dict[str, Any]:

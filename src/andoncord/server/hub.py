@@ -46,6 +46,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     epoch: tuple[int, int] | None = None
     tools: dict[str, str] | None = None
     environment: str = ""
+    role: str = ""
+    """What the agent acts as; orders can be given to a role."""
     rung: str = "none"
     """What the guard has in force."""
     nonce: str = ""
@@ -64,13 +66,17 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Force(msgspec.Struct, frozen=True, kw_only=True):
-    """The order in force for an agent, as the journal says."""
+    """What is in force for an agent, as the journal says: the strictest in one word, and each order."""
 
     rung: str
     epoch: tuple[int, int]
     reason: str = ""
     by: str = ""
     incident: str = ""
+    orders: tuple[dict[str, Any], ...] = ()
+    """Every order in force, as guards read it; empty where there is none but the one in one word."""
+    dropped: tuple[str, ...] = ()
+    """Quarantines that ended with their messages dropped."""
 
 
 @dataclass(slots=True, eq=False)
@@ -296,6 +302,8 @@ class GuardHub:
             "reason": force.reason,
             "by": force.by,
             "incident": force.incident,
+            "orders": list(force.orders),
+            "dropped": list(force.dropped),
         }
 
     async def stream(self, guard: Guard) -> AsyncIterator[bytes]:

@@ -5,15 +5,16 @@ recognised as the same. What did not answer is named in the receipt and never ro
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.ports import Performer
 from andoncord.kernel.time import SECOND_NS
+from andoncord.server.forces import discounted, force_ordered
 from andoncord.server.holding import covered
-from andoncord.server.hub import GONE_AFTER_NS, Ack, Force, Guard, GuardHub, order_id
+from andoncord.server.hub import GONE_AFTER_NS, Ack, Guard, GuardHub, order_id
 from andoncord.server.ports import ServerClock, TelemetryReader
 
 ANSWERED = "enforced"
@@ -31,6 +32,7 @@ class GuardPerformers:
         telemetry: tells of processes that are alive but not connected.
         state: the engine's state, read anew each time.
         policies: every policy that guards must load.
+        roles: what an agent acts as.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class GuardPerformers:
         clock: ServerClock,
         state: Callable[[], State],
         policies: Callable[[], list[dict[str, Any]]],
+        roles: Callable[[str], Collection[str]] = lambda agent: (),
     ) -> None:
         self._hub = hub
         self._telemetry = telemetry
         self._clock = clock
         self._state = state
         self._policies = policies
+        self._roles = roles
 
     def table(self) -> dict[EffectKind, Performer]:
         """Which kind of effect each performs."""
@@ -60,15 +64,8 @@ class GuardPerformers:
         }
 
     async def order(self, intent: str, effect: Effect) -> Receipt:
-        """Send a rung to every guard of the agent and every supervisor that can enforce it, and wait for all of them."""
-        generation, counter = effect.parameters["epoch"]
-        force = Force(
-            rung=effect.parameters["rung"],
-            epoch=(generation, counter),
-            reason=effect.parameters["reason"],
-            by=effect.parameters["by"],
-            incident=effect.incident,
-        )
+        """Send what is in force to every guard of the agent and every supervisor that can enforce it; wait for all of them."""
+        force = force_ordered(self._state(), effect, intent, self._roles(effect.target))
         guards = self._hub.points(effect.target)
         holders = self._hub.holders(effect.target, force.rung)
         body = self._hub.order_body(effect.target, force)
@@ -76,7 +73,9 @@ class GuardPerformers:
         if not holders:  # What a supervisor holds it must let go, even for a rung that it cannot enforce.
             self._hub.send(self._hub.holders(effect.target, "none"), "order", body)
         lost = self._alive_but_not_connected(effect.target, {guard.instance for guard in guards})
-        return await self._ask_guards(intent, effect, guards, "order", body, order=order, lost=lost, holders=holders)
+        receipt = await self._ask_guards(intent, effect, guards, "order", body, order=order, lost=lost, holders=holders)
+        is_in_force = effect.parameters.get("standing") in self._state().orders.in_force
+        return discounted(receipt, effect, guards, is_in_force=is_in_force)
 
     def _alive_but_not_connected(self, agent: str, connected: set[str]) -> list[str]:
         """Processes whose heartbeats say that they run, and that no order reaches: they must not be left out of the count."""
