@@ -296,7 +296,11 @@ def load_detectors(config: Config, *, beside: Path) -> Bank:
         CallerError: a rule file is wrong.
     """
     own = load_rules(configuration.texts(config.rules, beside=beside)) if config.rules else ()
-    return Bank((*default_rules(), *own), declared=config.declared())
+    return Bank(
+        (*default_rules(), *own),
+        declared=config.declared(),
+        false_alarms_per_week=config.detection.false_alarms_per_week,
+    )
 
 
 def load_playbooks() -> tuple[Playbook, ...]:

@@ -12,6 +12,7 @@ import yaml
 
 from andoncord.adapters.sql.settings import DatabaseSettings
 from andoncord.detect.declared import Declared, Objective
+from andoncord.detect.ledger import PER_WEEK
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.server.hook_settings import HookSettings
@@ -27,7 +28,8 @@ class ObjectiveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     quality: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     """Share of scored runs that pass."""
-    false_alarms_per_week: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    false_alarms_per_week: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """A budget of its own, beside that of the fleet; it needs the next line."""
     runs_per_week: Annotated[float, msgspec.Meta(gt=0)] = 1_000.0
 
 
@@ -66,6 +68,13 @@ class HeartbeatSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     silent_after_s: Annotated[float, msgspec.Meta(ge=0.5)] = 3.0
 
 
+class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The alarm budget (DET-21)."""
+
+    false_alarms_per_week: Annotated[float, msgspec.Meta(gt=0)] = PER_WEEK
+    """Of all statistical detectors together, for the whole fleet."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
@@ -73,6 +82,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     database: DatabaseSettings = DatabaseSettings()
     agents: dict[str, AgentSettings] = {}
     heartbeat: HeartbeatSettings = HeartbeatSettings()
+    detection: DetectionSettings = DetectionSettings()
     rules: tuple[str, ...] = ()
     """Rule files of your own, beside the built-in ones; relative to the settings file."""
     hooks: dict[str, HookSettings] = {}

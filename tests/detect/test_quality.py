@@ -6,6 +6,7 @@ from typing import Any
 from andoncord.detect.bank import Bank
 from andoncord.detect.declared import Declared, Objective
 from andoncord.detect.finding import Finding
+from andoncord.detect.ledger import WEEK_NS
 from andoncord.detect.pack import default_rules
 from andoncord.detect.quality import FailureRate
 from andoncord.kernel.time import SECOND_NS
@@ -16,7 +17,9 @@ RULES = tuple(rule for rule in default_rules() if rule.id == "quality-drop")
 
 
 def bank(**objective: Any) -> Bank:
-    return Bank(RULES, {"a": Declared(agent="a", objective=Objective(quality=0.9, **objective))})
+    return Bank(
+        RULES, {"a": Declared(agent="a", objective=Objective(**{"quality": 0.9, "false_alarms_per_week": 1.0, **objective}))}
+    )
 
 
 def scored(number: int, passed: bool, **fields: Any) -> Event:
@@ -93,6 +96,19 @@ def test_forged_good_scores_do_not_hide_a_drop() -> None:
         findings += watch.observe(scored(number, True, run_id=f"forged-{number}"))
 
     assert [finding.trusted for finding in findings] == [True]
+
+
+def test_without_a_budget_of_its_own_an_objective_pays_from_the_fleets() -> None:
+    """The more the fleet may spend, the sooner the alarm; and the bank counts what was spent and what came of it."""
+    found = {}
+    for per_week in (0.01, 10.0):
+        watch = Bank(RULES, {"a": Declared(agent="a", objective=Objective(quality=0.9))}, false_alarms_per_week=per_week)
+        found[per_week] = play(watch, [True] * 50 + [False] * 50)[0].at_ns
+        kept = watch.budget()
+        assert (kept.streams, kept.observed) == (1, 1)
+        assert 0 < kept.expected <= per_week * (kept.until_ns - kept.since_ns) / WEEK_NS * (1 + 1e-9)
+
+    assert found[10.0] < found[0.01]
 
 
 def test_a_rarer_alarm_needs_more_evidence() -> None:

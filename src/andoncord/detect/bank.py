@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from andoncord.detect.build import build
+from andoncord.detect.build import Shared, build
 from andoncord.detect.declared import Declarations, Declared
 from andoncord.detect.detector import Detector, Hit
 from andoncord.detect.facts import Facts, stable_digest
 from andoncord.detect.finding import Finding
+from andoncord.detect.ledger import PER_WEEK, KeptBudget, Ledger
 from andoncord.detect.rule import Rule
 from andoncord.kernel.text import visible
 from andoncord.telemetry.event import Event, EventKind
@@ -27,16 +28,25 @@ class Bank:
     Args:
         rules: the rules in force.
         declared: agent name or glob → what people declare about it.
+        false_alarms_per_week: of all statistical detectors together, for the whole fleet.
 
     Cost: an event costs what the rules for its kind cost; other rules cost nothing.
     """
 
-    def __init__(self, rules: Iterable[Rule], declared: Mapping[str, Declared] | None = None) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        declared: Mapping[str, Declared] | None = None,
+        *,
+        false_alarms_per_week: float = PER_WEEK,
+    ) -> None:
         self.rules = tuple(rules)
         self.faults: dict[str, str] = {}
         """Rule id → what went wrong. A condition that failed on an event is noted; any other error switches the rule off."""
         self._declarations = Declarations(dict(declared or {}))
-        self._detectors: list[tuple[Rule, Detector]] = [(rule, build(rule)) for rule in self.rules]
+        self._ledger = Ledger(per_week=false_alarms_per_week)
+        shared = Shared(ledger=self._ledger)
+        self._detectors: list[tuple[Rule, Detector]] = [(rule, build(rule, shared=shared)) for rule in self.rules]
         self._by_kind: dict[EventKind, list[tuple[Rule, Detector]]] = {}
         self._index()
 
@@ -67,6 +77,10 @@ class Bank:
             except Exception as error:
                 self._switch_off(rule, error)
         return tuple(findings)
+
+    def budget(self) -> KeptBudget:
+        """The budget of false alarms: what was expected, what was observed."""
+        return self._ledger.kept()
 
     def _index(self) -> None:
         self._by_kind = {

@@ -1,6 +1,7 @@
 """From a rule to the detector that carries it out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from andoncord.detect.declared import Declared, Objective
 from andoncord.detect.depletion import SharedDepletion
@@ -9,8 +10,10 @@ from andoncord.detect.edits import ForbiddenEdit, ScopeCreep
 from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_of, number_of
 from andoncord.detect.foreign import ForeignOrder, InjectionExposure
 from andoncord.detect.injection import InjectedAction
+from andoncord.detect.ledger import Ledger
 from andoncord.detect.loop import Repetition
 from andoncord.detect.quality import QualityDrop
+from andoncord.detect.ranges import OutOfRange
 from andoncord.detect.rule import (
     AbsenceSpec,
     AliveWhen,
@@ -25,11 +28,13 @@ from andoncord.detect.rule import (
     RepeatSpec,
     Rule,
     SequenceSpec,
+    StreamSpec,
     SumSpec,
     condition_tree,
     duration_ns,
     kinds_of,
 )
+from andoncord.detect.runs import Runs
 from andoncord.detect.spiral import CostSpiral
 from andoncord.detect.temporal import Absence, Alive, Cancel, Each
 from andoncord.detect.temporal import Sequence as InSequence
@@ -41,7 +46,6 @@ from andoncord.telemetry.event import Event
 from andoncord_sdk.expression import compile_condition, compile_expression
 
 NATIVE: dict[str, Callable[..., Detector]] = {
-    "quality_drop": QualityDrop,
     "injected_action": InjectedAction,
     "cost_spiral": CostSpiral,
     "foreign_order": ForeignOrder,
@@ -51,20 +55,36 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "shared_depletion": SharedDepletion,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
+BUDGETED: dict[str, Callable[..., Detector]] = {"quality_drop": QualityDrop}
+"""Those of them that pay from the budget of false alarms."""
 
 
-def build(rule: Rule, *, max_groups: int = MAX_GROUPS) -> Detector:
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the detectors of one bank have in common."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    runs: Runs = field(default_factory=Runs)
+
+    @classmethod
+    def of(cls, max_groups: int) -> "Shared":
+        """For a detector by itself, that remembers at most so many groups."""
+        return cls(ledger=Ledger(max_streams=max_groups), runs=Runs(max_open=max_groups))
+
+
+def build(rule: Rule, *, max_groups: int = MAX_GROUPS, shared: Shared | None = None) -> Detector:
     """The detector of a rule, with no events seen yet, that remembers at most `max_groups` groups.
 
     Raises:
         CallerError: a field to group by or add up does not exist.
     """
-    return _Builder(rule, max_groups).detector()
+    return _Builder(rule, max_groups, shared or Shared.of(max_groups)).detector()
 
 
 class _Builder:
-    def __init__(self, rule: Rule, max_groups: int) -> None:
+    def __init__(self, rule: Rule, max_groups: int, shared: Shared) -> None:
         self.rule = rule
+        self.shared = shared
         self.max_groups = max_groups
         self.trigger = self._trigger(rule.on, rule.where)
 
@@ -75,8 +95,8 @@ class _Builder:
                 return Each(self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
             case RepeatSpec():
                 return Repetition(self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
-            case DetectorSpec():
-                return NATIVE[spec.name](self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
+            case StreamSpec() | DetectorSpec():
+                return self._coded(spec)
             case CountSpec() | DistinctSpec():
                 return self._counting(spec)
             case SumSpec():
@@ -99,6 +119,23 @@ class _Builder:
                 )
             case AbsenceSpec():
                 return self._absence(spec)
+
+    def _coded(self, spec: StreamSpec | DetectorSpec) -> Detector:
+        ledger = self.shared.ledger
+        if isinstance(spec, StreamSpec):
+            return OutOfRange(
+                self.trigger,
+                key=self._key(("agent", "name") if spec.of == "score" else ("agent",)),
+                of=spec.of,
+                side=spec.side,
+                runs=self.shared.runs,
+                ledger=ledger,
+                max_groups=self.max_groups,
+            )
+        key = self._key(spec.group_by)
+        if spec.name in BUDGETED:
+            return BUDGETED[spec.name](self.trigger, key=key, ledger=ledger, max_groups=self.max_groups)
+        return NATIVE[spec.name](self.trigger, key=key, max_groups=self.max_groups)
 
     def _counting(self, spec: CountSpec | DistinctSpec) -> Detector:
         limit = float(spec.gte)

@@ -11,18 +11,19 @@ MAX_AGENTS = 10_000
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
-    """What share of an agent's runs has to pass, and how often a false alarm about it may come."""
+    """What share of an agent's runs has to pass."""
 
     quality: float
     """Share of scored runs that must pass: greater than 0, less than 1."""
-    false_alarms_per_week: float = 1.0
+    false_alarms_per_week: float | None = None
+    """How often a false alarm about it may come, where it has a budget of its own beside that of the fleet."""
     runs_per_week: float = 1_000.0
-    """Scored runs expected in a week; with the line above it sets how much evidence an alarm needs."""
+    """Scored runs expected in a week; with a budget of its own it sets how much evidence an alarm needs."""
 
     def __post_init__(self) -> None:
         if not 0 < self.quality < 1:
             raise ValueError(f"quality must be between 0 and 1, got {self.quality}")
-        if not 0 < self.false_alarms_per_week <= self.runs_per_week:
+        if self.false_alarms_per_week is not None and not 0 < self.false_alarms_per_week <= self.runs_per_week:
             raise ValueError("false_alarms_per_week must be greater than 0 and no more than runs_per_week")
 
 

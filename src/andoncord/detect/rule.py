@@ -9,6 +9,7 @@ import msgspec
 
 from andoncord.detect.facts import NAMES
 from andoncord.detect.scope import Scope
+from andoncord.detect.stream import Side
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.time import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from andoncord.kernel.vocabulary import Category, Mode, Pattern, Severity
@@ -126,6 +127,13 @@ class RepeatSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="repeat
     group_by: Fields = ("agent", "run_id")
 
 
+class StreamSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="stream"):
+    """One number per run of an agent that lastingly leaves its past, within the fleet's budget of false alarms."""
+
+    of: Literal["failure", "cost", "steps", "latency", "tool_errors", "score", "correction"]
+    side: Side = Side.UP
+
+
 class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="detector"):
     """A detector written in code."""
 
@@ -142,14 +150,25 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
     group_by: Fields
 
 
-Correlate = MatchSpec | CountSpec | DistinctSpec | SumSpec | RatioSpec | SequenceSpec | AbsenceSpec | RepeatSpec | DetectorSpec
+Correlate = (
+    MatchSpec
+    | CountSpec
+    | DistinctSpec
+    | SumSpec
+    | RatioSpec
+    | SequenceSpec
+    | AbsenceSpec
+    | RepeatSpec
+    | StreamSpec
+    | DetectorSpec
+)
 
 
 class ObjectiveSpec(_Part, frozen=True, kw_only=True):
     """An objective in a case."""
 
     quality: float
-    false_alarms_per_week: float = 1.0
+    false_alarms_per_week: float | None = None
     runs_per_week: float = 1_000.0
 
 

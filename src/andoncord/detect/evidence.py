@@ -1,0 +1,126 @@
+"""Evidence for a change: bets that win only if the past no longer describes the present (DET-21).
+
+A bet is a factor whose mean is at most 1 as long as nothing has changed. Each observation starts the bets anew with what it may
+spend, and what all bets together have won is the evidence; at 1 there is an alarm. As long as nothing has changed, the expected
+number of alarms up to any moment is at most what was spent up to then.
+"""
+
+from collections.abc import Sequence
+
+STAKES = 6
+"""Bets per direction, from the largest to the smallest: small changes need small bets, large ones large bets."""
+
+
+class Wealth:
+    """An e-detector of Shiryaev–Roberts form, its starts weighted by a budget.
+
+    With every start weighing the same it is the e-detector of the source, whose average run length is at least one over the
+    weight; unequal weights need no other proof: wealth less what was spent is a supermartingale, and an alarm takes 1 away.
+
+    Cost: O(bets) time and memory per observation.
+    Source: Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", NEJSDS 2 (2024).
+
+    >>> wealth = Wealth(1)
+    >>> [wealth.update((4.0,), spend=0.01) >= 1 for _ in range(4)]
+    [False, False, False, True]
+    >>> wealth.since
+    4
+    """
+
+    __slots__ = ("_began_ns", "_best", "_starts", "_wealth", "seen")
+
+    def __init__(self, bets: int) -> None:
+        self._wealth = [0.0] * bets
+        self._best = [0.0] * bets
+        self._starts = [0] * bets
+        self._began_ns = [0] * bets
+        self.seen = 0
+
+    def reset(self) -> None:
+        """Forget everything."""
+        bets = len(self._wealth)
+        self._wealth, self._best = [0.0] * bets, [0.0] * bets
+        self._starts, self._began_ns, self.seen = [0] * bets, [0] * bets, 0
+
+    @property
+    def evidence(self) -> float:
+        """What the bets have won, as a share of what an alarm takes."""
+        return sum(self._wealth)
+
+    @property
+    def leader(self) -> int:
+        """The number of the bet that has won most since its likeliest start."""
+        return max(range(len(self._best)), key=self._best.__getitem__)
+
+    @property
+    def since(self) -> int:
+        """How many of the newest observations belong to the likeliest stretch after the change."""
+        return self.seen - self._starts[self.leader]
+
+    @property
+    def began_ns(self) -> int:
+        """When that stretch began."""
+        return self._began_ns[self.leader]
+
+    def update(self, factors: Sequence[float], *, spend: float, at_ns: int = 0) -> float:
+        """Take the factors of one observation, one per bet; the evidence after it."""
+        wealth, best, starts = self._wealth, self._best, self._starts
+        start = spend / len(wealth)
+        for number, factor in enumerate(factors):
+            wealth[number] = (wealth[number] + start) * factor
+            # The likeliest start is where this bet's winnings began: a product that falls below 1 starts anew.
+            product = best[number]
+            if product <= 1.0:
+                starts[number] = self.seen
+                self._began_ns[number] = at_ns
+                product = 1.0
+            best[number] = product * factor
+        self.seen += 1
+        return sum(wealth)
+
+
+def mean_stakes(allowed: float) -> tuple[float, ...]:
+    """Stakes for the claim that the mean of numbers in [0, 1] is at most `allowed`, largest first."""
+    return tuple(0.9 * 2.0**-number / allowed for number in range(STAKES))
+
+
+def mean_factors(excess: float, stakes: Sequence[float]) -> list[float]:
+    """Factors of one number that is `excess` above the allowed mean."""
+    return [1.0 + stake * excess for stake in stakes]
+
+
+_SLOPES = (0.9, 0.5, 0.25)
+_POWERS = (0.1, 0.3, 0.6)
+RANK_BETS = len(_SLOPES) + len(_POWERS)
+
+
+def rank_factors(rank: float) -> list[float]:
+    """Bets that ranks have become larger, for a rank that is uniform in (0, 1) while nothing changes.
+
+    Half of them grow with the rank, for changes of a part of the spread; half are calibrators of p-values, for large ones.
+
+    Source: Vovk, Wang, "E-values: calibration, combination and applications", Annals of Statistics 49 (2021).
+
+    >>> steps = 10_000
+    >>> ranks = [(number + 0.5) / steps for number in range(steps)]
+    >>> [round(sum(rank_factors(rank)[bet] for rank in ranks) / steps, 1) for bet in range(1, RANK_BETS)]
+    [1.0, 1.0, 0.7, 1.0, 1.0]
+    """
+    slope = 2.0 * rank - 1.0
+    tail = max(1.0 - rank, 1e-9)
+    return [*[1.0 + stake * slope for stake in _SLOPES], *[power * tail ** (power - 1.0) for power in _POWERS]]
+
+
+_ODDS = (1.5, 2.0, 3.0, 6.0, 12.0, 40.0)
+
+
+def odds_factors(rank: float, share: float) -> list[float]:
+    """Bets that something which happened in a `share` of the past has become more likely, by its rank with ties drawn.
+
+    Each multiplies the odds. A step in the rank has mean 1 wherever it stands, as ranks are uniform while nothing changes.
+
+    >>> [round(factor, 2) for factor in (*odds_factors(0.95, 0.1)[:2], *odds_factors(0.2, 0.1)[:2])]
+    [1.43, 1.82, 0.95, 0.91]
+    """
+    happened = rank >= 1.0 - share
+    return [(odds if happened else 1.0) / (1.0 + (odds - 1.0) * share) for odds in _ODDS]

@@ -1,0 +1,23 @@
+"""Which agents do the same work, so that what is normal for one can be lent to another (DET-1)."""
+
+import re
+
+from andoncord.detect.declared import Declared
+
+_NUMBERED = re.compile(r"[-_./]?(?:[0-9]+|[0-9a-f]{8,})$")
+_GLOB = frozenset("*?[")
+
+
+def role_of(agent: str, declared: Declared) -> str:
+    """The pattern under which an agent is declared, else its name without a number at its end.
+
+    >>> (
+    ...     role_of("refund-17", Declared(agent="refund-17")),
+    ...     role_of("a", Declared(agent="team-*")),
+    ...     role_of("b", Declared(agent="*")),
+    ... )
+    ('refund', 'team-*', 'b')
+    """
+    if declared.agent not in ("*", agent) and _GLOB.intersection(declared.agent):
+        return declared.agent
+    return _NUMBERED.sub("", agent) or agent

@@ -1,0 +1,125 @@
+"""What each run of an agent came to: one record per run, made once it is over and its late spans are in."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+from andoncord.detect.ledger import believed_ns
+from andoncord.kernel.time import SECOND_NS
+from andoncord.telemetry.event import Event, EventKind
+
+SETTLE_NS = 10 * SECOND_NS
+"""How long after its end a run is still added to. Chosen: twice the default delay of the OpenTelemetry batch exporter."""
+MAX_OPEN = 20_000
+"""Runs followed at a time; the one that was quiet longest is left out first, unjudged."""
+MAX_OVER = 20_000
+"""Runs remembered as judged, so that a second sign of their end is none."""
+
+_MODEL = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
+_TOOL = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
+ENDS = frozenset({EventKind.RUN_ENDED, EventKind.AGENT_INVOKED})
+KINDS = _MODEL | _TOOL | ENDS | {EventKind.RUN_STARTED}
+
+RunKey = tuple[str, str, bool]
+
+
+class RunTotals:
+    """One run: what it spent, how long it took, whether it worked."""
+
+    __slots__ = ("cost_micro_usd", "end", "ended_ns", "judged_at_ns", "ok", "started_ns", "steps", "tool_calls", "tool_errors")
+
+    def __init__(self) -> None:
+        self.cost_micro_usd = self.steps = self.tool_calls = self.tool_errors = 0
+        self.started_ns = self.ended_ns = self.judged_at_ns = 0
+        self.ok = True
+        self.end: Event | None = None
+        """The event that said that it is over."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return max(0, self.ended_ns - self.started_ns) / SECOND_NS
+
+
+class Runs:
+    """Adds up runs from their events, and hands each out once, `SETTLE_NS` after it was over.
+
+    Shown the same event again, as by several detectors that share it, it answers the same again and counts nothing twice.
+
+    Cost: O(1) time per event, about 0.4 kB per open run.
+    """
+
+    kinds = KINDS
+
+    def __init__(self, *, max_open: int = MAX_OPEN) -> None:
+        self._max_open = max_open
+        self._open: OrderedDict[RunKey, RunTotals] = OrderedDict()
+        self._over: OrderedDict[RunKey, None] = OrderedDict()
+        self._ending: deque[tuple[int, RunKey]] = deque()
+        self._newest_ns = 0
+        self._last: object = None
+        self._answer: tuple[RunTotals, ...] = ()
+
+    def observe(self, event: Event) -> tuple[RunTotals, ...]:
+        """Take an event in; the runs that are over by its time."""
+        if event is self._last:
+            return self._answer
+        self._last = event
+        now_ns = believed_ns(event)
+        self._answer = self._settled(now_ns)
+        key = (event.agent, event.run_id, event.trusted)
+        if not event.run_id or key in self._over:
+            return self._answer
+        self._add(key, event, now_ns)
+        return self._answer
+
+    def tick(self, now_ns: int) -> tuple[RunTotals, ...]:
+        """The runs that are over by then. Several may ask for the same moment."""
+        if self._last != now_ns:
+            self._last = now_ns
+            self._answer = self._settled(now_ns)
+        return self._answer
+
+    def _add(self, key: RunKey, event: Event, now_ns: int) -> None:
+        run = self._open.get(key)
+        if run is None:
+            run = self._open[key] = RunTotals()
+            if len(self._open) > self._max_open:
+                self._open.popitem(last=False)
+        else:
+            self._open.move_to_end(key)
+        start_ns = event.start_ns or event.end_ns
+        run.started_ns = min(run.started_ns or start_ns, start_ns)
+        run.ended_ns = max(run.ended_ns, event.end_ns)
+        kind = event.kind
+        if kind in _TOOL:
+            run.steps += 1
+            run.tool_calls += 1
+            run.tool_errors += kind is EventKind.TOOL_FAILED
+        elif kind in _MODEL:
+            run.steps += 1
+            run.cost_micro_usd += event.cost_micro_usd
+        elif kind in ENDS:
+            run.ok = run.ok and event.ok
+            if run.end is None:
+                self._ending.append((now_ns + SETTLE_NS, key))
+                if len(self._ending) > self._max_open:
+                    self._ending.popleft()
+            if run.end is None or not event.parent_span_id:
+                run.end = event
+
+    def _settled(self, now_ns: int) -> tuple[RunTotals, ...]:
+        self._newest_ns = max(self._newest_ns, now_ns)
+        if not self._ending or self._ending[0][0] > self._newest_ns:
+            return ()
+        return tuple(self._hand_out())
+
+    def _hand_out(self) -> Iterable[RunTotals]:
+        while self._ending and self._ending[0][0] <= self._newest_ns:
+            at_ns, key = self._ending.popleft()
+            run = self._open.pop(key, None)
+            self._over[key] = None
+            if len(self._over) > self._max_open:
+                self._over.popitem(last=False)
+            if run is not None:
+                run.judged_at_ns = at_ns
+                yield run
