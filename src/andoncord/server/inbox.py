@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition
 
-from andoncord.server.ports import TelemetryWriter
+from andoncord.detect.ports import TelemetryWriter
+from andoncord.server.prepare import Answer
 from andoncord.telemetry.batch import Batch
 from andoncord.telemetry.otlp import Decoded
 
@@ -20,6 +21,8 @@ MAX_HELD = 16_384
 """Events held decoded between acknowledgement and reading-out: with the longest usual texts about 100 MB."""
 
 Item = tuple[Batch, Decoded]
+Said = Decoded | Answer
+"""What a batch says, ready or still packed."""
 
 
 class Inbox:
@@ -33,7 +36,7 @@ class Inbox:
         self._writer = writer
         self._decode = decode
         self._changed = Condition()
-        self._held: dict[int, Item] = {}
+        self._held: dict[int, tuple[Batch, Said]] = {}
         self._held_events = 0
         self._from_log: deque[Batch] = deque()
         self._appended = writer.appended()
@@ -51,13 +54,13 @@ class Inbox:
         """Whether what comes now would have to be decoded twice."""
         return self._held_events >= MAX_HELD
 
-    def offer(self, batch: Batch, decoded: Decoded) -> None:
-        """Say that a batch is in the log, and hand over what was already decoded of it. Its body is not kept."""
+    def offer(self, batch: Batch, said: Said) -> None:
+        """Say that a batch is in the log, and hand over what was already read of it. Its body is not kept."""
         with self._changed:
             self._appended = max(self._appended, batch.seq)
             if batch.seq > self._taken and not self.is_full:
-                self._held[batch.seq] = batch, decoded
-                self._held_events += len(decoded.events)
+                self._held[batch.seq] = batch, said
+                self._held_events += _count(said)
             self._changed.notify()
 
     def stop(self) -> None:
@@ -94,12 +97,12 @@ class Inbox:
             place = self._from_log[0].seq if self._from_log else self._taken + 1
             held = self._held.pop(place, None)
             if held is not None:
-                self._held_events -= len(held[1].events)
+                self._held_events -= _count(held[1])
                 self._taken = max(self._taken, place)
         if held is not None:
             if self._from_log:
                 self._from_log.popleft()
-            return held
+            return _ready(held)
         if not self._from_log and self._read_out == self._taken < self._appended:
             # What is in the log comes with its place as recorded there, so only once all before it is recorded.
             self._from_log.extend(self._writer.unread(limit=BATCHES_PER_READ))
@@ -110,5 +113,14 @@ class Inbox:
         batch = self._from_log.popleft()
         with self._changed:
             held = self._held.pop(batch.seq, None)
-            self._held_events -= len(held[1].events) if held is not None else 0
-        return held or (batch, self._decode(batch))
+            self._held_events -= _count(held[1]) if held is not None else 0
+        return _ready(held) if held is not None else (batch, self._decode(batch))
+
+
+def _count(said: Said) -> int:
+    return said.count if isinstance(said, Answer) else len(said.events)
+
+
+def _ready(held: tuple[Batch, Said]) -> Item:
+    batch, said = held
+    return batch, said.unpacked() if isinstance(said, Answer) else said

@@ -4,10 +4,8 @@ Mask, append durably, acknowledge; what was said is read out afterwards.
 """
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -17,14 +15,13 @@ import msgspec
 from andoncord.kernel.access import Scope, Token, secret_digest
 from andoncord.kernel.errors import CallerError
 from andoncord.server.appender import Appender
-from andoncord.server.bodies import decompress
-from andoncord.server.pipeline import Pipeline, decode
+from andoncord.server.pipeline import Pipeline
 from andoncord.server.ports import ServerClock
+from andoncord.server.prepare import Answer, Job, prepare
+from andoncord.server.preparer import NotPreparedError, Preparer
 from andoncord.server.settings import ServerSettings
-from andoncord.telemetry.batch import Batch, Encoding, Signal, pack_body
-from andoncord.telemetry.misdirected import METRICS, export_of
-from andoncord.telemetry.otlp import Decoded
-from andoncord.telemetry.redact import redact_body
+from andoncord.telemetry.batch import Batch, Encoding, Signal
+from andoncord.telemetry.otlp import Decoded, Rejection
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +29,10 @@ MAX_OPEN_REQUESTS = 1_024
 MAX_OPEN_MIB = 256
 """Requests held in memory at once, by number and by size."""
 INLINE_BYTES = 64 * 1024
-"""Up to this size masking and decoding take less time than handing them to a thread is worth."""
-PREPARING = 2
-"""Threads that mask and decode: beyond these they only wait for each other."""
+"""Up to this size masking and decoding take less time than handing them to another process is worth."""
 PATIENCE_S = 0.5
 PAUSE_S = 0.005
 """While memory is full of decoded batches, a request waits so long at most, looking so often: cheaper than to decode twice."""
-NO_METRICS = "metrics are not read here; usage and durations are taken from spans: set OTEL_METRICS_EXPORTER=none"
 
 
 class Refusal(Enum):
@@ -83,6 +77,7 @@ class Ingest:
 
     Args:
         find_token: the token with this digest, unless unknown or revoked.
+        preparer: prepares large requests; without it they are prepared in place.
     """
 
     def __init__(
@@ -93,15 +88,16 @@ class Ingest:
         find_token: Callable[[str], Token | None],
         appender: Appender,
         pipeline: Pipeline,
+        preparer: Preparer | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._find_token = find_token
         self._appender = appender
         self._pipeline = pipeline
+        self._preparer = preparer
         self._open_requests = 0
         self._open_bytes = 0
-        self._threads = ThreadPoolExecutor(PREPARING, thread_name_prefix="prepare")
         self.limit = settings.max_body_mib * 1024 * 1024
         """Bytes of a body, before and after decompression."""
 
@@ -152,20 +148,35 @@ class Ingest:
         return token
 
     async def _take(self, sent: Sent) -> Taken:
-        received_ns = self._clock.now()
-        if len(sent.body) <= INLINE_BYTES:
-            batch, decoded = self._prepare(sent, received_ns)
-        else:
-            await self._be_patient()
-            loop = asyncio.get_running_loop()
-            batch, decoded = await loop.run_in_executor(self._threads, self._prepare, sent, received_ns)
-        rejected = sum(rejection.count for rejection in decoded.rejected)
-        message = "; ".join(f"{rejection.reason}: {rejection.detail}" for rejection in decoded.rejected[:5])
-        if rejected and not decoded.events:
+        job = Job(
+            body=sent.body,
+            signal=sent.signal,
+            encoding=sent.encoding,
+            compression=sent.compression,
+            trusted_agents=(sent.token.agent,) if sent.token else (),
+            received_ns=self._clock.now(),
+        )
+        if len(sent.body) <= INLINE_BYTES or self._preparer is None:
+            prepared = prepare(job, limit=self.limit)
+            return await self._keep(prepared.batch, prepared.decoded, prepared.decoded.rejected, len(prepared.decoded.events))
+        await self._be_patient()
+        try:
+            answer = await self._preparer.prepare(job)
+        except NotPreparedError as gone:
+            logger.error("%s", gone)
+            raise RefusedError(Refusal.NOT_STORED, "the batch could not be read; send it again later") from None
+        assert answer.batch is not None
+        return await self._keep(answer.batch, answer, answer.rejected, answer.count)
+
+    async def _keep(self, batch: Batch, said: Decoded | Answer, rejections: Sequence[Rejection], count: int) -> Taken:
+        """Store a batch in which there is something."""
+        rejected = sum(rejection.count for rejection in rejections)
+        message = "; ".join(f"{rejection.reason}: {rejection.detail}" for rejection in rejections[:5])
+        if rejected and not count:
             raise CallerError(f"nothing in the body could be read: {message}")
-        if decoded.events:
+        if count:
             # A sender that hangs up meanwhile must not leave a batch in the log that nobody reads out.
-            await asyncio.shield(self._store(batch, decoded))
+            await asyncio.shield(self._store(batch, said))
         return Taken(rejected, message)
 
     async def _be_patient(self) -> None:
@@ -175,47 +186,11 @@ class Ingest:
                 return
             await asyncio.sleep(PAUSE_S)
 
-    def _prepare(self, sent: Sent, received_ns: int) -> tuple[Batch, Decoded]:
-        body = decompress(sent.body, sent.compression, limit=self.limit)
-        if sent.encoding is Encoding.PROTOBUF:
-            _check_path(body, sent)
-        masked, hits = redact_body(body, content_type=sent.encoding.value, signal=sent.signal.value)
-        as_sent = hits == 0 and sent.compression.strip().lower() == "gzip"
-        batch = Batch(
-            received_ns=received_ns,
-            signal=sent.signal,
-            encoding=sent.encoding,
-            trusted_agents=(sent.token.agent,) if sent.token else (),
-            body_gz=sent.body if as_sent else pack_body(masked),
-            sha256=hashlib.sha256(masked).hexdigest(),
-        )
-        decoded = decode(batch, masked)
-        if sent.encoding is Encoding.JSON and not decoded.seen:
-            # Another export in JSON is an object without anything that would be looked at.
-            _check_path(body, sent)
-        return batch, decoded
-
-    async def _store(self, batch: Batch, decoded: Decoded) -> None:
+    async def _store(self, batch: Batch, said: Decoded | Answer) -> None:
         try:
             seq = await self._appender.append(batch)
         except Exception:
             # A full disk, most likely. Nothing was accepted, so the sender keeps it and comes again.
             logger.exception("a batch could not be appended to the ingest log")
             raise RefusedError(Refusal.NOT_STORED, "the batch could not be stored; send it again later") from None
-        self._pipeline.offer(msgspec.structs.replace(batch, seq=seq, body_gz=b""), decoded)
-
-
-def _check_path(body: bytes, sent: Sent) -> None:
-    """Refuse a body that is another export than the one it was sent as.
-
-    Raises:
-        CallerError: it is another; says where it belongs.
-    """
-    export = export_of(body, sent.encoding)
-    if export == METRICS:
-        raise CallerError(f"the body holds metrics, sent as {sent.signal}: {NO_METRICS}")
-    if export is not None and export != sent.signal:
-        raise CallerError(
-            f"the body holds {export}, sent as {sent.signal}",
-            remedy=f"send {export} to /v1/{export}, or over gRPC to the service of that name",
-        )
+        self._pipeline.offer(msgspec.structs.replace(batch, seq=seq, body_gz=b""), said)

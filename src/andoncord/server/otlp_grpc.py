@@ -10,8 +10,9 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from andoncord.kernel.errors import CallerError
-from andoncord.server.ingest import NO_METRICS, Ingest, Refusal, RefusedError, Sent
+from andoncord.server.ingest import Ingest, Refusal, RefusedError, Sent
 from andoncord.server.otlp_http import RETRY_AFTER_S, export_response, status_message
+from andoncord.server.prepare import NO_METRICS
 from andoncord.telemetry.batch import Encoding, Signal
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp
 from andoncord.kernel.errors import CallerError
 from andoncord.server.bodies import BodyTooLargeError, UnsupportedError
 from andoncord.server.doors import Doors
-from andoncord.server.ingest import NO_METRICS, Ingest, Refusal, RefusedError, Sent
+from andoncord.server.ingest import Ingest, Refusal, RefusedError, Sent
+from andoncord.server.prepare import NO_METRICS
 from andoncord.telemetry.batch import Encoding, Signal
 
 BODY_DEADLINE_S = 30.0
