@@ -7,8 +7,7 @@ from andoncord.detect.finding import Finding
 from andoncord.kernel.access import Session, Token
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import Instant
-from andoncord.telemetry.batch import Batch, Beat, LedgerLine
-from andoncord.telemetry.event import Event
+from andoncord.respond.credential import Said, Subject
 
 
 class ServerClock(Protocol):
@@ -45,12 +44,12 @@ class Processes(Protocol):
     def is_gone(self, registered: dict[str, Any]) -> bool: ...
 
 
-class TelemetryWriter(Protocol):
-    """The ingest worker's side of the telemetry store."""
+class CredentialBroker(Protocol):
+    """Whoever gave an agent a credential, and can take it back."""
 
-    def append(self, batches: Sequence[Batch]) -> tuple[int, ...]: ...
+    async def revoke(self, subject: Subject) -> Said: ...
 
-    def unread(self, *, limit: int) -> tuple[Batch, ...]: ...
+    async def probe(self, subject: Subject) -> Said: ...
 
     def appended(self) -> int: ...
 

@@ -1,0 +1,1 @@
+"""Whoever gives agents their credentials."""
