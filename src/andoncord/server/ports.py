@@ -8,6 +8,8 @@ from andoncord.kernel.access import Session, Token
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import Instant
 from andoncord.respond.credential import Said, Subject
+from andoncord.telemetry.batch import Batch, Beat, LedgerLine
+from andoncord.telemetry.event import Event
 
 
 class ServerClock(Protocol):
@@ -50,6 +52,14 @@ class CredentialBroker(Protocol):
     async def revoke(self, subject: Subject) -> Said: ...
 
     async def probe(self, subject: Subject) -> Said: ...
+
+
+class TelemetryWriter(Protocol):
+    """The ingest worker's side of the telemetry store."""
+
+    def append(self, batches: Sequence[Batch]) -> tuple[int, ...]: ...
+
+    def unread(self, *, limit: int) -> tuple[Batch, ...]: ...
 
     def appended(self) -> int: ...
 
