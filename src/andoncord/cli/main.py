@@ -38,6 +38,7 @@ COMMANDS = {
     "resume": Command("contain", "resume", "Let an agent go on."),
     "recover": Command("recover", "recover", "Approve the recovery of an incident."),
     "release": Command("recover", "release", "Let an agent of an incident go on, without a verified recovery."),
+    "budget": Command("budget", "app", "Show what agents may spend together.", is_group=True),
     "policy": Command("policy", "app", "Test, explain, compare and translate policies.", is_group=True),
     "run": Command("run", "run", "Start any agent so that it can be paused, resumed and killed."),
     "mcp-proxy": Command("mcp_proxy", "mcp_proxy", "Guard the tool calls between an MCP client and a server."),

@@ -11,6 +11,7 @@ from andoncord.kernel.errors import CallerError
 from andoncord.respond.ladder import LADDER
 from andoncord.server.api.door import answer
 from andoncord.server.auth import Auth, ForbiddenError
+from andoncord.server.budgets import Asked, BudgetOffice
 from andoncord.server.control import Control
 from andoncord.server.hub import Ack, Force, Guard, Registration
 from andoncord.server.leases import LeaseOffice
@@ -27,12 +28,14 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A guard wants its lease renewed."""
 
     nonce: str
+    budget: Asked | None = None
 
 
 class GuardApi:
     """Routes under `PREFIX`. A token reaches only the guards that it registered, for agents it is bound to."""
 
-    def __init__(self, *, control: Control, auth: Auth, leases: LeaseOffice) -> None:
+    def __init__(self, *, control: Control, auth: Auth, leases: LeaseOffice, budgets: BudgetOffice) -> None:
+        self._budgets = budgets
         self._control = control
         self._auth = auth
         self._leases = leases
@@ -77,6 +80,7 @@ class GuardApi:
                 "config": self._control.configuration(guard.agent),
                 "heartbeat_s": self._control.heartbeat_s,
                 "flag": self._control.hub.flag_for(guard),
+                "shares_budget": self._budgets.covers(guard.agent),
                 "lease": self._leases.offer(**_terms(guard, force, registration.nonce)) if registration.nonce else None,
             },
             201,
@@ -88,7 +92,17 @@ class GuardApi:
         wanted = await _body(request, LeaseRequest)
         force = self._control.force(guard.agent)
         granted = self._leases.give(**_terms(guard, force, wanted.nonce))
-        return answer({**self._control.hub.order_body(guard.agent, force), **granted})
+        body = {**self._control.hub.order_body(guard.agent, force), **granted}
+        if wanted.budget is not None:
+            body["budget"] = self._budgets.give(
+                wanted.budget,
+                agent=guard.agent,
+                instance=guard.instance,
+                guard=guard.id,
+                key=self._leases.key_of(guard.id),
+                nonce=wanted.nonce,
+            )
+        return answer(body)
 
     async def orders(self, request: Request, guard_id: str) -> Response:
         """Server-sent events: what is in force, then every order as it is given."""

@@ -1,13 +1,12 @@
 """What the server needs from outside itself; the adapters provide it, `app.py` connects them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from andoncord.detect.finding import Finding
 from andoncord.kernel.access import Session, Token
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import Instant
-from andoncord.respond.credential import Said, Subject
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine
 from andoncord.telemetry.event import Event
 
@@ -44,14 +43,6 @@ class Processes(Protocol):
     def is_here(self, registered: dict[str, Any]) -> bool: ...
 
     def is_gone(self, registered: dict[str, Any]) -> bool: ...
-
-
-class CredentialBroker(Protocol):
-    """Whoever gave an agent a credential, and can take it back."""
-
-    async def revoke(self, subject: Subject) -> Said: ...
-
-    async def probe(self, subject: Subject) -> Said: ...
 
 
 class TelemetryWriter(Protocol):
@@ -118,6 +109,14 @@ class TelemetryReader(Protocol):
     def batch_digests(self, *, after: int, limit: int) -> tuple[tuple[int, str], ...]: ...
 
     def lag(self) -> int: ...
+
+
+class BudgetStore(Protocol):
+    """What was spent of shared budgets, and what guards hold of them: records by key."""
+
+    def load(self) -> dict[str, bytes]: ...
+
+    def save(self, changes: Mapping[str, bytes | None]) -> None: ...
 
 
 class AccessStore(Protocol):

@@ -8,11 +8,13 @@ from starlette.types import ASGIApp
 from andoncord.server import problems
 from andoncord.server.api.access import AccessApi
 from andoncord.server.api.agents import AgentApi
+from andoncord.server.api.budgets import BudgetApi
 from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
 from andoncord.server.api.fleet import FleetApi
 from andoncord.server.api.incidents import IncidentApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.auth import Auth
+from andoncord.server.budgets import BudgetOffice
 from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
@@ -36,6 +38,7 @@ def web_app(
     reading: Reading,
     auth: Auth,
     leases: LeaseOffice,
+    budgets: BudgetOffice,
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
@@ -51,9 +54,10 @@ def web_app(
         FleetApi(door, reading=reading),
         RecordApi(door, reading=reading, journal=journal, live=live),
         AccessApi(door, store=answers),
+        BudgetApi(door, budgets=budgets),
     ):
         app.include_router(routes.router(), prefix=PREFIX)
-    guards = GuardApi(control=control, auth=auth, leases=leases)
+    guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
     app.include_router(guards.router())
     app.include_router(console_router(ServerConsolePort(control=control, auth=auth)))
 

@@ -75,3 +75,12 @@ PERFORMED = Table(
     sqlite_strict=True,
 )
 """What a performer that cannot be asked twice has begun and what came of it; see `ledger.py`."""
+
+BUDGETS = Table(
+    "budgets",
+    METADATA,
+    Column("key", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_strict=True,
+)
+"""What was spent of shared budgets, and what guards hold of them."""
