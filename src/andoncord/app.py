@@ -14,6 +14,11 @@ import msgspec
 import uvloop
 
 from andoncord import config as configuration
+from andoncord.adapters.credentials.by_hook import Command, HookBroker
+from andoncord.adapters.credentials.by_webhook import WebhookBroker
+from andoncord.adapters.parquet.reader import ParquetTelemetryReader
+from andoncord.adapters.parquet.schema import prepare
+from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.adapters.sql.access import SqlAccess
 from andoncord.adapters.sql.budgets import SqlBudgets
 from andoncord.adapters.sql.database import Database
@@ -47,6 +52,7 @@ from andoncord.server.cases import ReviewPerformer
 from andoncord.server.casework import CapturePerformer, InvestigatePerformer
 from andoncord.server.control import Control
 from andoncord.server.control_process import ControlProcess
+from andoncord.server.credentials import Held, NamingPerformer, RevokePerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.hub import Force, GuardHub
 from andoncord.server.ingest import Ingest
@@ -181,8 +187,12 @@ async def _control(
         policies=policies_in_force,
         roles=roles_of,
     )
+    revoking = RevokePerformer(held=credentials_held(config, beside=beside), clock=clock)
+    ordering = guards.table()
     performers: dict[EffectKind, Performer] = {
-        **guards.table(),
+        **ordering,
+        EffectKind.ORDER: NamingPerformer(ordering[EffectKind.ORDER], revoking),
+        EffectKind.REVOKE: revoking,
         EffectKind.VERIFY: VerifyPerformer(hub=hub, telemetry=telemetry, clock=clock, leases=leases),
         EffectKind.CAPTURE: CapturePerformer(
             folder=home / "evidence", telemetry=telemetry, clock=clock, state=lambda: engine.state
@@ -306,6 +316,33 @@ def load_detectors(config: Config, *, beside: Path) -> Bank:
         declared=config.declared(),
         false_alarms_per_week=config.detection.false_alarms_per_week,
     )
+
+
+def credentials_held(config: Config, *, beside: Path) -> dict[str, Held]:
+    """The credentials of the settings, each with whoever revokes it.
+
+    Raises:
+        CallerError: one of them cannot be revoked as it is written.
+    """
+
+    def command(name: str) -> Command | None:
+        hook = config.hooks.get(name)
+        if hook is None:
+            return None
+        return Command(argv=hook.run, timeout_s=hook.at_most_s, output_bytes=hook.output_kib * 1024)
+
+    held: dict[str, Held] = {}
+    for name, credential in config.credentials.items():
+        credential.check(name, hooks=frozenset(config.hooks))
+        revoking, probing = command(credential.revoke_hook), command(credential.probe_hook)
+        token_file = beside / credential.revoke_token_file if credential.revoke_token_file else None
+        broker = (
+            WebhookBroker(url=credential.revoke_url, token_file=token_file, probing=probing)
+            if revoking is None
+            else HookBroker(revoking=revoking, probing=probing)
+        )
+        held[name] = Held(agents=credential.agents, broker=broker)
+    return held
 
 
 def load_playbooks() -> tuple[Playbook, ...]:

@@ -16,6 +16,8 @@ from andoncord.detect.ledger import PER_WEEK
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.server.budgets import BudgetSettings
+from andoncord.server.credential_settings import CredentialSettings
+from andoncord.server.budgets import BudgetSettings
 from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
@@ -88,6 +90,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Rule files of your own, beside the built-in ones; relative to the settings file."""
     hooks: dict[str, HookSettings] = {}
     """Commands that playbooks may call by name."""
+    credentials: dict[str, CredentialSettings] = {}
+    """What agents hold that a kill must make worthless."""
     policies: tuple[str, ...] = ()
     """Policy files that every guard loads; relative to the settings file."""
     budgets: BudgetSettings = BudgetSettings()

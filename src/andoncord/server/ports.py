@@ -7,6 +7,7 @@ from andoncord.detect.finding import Finding
 from andoncord.kernel.access import Session, Token
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import Instant
+from andoncord.respond.credential import Said, Subject
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine
 from andoncord.telemetry.event import Event
 
@@ -43,6 +44,14 @@ class Processes(Protocol):
     def is_here(self, registered: dict[str, Any]) -> bool: ...
 
     def is_gone(self, registered: dict[str, Any]) -> bool: ...
+
+
+class CredentialBroker(Protocol):
+    """Whoever gave an agent a credential, and can take it back."""
+
+    async def revoke(self, subject: Subject) -> Said: ...
+
+    async def probe(self, subject: Subject) -> Said: ...
 
 
 class TelemetryWriter(Protocol):
