@@ -23,12 +23,14 @@ from andoncord.adapters.sql.access import SqlAccess
 from andoncord.adapters.sql.budgets import SqlBudgets
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
+from andoncord.adapters.sql.ledger import SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.sql.standby import wait_for_lease, watch_lease
 from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.flags import FlagFile
+from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.processes import SystemProcesses
@@ -53,6 +55,7 @@ from andoncord.server.casework import CapturePerformer, InvestigatePerformer
 from andoncord.server.control import Control
 from andoncord.server.control_process import ControlProcess
 from andoncord.server.credentials import Held, NamingPerformer, RevokePerformer
+from andoncord.server.errands import HookPerformer, WaitPerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.hub import Force, GuardHub
 from andoncord.server.ingest import Ingest
@@ -120,6 +123,7 @@ def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addre
     try:
         # Whatever is wrong with rules and policies is found here, where somebody reads the message.
         load_detectors(config, beside=beside)
+        load_playbooks(config, beside=beside)
         database = control_database(home, config)
         wait_for_lease(database)
         migrate(database)
@@ -197,10 +201,12 @@ async def _control(
         EffectKind.CAPTURE: CapturePerformer(
             folder=home / "evidence", telemetry=telemetry, clock=clock, state=lambda: engine.state
         ),
-        EffectKind.INVESTIGATE: InvestigatePerformer(telemetry=telemetry, clock=clock),
+        EffectKind.INVESTIGATE: InvestigatePerformer(telemetry=telemetry, clock=clock, is_repeatable=config.is_repeatable),
+        EffectKind.HOOK: HookPerformer(config.hooks, run=run_hook, ledger=SqlEffectLedger(database), clock=clock),
+        EffectKind.WAIT: WaitPerformer(clock),
         EffectKind.REVIEW: ReviewPerformer(folder=home / "reviews", clock=clock, state=lambda: engine.state),
     }
-    engine = Engine(journal=journal, clock=clock, performers=performers, playbooks=load_playbooks())
+    engine = Engine(journal=journal, clock=clock, performers=performers, playbooks=load_playbooks(config, beside=beside))
     control = Control(
         engine=engine,
         hub=hub,
@@ -345,8 +351,21 @@ def credentials_held(config: Config, *, beside: Path) -> dict[str, Held]:
     return held
 
 
-def load_playbooks() -> tuple[Playbook, ...]:
-    """The built-in playbooks, one per severity."""
+def load_playbooks(config: Config, *, beside: Path) -> tuple[Playbook, ...]:
+    """The built-in playbooks, and those that the settings name, which take the place of built-in ones of the same id.
+
+    Raises:
+        CallerError: a playbook is wrong, or calls a hook that the settings do not name.
+    """
+    own = [playbook.load(text, place=place) for place, text in configuration.texts(config.playbooks, beside=beside).items()]
+    known = {each.id: each for each in (*shipped_playbooks(), *own)}
+    for each in known.values():
+        playbook.refuse_unknown_hooks(each, config.hooks)
+    return tuple(known.values())
+
+
+def shipped_playbooks() -> tuple[Playbook, ...]:
+    """The built-in playbooks."""
     folder = resources.files("andoncord") / "playbooks"
     files = sorted((each for each in folder.iterdir() if each.name.endswith(".yaml")), key=lambda each: each.name)
     return tuple(playbook.load(each.read_text(encoding="utf-8"), place=f"playbooks/{each.name}") for each in files)

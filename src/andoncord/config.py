@@ -4,6 +4,7 @@ import difflib
 import re
 import types
 import typing
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What it acts as, such as `report-writer`: orders and policies can be scoped to it."""
     step_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     """Seconds after which a step that has not ended counts as hung."""
+    idempotent: tuple[str, ...] = ()
+    """Tools that write, and may be called again with the same arguments without doing more."""
     polls: tuple[str, ...] = ()
     """Tools that wait or poll by design; asking them again is no loop."""
     description: str = ""
@@ -92,6 +95,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Commands that playbooks may call by name."""
     credentials: dict[str, CredentialSettings] = {}
     """What agents hold that a kill must make worthless."""
+    playbooks: tuple[str, ...] = ()
+    """Playbook files of your own, relative to the settings file; one of the same id takes the place of a built-in one."""
     policies: tuple[str, ...] = ()
     """Policy files that every guard loads; relative to the settings file."""
     budgets: BudgetSettings = BudgetSettings()
@@ -105,6 +110,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def fleet(self) -> tuple[DeclaredAgent, ...]:
         """The agents as the fleet map shows them."""
         return tuple(_on_the_map(name, agent) for name, agent in self.agents.items())
+
+    def is_repeatable(self, agent: str, tool: str) -> bool:
+        """Whether an agent's tool may be called again without doing more: declared to read, or to be idempotent."""
+        fitting = (each for name, each in self.agents.items() if fnmatchcase(agent, name))
+        declared = self.agents.get(agent) or next(fitting, AgentSettings())
+        return declared.tools.get(tool) == "read" or tool in declared.idempotent
 
     @property
     def environment(self) -> str:

@@ -81,8 +81,29 @@ def needs_approval(state: State, incident: Incident) -> bool:
     """
     if incident.recovery_approved_by:
         return False
+    if _is_beyond_limit(state, incident):
+        return True
     by_hand = any(intent.step.startswith("by-person/") for intent in _last_orders(state, incident))
     return incident.recovery_by == "person" or by_hand
+
+
+def _is_beyond_limit(state: State, incident: Incident) -> bool:
+    """Recoveries of this agent began as often lately as the playbook allows without a person."""
+    if recovery_begun(state, incident):
+        return False
+    now_ns = state.head.at_ns if state.head else 0
+    for step in incident.steps:
+        if step["do"] != "recover" or not step.get("limit"):
+            continue
+        since_ns = now_ns - int(step["per_ms"]) * MILLISECOND_NS
+        began = {
+            intent.incident
+            for intent in state.intents.values()
+            if "/recover/" in intent.step and intent.issued_ns >= since_ns and intent.effect.target in incident.agents
+        }
+        if len(began - {incident.id}) >= int(step["limit"]):
+            return True
+    return False
 
 
 def _is_let_go_by_person(state: State, incident: Incident) -> bool:

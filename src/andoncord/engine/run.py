@@ -1,17 +1,19 @@
 """The engine's shell: writes decisions down, performs what was decided, writes down what came of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from andoncord.engine.advance import advance
 from andoncord.engine.decide import decide
 from andoncord.engine.expiry import next_expiry_ns
-from andoncord.engine.facts import Fact, ReceiptArrived, TimePassed
+from andoncord.engine.facts import Fact, PlaybooksLoaded, ReceiptArrived, TimePassed
 from andoncord.engine.state import Intent, State, apply, replay
 from andoncord.kernel.effect import EffectKind, Outcome, Receipt
+from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Draft, Entry, extend
 from andoncord.kernel.ports import Clock, JournalStore, Performer
 from andoncord.respond.playbook import Playbook
+from andoncord.respond.steps import KINDS
 
 MAX_ROUNDS = 100
 """Rounds of `advance` after one fact. A chain this long is a bug in the playbooks, not work."""
@@ -62,7 +64,10 @@ class Engine:
         journal: where decisions become durable.
         clock: where `now` comes from.
         performers: who carries out each kind of effect.
-        playbooks: one per severity.
+        playbooks: what is done for which incidents.
+
+    Raises:
+        CallerError: a playbook has a step that nobody performs.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Engine:
         self._journal = journal
         self._clock = clock
         self._performers = performers
+        refuse_unperformed(playbooks, performers)
         self._playbooks = tuple(playbooks)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._subscribers: set[asyncio.Queue[Entry | None]] = set()
@@ -97,11 +103,19 @@ class Engine:
             self._keep(entries)
         return entries
 
+    async def is_turning(self) -> bool:
+        """Wait for a turn as a fact would; whether the journal then ends where the state does."""
+        async with self._turn:
+            head = self._journal.head()
+            return (head.seq if head else 0) == self.state.seq
+
     async def resume(self) -> int:
         """After a start: write down what a crash kept from being written, and perform again every effect without a receipt.
 
-        Performers are idempotent by the effect's key. Returns the number of effects performed again.
+        Performers are idempotent by the effect's key. The playbooks are written down when they are not those of the last start.
+        Returns the number of effects performed again.
         """
+        await self.submit(PlaybooksLoaded(playbooks=self._playbooks))
         async with self._turn:
             left_over = [self.state.intents[intent] for intent in self.state.outstanding]
             self._keep(catch_up(self.state, now=self._clock.now()))
@@ -182,6 +196,21 @@ class Engine:
 
     def _failed(self, intent: Intent, why: str) -> Receipt:
         return Receipt(intent=intent.id, outcome=Outcome.FAILED, at_ns=self._clock.now(), detail={"missing": why})
+
+
+def refuse_unperformed(playbooks: Sequence[Playbook], performers: Collection[EffectKind]) -> None:
+    """See that every step of every playbook has somebody who performs it.
+
+    Raises:
+        CallerError: one has not.
+    """
+    for playbook in playbooks:
+        for step in playbook.steps:
+            effect = KINDS[step.do].effect
+            if effect is not None and effect not in performers:
+                raise CallerError(
+                    f"nobody performs the step {step.do!r}", place=f"playbook {playbook.id}", remedy="leave it out"
+                )
 
 
 def _offer(queue: asyncio.Queue[Entry | None], entry: Entry | None) -> bool:

@@ -69,9 +69,8 @@ def is_worked(state: State, incident: Incident) -> bool:
     """Whether the steps before the recovery have come to their end; a playbook without a step `recover` does not wait."""
     if not any(step["do"] == "recover" for step in incident.steps) or not incident.may_act:
         return True
-    for step in incident.steps:
-        if step["do"] == "recover":
-            return True
+    last = max(index for index, step in enumerate(incident.steps) if step["do"] == "recover")
+    for step in incident.steps[:last]:
         kind = KINDS[step["do"]]
         if kind.contains or kind.effect is None or kind.effect is EffectKind.INVESTIGATE:
             continue

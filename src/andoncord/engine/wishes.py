@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from andoncord.engine import undoing
 from andoncord.engine.asked import MAX_TEXT, declare, lasts_ms, needed, text_of
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.facts import PersonAsked
@@ -144,8 +145,16 @@ def _approve_recovery(state: State, wish: PersonAsked, playbooks: Sequence[Playb
         raise ConflictError(f"the recovery was approved by {incident.recovery_approved_by}")
     if not incident.is_open:
         raise ConflictError("the incident is resolved")
+    if incident.recovery_role == "admin" and wish.parameters.get("scope") != "admin":
+        raise ConflictError("the playbook wants this recovery approved by an admin", remedy="ask somebody who is one")
     body = {"reason": text_of(wish, "reason")}
     return (Draft(kind="recovery.approved", incident=incident.id, by=wish.by, body=body),)
+
+
+def _undo(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Undo what was done for an incident, or one step of it, by the reversals that were stated when it was done."""
+    reason = needed(text_of(wish, "reason"), "reason")
+    return undoing.begin(state, state.incident(wish.incident), step=text_of(wish, "step"), by=wish.by, reason=reason)
 
 
 def _dispose(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
@@ -359,6 +368,7 @@ COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Dra
     "order": give,
     "lift": lift,
     "approve_recovery": _approve_recovery,
+    "undo": _undo,
     "dispose": _dispose,
     "note": _note,
     "apply_proposal": _apply_proposal,

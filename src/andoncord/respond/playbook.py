@@ -5,7 +5,7 @@ say is composed into one list of steps: containment first, then the rest in the 
 the same words is done once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.vocabulary import Category, Pattern, Severity
 from andoncord.policy.expression import parse
 from andoncord.respond.ladder import height
-from andoncord.respond.steps import COMMON, IRREVERSIBLE, KINDS, RECOVERY_WORDS, duration_ms
+from andoncord.respond.steps import COMMON, HOOK_BEFORE, IRREVERSIBLE, KINDS, RECOVERY_WORDS, duration_ms
 from andoncord_sdk.expression import compile_condition
 from andoncord_sdk.values import ExpressionError
 
@@ -33,6 +33,7 @@ __all__ = [
     "duration_ms",
     "fitting",
     "load",
+    "refuse_unknown_hooks",
 ]
 
 CONDITION_NAMES = ("incident", "steps")
@@ -197,6 +198,24 @@ def compose(playbooks: Sequence[Playbook]) -> Book:
         recovery="automatic" if said == {"automatic"} else "person",
         role="admin" if any(playbook.role == "admin" for playbook in playbooks) else "respond",
     )
+
+
+def refuse_unknown_hooks(playbook: Playbook, known: Collection[str]) -> None:
+    """See that every hook that a playbook calls, forward or to undo, is one that the settings name.
+
+    Raises:
+        CallerError: one is not.
+    """
+    for step in playbook.steps:
+        called = [step.settings["hook"]] if step.do == "hook" else []
+        if step.undo.startswith(HOOK_BEFORE):
+            called.append(step.undo.removeprefix(HOOK_BEFORE).strip())
+        for name in called:
+            if name not in known:
+                place = f"playbook {playbook.id}: {step.name}"
+                raise CallerError(
+                    f"the settings name no hook {name!r}", place=place, remedy="add it under hooks: in andon.yaml"
+                )
 
 
 def digest_of(playbooks: Iterable[Playbook]) -> str:

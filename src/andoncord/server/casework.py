@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ INVESTIGATED_EVENTS = 20_000
 COMPARED_AGENTS = 50
 COMPARED_EVENTS = 500
 """Outcomes of each agent that is not part of the incident; what did not change there is the comparison."""
+MODEL_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
+CALL_KINDS = (EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED, EventKind.STEP_STARTED)
 OUTCOME_KINDS = (EventKind.QUALITY_SCORED, EventKind.RUN_ENDED, EventKind.CHANGE_MADE)
 
 
@@ -70,19 +72,39 @@ class CapturePerformer:
 class InvestigatePerformer:
     """Reads the record of an incident's agents and ranks agents, steps and causes."""
 
-    def __init__(self, *, telemetry: TelemetryReader, clock: ServerClock) -> None:
+    def __init__(
+        self,
+        *,
+        telemetry: TelemetryReader,
+        clock: ServerClock,
+        is_repeatable: Callable[[str, str], bool] = lambda agent, tool: False,
+    ) -> None:
         self._telemetry = telemetry
         self._clock = clock
+        self._is_repeatable = is_repeatable
 
     async def perform(self, intent: str, effect: Effect) -> Receipt:
         now = self._clock.now()
         findings = msgspec.convert(effect.parameters["findings"], tuple[Finding, ...], strict=False)
 
         def look() -> Any:
-            return msgspec.to_builtins(investigate(findings, self._events(effect, now), now_ns=now))
+            events = self._events(effect, now)
+            found = msgspec.to_builtins(investigate(findings, events, now_ns=now))
+            return {**found, "executed": self._executed(effect, events)}
 
         detail = await asyncio.to_thread(look)
         return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
+
+    def _executed(self, effect: Effect, events: Iterable[Event]) -> list[dict[str, Any]] | None:
+        """The tools that the traces in question have called, and whether each may be called again; None where none is known."""
+        inside = [each for each in events if each.trace_id in set(effect.parameters["traces"])]
+        models = {each.name for each in inside if each.kind in MODEL_KINDS}
+        called = {(each.agent, each.name) for each in inside if each.kind in CALL_KINDS and each.name not in models}
+        if not called:
+            return None
+        return [
+            {"agent": agent, "tool": tool, "repeatable": self._is_repeatable(agent, tool)} for agent, tool in sorted(called)
+        ]
 
     def _events(self, effect: Effect, now: int) -> list[Event]:
         """What the agents did in the last 24 h, their traces whole, and how the other agents fared; each event once."""

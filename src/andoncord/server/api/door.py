@@ -58,8 +58,9 @@ class ApiDoor:
         principal = await self.auth.require(request, Scope.RESPOND)
 
         async def act(key: str) -> tuple[int, Any]:
+            asked = {**parameters, "scope": principal.scope.value}
             entries = await self.control.ask(
-                command, by=principal.by, incident=incident, agent=agent, parameters=parameters, key=key
+                command, by=principal.by, incident=incident, agent=agent, parameters=asked, key=key
             )
             return status, _done(self.control.state.wishes.get(key, incident), entries)
 
