@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from andoncord_sdk import _platform
@@ -29,6 +30,7 @@ from andoncord_sdk.policy import PolicySet
 from andoncord_sdk.prices import Prices
 from andoncord_sdk.proctree import own_identity
 from andoncord_sdk.run import Run, current_run
+from andoncord_sdk.spill import Spill
 from andoncord_sdk.wire import Endpoint
 
 SDK_VERSION = "0.1.0"
@@ -95,6 +97,7 @@ class Guard:
         hold_max_s: how long a call may be held while the agent is paused before it is refused instead; None for no limit.
         reads_without_lease_s: how long calls that only read go on after the last lease of a lost server has ended.
         may_share_memory: look at a flag of the server on the same machine at every call; False to follow the stream alone.
+        spill: a folder in which reports wait, unmasked, while the receiver is away, for this or a later process.
         clock_ns: for tests: nanoseconds on a clock that runs on while the machine is suspended; the lease is counted on it.
 
     >>> guard = Guard("refund-agent", tools={"orders.lookup": "read"}, budget_usd=0.50)
@@ -133,6 +136,7 @@ class Guard:
         hold_max_s: float | None = None,
         reads_without_lease_s: float = READS_S,
         may_share_memory: bool = True,
+        spill: str | Path | None = None,
         clock_ns: Callable[[], int] = _platform.boot_ns,
     ) -> None:
         if not agent:
@@ -185,7 +189,8 @@ class Guard:
         self._link: ControlLink | None = None
         self._keeper: LeaseKeeper | None = None
         if telemetry is not None:
-            self._exporter = Exporter(Endpoint(telemetry, token), self._resource())
+            kept = None if spill is None else Spill(spill)
+            self._exporter = Exporter(Endpoint(telemetry, token), self._resource(), spill=kept)
         if server is not None:
             endpoint = Endpoint(server, token)
             lease = self._admission.lease = Lease(
