@@ -26,7 +26,6 @@ from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.ledger import SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.sql.standby import wait_for_lease, watch_lease
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.flags import FlagFile
@@ -39,6 +38,7 @@ from andoncord.config import Config
 from andoncord.detect.bank import Bank
 from andoncord.detect.pack import default_rules
 from andoncord.detect.rule import load_rules
+from andoncord.engine.holds import holds_of
 from andoncord.engine.run import Engine
 from andoncord.kernel.access import Scope, secret_digest
 from andoncord.kernel.effect import EffectKind
@@ -57,8 +57,10 @@ from andoncord.server.control_process import ControlProcess
 from andoncord.server.credentials import Held, NamingPerformer, RevokePerformer
 from andoncord.server.errands import HookPerformer, WaitPerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
+from andoncord.server.holds import HOLDS_FILE, HoldFeed, read_holds
 from andoncord.server.hub import Force, GuardHub
 from andoncord.server.ingest import Ingest
+from andoncord.server.keeping import Keeper
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.listening import WebServer, listen, reserve, target_of, url_of
 from andoncord.server.live import LiveStreams
@@ -152,8 +154,8 @@ async def _control(
 ) -> None:
     """Connect the control process and run it."""
     clock, entropy = SystemClock(), SystemEntropy()
-    SqliteTelemetryWriter(home / TELEMETRY_FILE).close()
-    telemetry = SqliteTelemetryReader(home / TELEMETRY_FILE)
+    prepare(home / TELEMETRY_FILE)
+    telemetry = ParquetTelemetryReader(home / TELEMETRY_FILE)
     journal = SqlJournal(database)
     access = SqlAccess(database)
 
@@ -246,6 +248,7 @@ async def _control(
         listener=api,
         findings=findings,
         digests=DigestFeed(telemetry=telemetry, engine=engine),
+        holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=lambda: holds_of(engine.state)),
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app"),
@@ -280,14 +283,13 @@ def worker_main(arguments: Sequence[str]) -> int:
 async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
     """Connect the ingest worker and run it."""
     home, clock = Path(setup.home), SystemClock()
-    writer = SqliteTelemetryWriter(home / TELEMETRY_FILE)
+    writer = ParquetTelemetryWriter(home / TELEMETRY_FILE)
     access = SqlAccess(control_database(home, setup.config, read_only=True))
     appender = Appender(writer)
     pipeline = Pipeline(
         writer=writer,
         bank=load_detectors(setup.config, beside=Path(setup.beside)),
         clock=clock,
-        settings=setup.config.server,
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
         pricing=Pricing(with_own(setup.config.prices)),
@@ -296,7 +298,12 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
     ingest = Ingest(settings=settings, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline)
     http = OtlpHttp(ingest, hosts=settings.hosts).app()
     grpc = OtlpGrpc(ingest, target=setup.grpc_target)
-    return await serve_worker(listener=listener, http=http, grpc=grpc, pipeline=pipeline, appender=appender)
+    keeper = Keeper(
+        writer=writer, clock=clock, settings=setup.config.telemetry, holds=lambda now: read_holds(home / HOLDS_FILE, now)
+    )
+    return await serve_worker(
+        listener=listener, http=http, grpc=grpc, pipeline=pipeline, appender=appender, keeper=keeper
+    )
 
 
 def control_database(home: Path, config: Config, *, read_only: bool = False) -> Database:

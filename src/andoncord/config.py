@@ -18,9 +18,8 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.server.budgets import BudgetSettings
 from andoncord.server.credential_settings import CredentialSettings
-from andoncord.server.budgets import BudgetSettings
 from andoncord.server.hook_settings import HookSettings
-from andoncord.server.settings import ServerSettings
+from andoncord.server.settings import ServerSettings, TelemetrySettings
 from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
 from andoncord.telemetry.prices import Price
 
@@ -85,6 +84,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Everything that can be set."""
 
     server: ServerSettings = ServerSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     database: DatabaseSettings = DatabaseSettings()
     agents: dict[str, AgentSettings] = {}
     heartbeat: HeartbeatSettings = HeartbeatSettings()

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.migrate import migrate
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryWriter
 from andoncord.cli.verify import Checked, check_record
 from andoncord.kernel.journal import Draft, extend
 from andoncord.server.feeds import digest_of
@@ -27,7 +27,7 @@ NOTES = 40
 def home(tmp_path: Path) -> Path:
     """A record with notes and one digest over two batches of telemetry."""
     bodies = [b'{"resourceSpans": []}', b'{"resourceSpans": [{}]}']
-    writer = SqliteTelemetryWriter(tmp_path / "telemetry.db")
+    writer = ParquetTelemetryWriter(tmp_path / "telemetry.db")
     batches = [
         Batch(
             received_ns=1,

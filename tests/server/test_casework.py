@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
+from andoncord.adapters.parquet.reader import ParquetTelemetryReader
+from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome
 from andoncord.server.cases import ReviewPerformer, case_of
@@ -20,14 +21,14 @@ from andoncord.testing.system import HandClock
 
 
 @pytest.fixture
-def telemetry(tmp_path: Path) -> SqliteTelemetryReader:
+def telemetry(tmp_path: Path) -> ParquetTelemetryReader:
     """A store with one event and one sign of life of two agents each."""
-    writer = SqliteTelemetryWriter(tmp_path / "telemetry.db")
+    writer = ParquetTelemetryWriter(tmp_path / "telemetry.db")
     for agent in ("a", "b"):
         event = Event(kind=EventKind.TOOL_COMPLETED, agent=agent, trace_id=agent * 32, span_id="1", start_ns=OPENING - 5)
         beat = Beat(agent=agent, instance="i1", trusted=True, last_seen_ns=OPENING)
         writer.record(seq=None, events=[(event_key(event), event)], findings=(), beats=[beat], ledger=(), now_ns=0)
-    return SqliteTelemetryReader(tmp_path / "telemetry.db")
+    return ParquetTelemetryReader(tmp_path / "telemetry.db")
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def effect(kind: EffectKind, **parameters: object) -> Effect:
     )
 
 
-def test_evidence_is_sealed_and_whole(telemetry: SqliteTelemetryReader, tmp_path: Path) -> None:
+def test_evidence_is_sealed_and_whole(telemetry: ParquetTelemetryReader, tmp_path: Path) -> None:
     """The manifest names every file with its digest, and the receipt has the manifest's."""
     performer = CapturePerformer(folder=tmp_path / "evidence", telemetry=telemetry, clock=HandClock(), state=State)
     wanted = effect(EffectKind.CAPTURE, acknowledgements=[{"instance": "i1"}])
@@ -61,7 +62,7 @@ def test_evidence_is_sealed_and_whole(telemetry: SqliteTelemetryReader, tmp_path
     assert [json.loads(line)["agent"] for line in events] == ["a"]
 
 
-def test_sealing_again_gives_the_same_bundle(telemetry: SqliteTelemetryReader, tmp_path: Path) -> None:
+def test_sealing_again_gives_the_same_bundle(telemetry: ParquetTelemetryReader, tmp_path: Path) -> None:
     """After a crash the capture is done again, into the same place."""
     performer = CapturePerformer(folder=tmp_path / "evidence", telemetry=telemetry, clock=HandClock(), state=State)
     receipts = [asyncio.run(performer.perform("inc_1.002", effect(EffectKind.CAPTURE))) for _ in range(2)]
@@ -70,7 +71,7 @@ def test_sealing_again_gives_the_same_bundle(telemetry: SqliteTelemetryReader, t
     assert len(list((tmp_path / "evidence" / "inc_1").iterdir())) == 1
 
 
-def test_an_investigation_reads_the_store(telemetry: SqliteTelemetryReader) -> None:
+def test_an_investigation_reads_the_store(telemetry: ParquetTelemetryReader) -> None:
     """What the agents did comes back as a ranking and a timeline."""
     performer = InvestigatePerformer(telemetry=telemetry, clock=HandClock())
     receipt = asyncio.run(performer.perform("i", effect(EffectKind.INVESTIGATE, agents=["a"], traces=["a" * 32], findings=[])))

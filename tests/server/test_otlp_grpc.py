@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryWriter
+from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.adapters.system.server_process import ServerFailedError, ServerProcess, launch
 from andoncord.detect.bank import Bank
 from andoncord.server.appender import Appender
@@ -191,9 +191,9 @@ def _nothing() -> None:
 
 def test_a_full_backlog_says_when_to_come_again(tmp_path: Path) -> None:
     """No more is taken than can be read out, and the delay is said in both forms that senders look for."""
-    writer, clock, settings = SqliteTelemetryWriter(tmp_path / "telemetry.db"), HandClock(), ServerSettings(max_backlog=1)
+    writer, clock, settings = ParquetTelemetryWriter(tmp_path / "telemetry.db"), HandClock(), ServerSettings(max_backlog=1)
     # Not started: nothing is read out.
-    pipeline = Pipeline(writer=writer, bank=Bank(()), clock=clock, settings=settings, on_findings=_nothing, on_failure=_nothing)
+    pipeline = Pipeline(writer=writer, bank=Bank(()), clock=clock, on_findings=_nothing, on_failure=_nothing)
     appender = Appender(writer)
     ingest = Ingest(settings=settings, clock=clock, find_token=lambda _: None, appender=appender, pipeline=pipeline)
 

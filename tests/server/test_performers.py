@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
+from andoncord.adapters.parquet.reader import ParquetTelemetryReader
+from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.server.hub import GONE_AFTER_NS, Ack, Force, Guard, GuardHub, Registration, order_id
@@ -24,12 +25,12 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.clock = HandClock()
-        self.writer = SqliteTelemetryWriter(folder / "telemetry.db")
+        self.writer = ParquetTelemetryWriter(folder / "telemetry.db")
         self.hub = GuardHub(clock=HandClock(), entropy=CountedEntropy(), force=lambda agent: Force(rung="none", epoch=(1, 0)))
         self.state = State()
         self.performers = GuardPerformers(
             hub=self.hub,
-            telemetry=SqliteTelemetryReader(folder / "telemetry.db"),
+            telemetry=ParquetTelemetryReader(folder / "telemetry.db"),
             clock=self.clock,
             state=lambda: self.state,
             policies=lambda: [{"id": "p1"}],

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
+from andoncord.adapters.parquet.reader import ParquetTelemetryReader
+from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.detect.bank import Bank
 from andoncord.detect.pack import default_rules
 from andoncord.kernel.time import HOUR_NS, SECOND_NS
-from andoncord.server.pipeline import GRACE_NS, Pipeline, decode
-from andoncord.server.settings import ServerSettings
+from andoncord.server.pipeline import GRACE_NS, Pipeline
+from andoncord.server.prepare import decode
 from andoncord.telemetry.batch import Batch, Encoding, Signal
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.stitch import stitch
@@ -87,8 +88,8 @@ class Line:
 
     def __init__(self, folder: Path, bank: Callable[[], Bank]) -> None:
         self.clock = HandClock()
-        self.writer = SqliteTelemetryWriter(folder / "telemetry.db")
-        self.reader = SqliteTelemetryReader(folder / "telemetry.db")
+        self.writer = ParquetTelemetryWriter(folder / "telemetry.db")
+        self.reader = ParquetTelemetryReader(folder / "telemetry.db")
         self._bank = bank
         self.rings = threading.Semaphore(0)
         self.failed = threading.Event()
@@ -99,7 +100,6 @@ class Line:
             writer=self.writer,
             bank=self._bank(),
             clock=self.clock,
-            settings=ServerSettings(),
             on_findings=self.rings.release,
             on_failure=self.failed.set,
         )

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader, SqliteTelemetryWriter
+from andoncord.adapters.parquet.reader import ParquetTelemetryReader
+from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.server.hub import Ack, Force, GuardHub, Registration, order_id
 from andoncord.server.leases import LeaseOffice
@@ -28,11 +29,11 @@ class Watch:
         self.clock = HandClock()
         self.leases = LeaseOffice(secret=b"s", clock=self.clock)
         self.clock.move_by(UP_NS)
-        self.writer = SqliteTelemetryWriter(folder / "telemetry.db")
+        self.writer = ParquetTelemetryWriter(folder / "telemetry.db")
         self.hub = GuardHub(clock=self.clock, entropy=CountedEntropy(), force=lambda agent: Force(rung="none", epoch=(1, 0)))
         self.guard = self.hub.register(Registration(agent="a", instance="i1"), token_id="tok")
         self.performer = VerifyPerformer(
-            hub=self.hub, telemetry=SqliteTelemetryReader(folder / "telemetry.db"), clock=self.clock, leases=self.leases
+            hub=self.hub, telemetry=ParquetTelemetryReader(folder / "telemetry.db"), clock=self.clock, leases=self.leases
         )
 
     def heard(self, kind: EventKind, *, after_ns: int, trusted: bool = True, **attributes: Any) -> None:

@@ -10,9 +10,9 @@ import msgspec
 import typer
 from sqlalchemy.exc import DBAPIError
 
+from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
-from andoncord.adapters.sqlite.telemetry import SqliteTelemetryReader
 from andoncord.adapters.system.environment import database_from_environment, home_directory
 from andoncord.app import CONTROL_FILE, TELEMETRY_FILE
 from andoncord.cli.exits import Exit
@@ -108,7 +108,7 @@ class _Seen:
 
 def _check_telemetry(path: Path, digested: list[Entry]) -> tuple[int, Break | None]:
     """Compare every stretch of the ingest log that is still whole with its digest."""
-    telemetry = SqliteTelemetryReader(path)
+    telemetry = ParquetTelemetryReader(path)
     compared = 0
     for entry in digested:
         first, last = entry.body["first_seq"], entry.body["last_seq"]

@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from andoncord.server.ports import TelemetryWriter
+from andoncord.detect.ports import TelemetryWriter
 from andoncord.telemetry.batch import Batch
 
 MAX_GROUP = 64

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.state import State
 from andoncord.investigate.investigation import investigate
 from andoncord.kernel.effect import Effect, Outcome, Receipt
 from andoncord.kernel.time import DAY_NS
 from andoncord.respond.evidence import MAX_EVENTS, Bundle, seal
-from andoncord.server.ports import ServerClock, TelemetryReader
+from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event, EventKind
 
 MANIFEST = "manifest.json"

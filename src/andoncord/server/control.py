@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import GuardAhead, PersonAsked
 from andoncord.engine.queries import summaries, view
 from andoncord.engine.restored import is_ahead
@@ -19,7 +20,7 @@ from andoncord.respond.ladder import FENCING
 from andoncord.server.cases import cases
 from andoncord.server.forces import force_of
 from andoncord.server.hub import Force, Guard, GuardHub
-from andoncord.server.ports import Entropy, ServerClock, TelemetryReader
+from andoncord.server.ports import Entropy, ServerClock
 from andoncord.telemetry.batch import Beat
 
 FORGET_BEATS_NS = 3_600 * SECOND_NS

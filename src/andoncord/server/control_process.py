@@ -6,13 +6,15 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 
+from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import SystemNoted
 from andoncord.engine.run import Engine
 from andoncord.server.feeds import DigestFeed, FindingFeed
+from andoncord.server.holds import HoldFeed
 from andoncord.server.hub import GONE_AFTER_NS, GuardHub
 from andoncord.server.listening import WebServer
 from andoncord.server.live import LiveStreams
-from andoncord.server.ports import ServerClock, TelemetryReader
+from andoncord.server.ports import ServerClock
 from andoncord.server.worker_process import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class ControlProcess:
         listener: socket.socket,
         findings: FindingFeed,
         digests: DigestFeed,
+        holds: HoldFeed,
     ) -> None:
         self._engine = engine
         self._hub = hub
@@ -47,6 +50,8 @@ class ControlProcess:
         self._listener = listener
         self._findings = findings
         self._digests = digests
+        self._deadman = deadman
+        self._holds = holds
         self._stop = asyncio.Event()
 
     async def run(self, worker: WorkerProcess, *, on_ready: Callable[[], None], watch: Coroutine[None, None, None]) -> None:
@@ -61,6 +66,7 @@ class ControlProcess:
         parts = {
             asyncio.create_task(self._server.run_on(self._listener), name="web server"),
             asyncio.create_task(worker.run(), name="worker"),
+            asyncio.create_task(self._holds.run(), name="holds"),
             asyncio.create_task(watch, name="lease"),
         }
         stopping = asyncio.create_task(self._stop.wait())
@@ -72,6 +78,7 @@ class ControlProcess:
                 parts |= {
                     asyncio.create_task(self._resume_and_feed(), name="findings"),
                     asyncio.create_task(self._digests.run(), name="digests"),
+                    asyncio.create_task(self._deadman.run(), name="heartbeat out"),
                     asyncio.create_task(self._engine.keep_time(), name="time"),
                 }
                 await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,9 +5,10 @@ import hashlib
 import logging
 from collections.abc import Iterable
 
+from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import FindingArrived, SystemNoted, TelemetryDigested
 from andoncord.engine.run import Engine
-from andoncord.server.ports import AccessStore, TelemetryReader
+from andoncord.server.ports import AccessStore
 
 logger = logging.getLogger(__name__)
 

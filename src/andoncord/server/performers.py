@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.ports import Performer
@@ -15,7 +16,7 @@ from andoncord.kernel.time import SECOND_NS
 from andoncord.server.forces import discounted, force_ordered
 from andoncord.server.holding import covered
 from andoncord.server.hub import GONE_AFTER_NS, Ack, Guard, GuardHub, order_id
-from andoncord.server.ports import ServerClock, TelemetryReader
+from andoncord.server.ports import ServerClock
 
 ANSWERED = "enforced"
 GUARD_WAIT_S = 5.0

@@ -8,10 +8,10 @@ import msgspec
 
 from andoncord.detect.bank import Bank
 from andoncord.detect.finding import Finding
-from andoncord.kernel.time import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from andoncord.detect.ports import TelemetryWriter
+from andoncord.kernel.time import HOUR_NS, SECOND_NS
 from andoncord.server.inbox import Inbox
-from andoncord.server.ports import ServerClock, TelemetryWriter
-from andoncord.server.settings import ServerSettings
+from andoncord.server.ports import ServerClock
 from andoncord.telemetry.batch import Batch, Beat, Encoding, LedgerLine, Signal, beats_of, event_key, unpack_body
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.fleet import FleetMap, load
@@ -31,7 +31,6 @@ GRACE_NS = 5 * SECOND_NS
 """After a start the absence rules wait this long: whoever was sending while we were away gets time to be heard again."""
 REBUILD_NS = HOUR_NS
 REBUILD_EVENTS = 100_000
-TRIM_EVERY_NS = 10 * MINUTE_NS
 FLEET_EVERY_NS = SECOND_NS
 NO_PRICES = Pricing(())
 
@@ -67,7 +66,6 @@ class Pipeline:
         writer: TelemetryWriter,
         bank: Bank,
         clock: ServerClock,
-        settings: ServerSettings,
         on_findings: Callable[[], None],
         on_failure: Callable[[], None],
         pricing: Pricing = NO_PRICES,
@@ -76,7 +74,6 @@ class Pipeline:
         self._pricing = pricing
         self._bank = bank
         self._clock = clock
-        self._settings = settings
         self._on_findings = on_findings
         self._on_failure = on_failure
         self._inbox = Inbox(writer, lambda batch: decode(batch, unpack_body(batch.body_gz)))
@@ -87,7 +84,6 @@ class Pipeline:
         self._fleet = FleetMap()
         self._fleet_kept_ns = 0
         self._started_ns = clock.now()
-        self._trimmed_ns = 0
         self._faults_told: set[str] = set()
         self._thread = Thread(target=self._run, name="pipeline", daemon=True)
 
@@ -182,12 +178,6 @@ class Pipeline:
         findings = self._bank.tick(now)
         if findings or self._is_fleet_due(now):
             self._record(seq=None, events=(), findings=findings, beats=(), ledger=())
-        if now - self._trimmed_ns >= TRIM_EVERY_NS:
-            self._trimmed_ns = now
-            self._writer.trim(
-                log_before_ns=now - int(self._settings.keep_log_hours * HOUR_NS),
-                events_before_ns=now - int(self._settings.keep_events_days * DAY_NS),
-            )
 
     def _record(
         self,

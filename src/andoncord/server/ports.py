@@ -1,15 +1,12 @@
 """What the server needs from outside itself; the adapters provide it, `app.py` connects them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from andoncord.detect.finding import Finding
 from andoncord.kernel.access import Session, Token
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import Instant
 from andoncord.respond.credential import Said, Subject
-from andoncord.telemetry.batch import Batch, Beat, LedgerLine
-from andoncord.telemetry.event import Event
 
 
 class ServerClock(Protocol):
@@ -52,72 +49,6 @@ class CredentialBroker(Protocol):
     async def revoke(self, subject: Subject) -> Said: ...
 
     async def probe(self, subject: Subject) -> Said: ...
-
-
-class TelemetryWriter(Protocol):
-    """The ingest worker's side of the telemetry store."""
-
-    def append(self, batches: Sequence[Batch]) -> tuple[int, ...]: ...
-
-    def unread(self, *, limit: int) -> tuple[Batch, ...]: ...
-
-    def appended(self) -> int: ...
-
-    def read_out(self) -> int: ...
-
-    def unknown(self, keyed: Sequence[tuple[bytes, Event]]) -> list[tuple[bytes, Event]]: ...
-
-    def record(
-        self,
-        *,
-        seq: int | None,
-        events: Sequence[tuple[bytes, Event]],
-        findings: Sequence[Finding],
-        beats: Sequence[Beat],
-        ledger: Sequence[LedgerLine],
-        now_ns: int,
-        fleet: Sequence[tuple[str, bytes]] = (),
-    ) -> int:
-        """`fleet` replaces what is kept of these agents; nothing behind a name forgets it."""
-        ...
-
-    def beats(self) -> tuple[Beat, ...]: ...
-
-    def fleet(self) -> tuple[tuple[str, bytes], ...]: ...
-
-    def recent_events(self, *, after_ns: int, limit: int) -> Iterator[Event]: ...
-
-    def trim(self, *, log_before_ns: int, events_before_ns: int) -> None: ...
-
-
-class TelemetryReader(Protocol):
-    """The control process's side of the telemetry store."""
-
-    def trace(self, trace_id: str) -> tuple[Event, ...]: ...
-
-    def of_agents(self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int) -> tuple[Event, ...]: ...
-
-    def of_kind_since(self, agent: str, *, kinds: Sequence[str], after_ns: int, limit: int) -> tuple[Event, ...]: ...
-
-    def tail(self, *, after: int, agent: str = "", kinds: Sequence[str] = (), limit: int) -> tuple[tuple[int, Event], ...]:
-        """Events in the order in which they were stored, each with its place: places rise, and there may be gaps."""
-        ...
-
-    def stored(self) -> int:
-        """The last place; 0 when nothing is stored."""
-        ...
-
-    def fleet(self) -> tuple[tuple[str, bytes], ...]: ...
-
-    def findings(self, *, after: int, limit: int) -> tuple[tuple[int, Finding], ...]: ...
-
-    def beats(self) -> tuple[Beat, ...]: ...
-
-    def ledger(self) -> tuple[LedgerLine, ...]: ...
-
-    def batch_digests(self, *, after: int, limit: int) -> tuple[tuple[int, str], ...]: ...
-
-    def lag(self) -> int: ...
 
 
 class BudgetStore(Protocol):

@@ -9,6 +9,17 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 LOOPBACK_HOSTS = frozenset(("127.0.0.1", "localhost", "::1"))
 
 
+class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section `telemetry` of `andon.yaml`: how long what was seen is kept. Evidence of incidents stays until their review."""
+
+    keep_days: Annotated[float, msgspec.Meta(ge=1)] = 30.0
+    """How long events are kept, days."""
+    keep_gib: Annotated[float, msgspec.Meta(ge=0.1)] = 50.0
+    """How much room segments may take, GiB; beyond that the oldest go."""
+    keep_log_hours: Annotated[float, msgspec.Meta(ge=1)] = 24.0
+    """How long the raw, masked requests are kept after they were read out, hours."""
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Section `server` of `andon.yaml`."""
 
@@ -28,10 +39,6 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Largest telemetry request after decompression, MiB."""
     max_backlog: Annotated[int, msgspec.Meta(ge=1)] = 1_024
     """Accepted but unread batches above which senders are told to come back later."""
-    keep_log_hours: Annotated[float, msgspec.Meta(ge=1)] = 24.0
-    """How long the raw, masked requests are kept after they were read out, hours."""
-    keep_events_days: Annotated[float, msgspec.Meta(ge=1)] = 30.0
-    """How long events are kept, days."""
 
     @property
     def is_loopback(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from andoncord.detect.ports import TelemetryReader
 from andoncord.incident.inflight import InFlightCall, dispose
 from andoncord.incident.stage import Stage
 from andoncord.kernel.effect import Effect, Outcome, Receipt
@@ -24,7 +25,7 @@ from andoncord.respond.verify import (
 from andoncord.server.holding import covered, tree_in
 from andoncord.server.hub import GuardHub, order_id
 from andoncord.server.leases import LeaseOffice
-from andoncord.server.ports import ServerClock, TelemetryReader
+from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event, EventKind
 
 LOOK_EVERY_S = 0.1

@@ -10,6 +10,7 @@ from threading import Thread
 from starlette.types import ASGIApp
 
 from andoncord.server.appender import Appender
+from andoncord.server.keeping import Keeper
 from andoncord.server.listening import WebServer
 from andoncord.server.otlp_grpc import OtlpGrpc
 from andoncord.server.pipeline import Pipeline
@@ -17,6 +18,7 @@ from andoncord.server.pipeline import Pipeline
 READY = b"ready\n"
 FINDINGS = b"findings\n"
 PIPELINE_STOP_S = 1.0
+KEEPER_STOP_S = 0.3
 END_ANYWAY_S = 2
 FAILED = 70
 
@@ -30,7 +32,7 @@ def tell_parent(line: bytes) -> None:
 
 
 async def serve_worker(
-    *, listener: socket.socket, http: ASGIApp, grpc: OtlpGrpc, pipeline: Pipeline, appender: Appender
+    *, listener: socket.socket, http: ASGIApp, grpc: OtlpGrpc, pipeline: Pipeline, appender: Appender, keeper: Keeper
 ) -> int:
     """Serve until SIGTERM, until the parent is gone, or until the pipeline breaks; the exit code."""
     loop = asyncio.get_running_loop()
@@ -40,6 +42,7 @@ async def serve_worker(
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     Thread(target=_follow_parent, name="parent", daemon=True).start()
     pipeline.start()
+    keeper.start()
     serving = asyncio.create_task(server.run_on(listener))
     await server.is_up()
     await grpc.start()
@@ -48,6 +51,7 @@ async def serve_worker(
     await grpc.stop()
     appender.close()
     pipeline.stop(deadline_s=PIPELINE_STOP_S)
+    keeper.stop(deadline_s=KEEPER_STOP_S)
     return FAILED if pipeline.has_failed else 0
 
 

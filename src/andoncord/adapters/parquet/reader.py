@@ -226,6 +226,11 @@ class ParquetTelemetryReader:
             yield batch
             first = batch.seq + 1
 
+    def read_out(self) -> int:
+        """The place in the log up to which everything is recorded."""
+        with self._look:
+            return progress(self._connection, READ_OUT)
+
     def lag(self) -> int:
         """Batches that were accepted but not yet read out."""
         (row,) = self._rows(

@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from andoncord.adapters.parquet.tail import Block, digest_of, events_of, pack
-from andoncord.adapters.sqlite.connection import transaction
+from andoncord.adapters.sqlite.connection import connect, transaction
 from andoncord.kernel.errors import CallerError
 
 VERSION = 2
@@ -94,6 +95,19 @@ LAST_ID = "last_id"
 """Name in `progress`: the id of the newest event."""
 EXPIRED = "expired"
 """Name in `progress`: how many events retention has deleted."""
+
+
+def prepare(path: Path) -> None:
+    """Make `telemetry.db`, or bring an older one forward, so that it can be read.
+
+    Raises:
+        CallerError: a newer version wrote it.
+    """
+    connection = connect(path, durable=True)
+    try:
+        bring_forward(connection, place=str(path))
+    finally:
+        connection.close()
 
 
 def bring_forward(connection: sqlite3.Connection, *, place: str) -> None:
