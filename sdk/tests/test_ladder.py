@@ -14,7 +14,7 @@ from sdk.tests.wire_server import DEADLINE_S, WireServer
 from andoncord_sdk import AgentStopped, CallDenied, Guard, GuardError, RunStopped
 from andoncord_sdk.enforcer import Enforcer
 from andoncord_sdk.follow import order_in
-from andoncord_sdk.ladder import NS, Limit, Rung
+from andoncord_sdk.ladder import NS, Measure, Rung
 from andoncord_sdk.orders import Gate, InFlight, Order
 from andoncord_sdk.step import Step
 
@@ -173,7 +173,7 @@ def test_a_throttled_call_waits_for_its_turn() -> None:
     """At a rate of 0.1, two calls a second become one in five seconds; the same times give the same turns."""
     clock = Clock()
     enforcer, gate = enforcing(clock, calls_per_s=2)
-    gate.apply(Order(rung=Rung.THROTTLE, epoch=(1, 1), parts=(Limit(rung=Rung.THROTTLE, id="t", rate=0.1),)))
+    gate.apply(Order(rung=Rung.THROTTLE, epoch=(1, 1), parts=(Measure(rung=Rung.THROTTLE, id="t", rate=0.1),)))
     run = Guard("refunds").run()
     calls = [Step(run, "pay.out", {}) for _ in range(3)]
 
@@ -190,18 +190,18 @@ def test_a_throttle_outlives_a_change_of_the_other_orders() -> None:
     """Its bucket is not filled again because something else was ordered or lifted; a turn too far away is refused."""
     clock = Clock()
     enforcer, gate = enforcing(clock, calls_per_s=2)
-    throttle = Limit(rung=Rung.THROTTLE, id="t", rate=0.001)
+    throttle = Measure(rung=Rung.THROTTLE, id="t", rate=0.001)
     run = Guard("refunds").run()
     gate.apply(Order(rung=Rung.THROTTLE, epoch=(1, 1), parts=(throttle,)))
     assert enforcer.check(run, Step(run, "look", {}), gate.order) is None
-    gate.apply(Order(rung=Rung.RESTRICT, epoch=(1, 2), parts=(throttle, Limit(rung=Rung.RESTRICT, id="r"))))
+    gate.apply(Order(rung=Rung.RESTRICT, epoch=(1, 2), parts=(throttle, Measure(rung=Rung.RESTRICT, id="r"))))
 
     with pytest.raises(CallDenied, match="its turn is 500 s away"):
         enforcer.check(run, Step(run, "look", {}), gate.order)
 
 
-LIMITS = st.builds(
-    Limit,
+MEASURES = st.builds(
+    Measure,
     rung=st.sampled_from([Rung.NONE, Rung.MONITOR, Rung.RESTRICT, Rung.QUARANTINE, Rung.PAUSE, Rung.KILL]),
     id=st.sampled_from("abcdef"),
     tool=st.sampled_from(["*", "pay.*", "look", "send_message"]),
@@ -211,27 +211,27 @@ LIMITS = st.builds(
 )
 
 
-def alone(limit: Limit, name: str, run_id: str) -> int:
+def alone(measure: Measure, name: str, run_id: str) -> int:
     """What one order means for a call, said without regard to others: 0 go, 1 wait, 2 refused."""
-    if limit.run not in ("", run_id) or not fnmatchcase(name, limit.tool):
+    if measure.run not in ("", run_id) or not fnmatchcase(name, measure.tool):
         return 0
-    if limit.rung is Rung.KILL:
+    if measure.rung is Rung.KILL:
         return 2
-    if limit.rung is Rung.PAUSE or (limit.rung is Rung.QUARANTINE and name == "send_message"):
+    if measure.rung is Rung.PAUSE or (measure.rung is Rung.QUARANTINE and name == "send_message"):
         return 1
-    if limit.rung is Rung.RESTRICT:
-        return 0 if (any(fnmatchcase(name, glob) for glob in limit.allow) if limit.allow else name == "look") else 2
-    return 2 if limit.breaker == "open" and limit.rung <= Rung.MONITOR else 0
+    if measure.rung is Rung.RESTRICT:
+        return 0 if (any(fnmatchcase(name, glob) for glob in measure.allow) if measure.allow else name == "look") else 2
+    return 2 if measure.breaker == "open" and measure.rung <= Rung.MONITOR else 0
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(LIMITS, max_size=6), st.sampled_from(["look", "pay.out", "send_message"]), st.sampled_from(["r1", "r2"]))
-def test_orders_combine_to_the_strictest_for_each_call(limits: list[Limit], name: str, run_id: str) -> None:
+@given(st.lists(MEASURES, max_size=6), st.sampled_from(["look", "pay.out", "send_message"]), st.sampled_from(["r1", "r2"]))
+def test_orders_combine_to_the_strictest_for_each_call(measures: list[Measure], name: str, run_id: str) -> None:
     """The highest rung that concerns a call decides; lifting one order leaves exactly what the others say."""
     run = Guard("refunds").run()
     run.id = run_id
 
-    def outcome(parts: list[Limit]) -> int:
+    def outcome(parts: list[Measure]) -> int:
         enforcer, gate = enforcing(Clock())
         gate.apply(Order(epoch=(1, 1), parts=tuple(parts)))
         try:
@@ -239,13 +239,13 @@ def test_orders_combine_to_the_strictest_for_each_call(limits: list[Limit], name
         except GuardError:
             return 2
 
-    def strictest(parts: list[Limit]) -> int:
-        by_rung = sorted(parts, key=lambda limit: -limit.rung)
-        return next((said for limit in by_rung if (said := alone(limit, name, run_id))), 0)
+    def strictest(parts: list[Measure]) -> int:
+        by_rung = sorted(parts, key=lambda measure: -measure.rung)
+        return next((said for measure in by_rung if (said := alone(measure, name, run_id))), 0)
 
-    assert outcome(limits) == strictest(limits)
-    for index in range(len(limits)):
-        without = limits[:index] + limits[index + 1 :]
+    assert outcome(measures) == strictest(measures)
+    for index in range(len(measures)):
+        without = measures[:index] + measures[index + 1 :]
         assert outcome(without) == strictest(without)
 
 
@@ -255,4 +255,4 @@ def test_the_one_word_of_an_order_is_never_milder_than_its_parts(words: list[str
     order = order_in({"rung": rung.word, "epoch": [1, 1], "orders": [{"id": "o", "rung": word} for word in words]})
 
     assert max((part.rung for part in order.parts), default=Rung.NONE) >= rung
-    assert (order.limits is None) == (max([rung, *map(Rung.parse, words)]) <= Rung.MONITOR)
+    assert (order.measures is None) == (max([rung, *map(Rung.parse, words)]) <= Rung.MONITOR)

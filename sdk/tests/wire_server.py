@@ -24,6 +24,9 @@ class WireServer:
         self.hellos: list[dict[str, Any]] = []
         self.goodbyes: list[str] = []
         self.acks: list[dict[str, Any]] = []
+        self.reports: list[dict[str, Any]] = []
+        self.welcome: dict[str, Any] = {}
+        """What the answer to a registration says besides."""
         self.logs: list[dict[str, Any]] = []
         self.spans: list[dict[str, Any]] = []
         self.resources: list[dict[str, Any]] = []
@@ -159,6 +162,7 @@ class WireServer:
                     "policies": self.policies,
                     "config": self.config,
                     "heartbeat_s": 1.0,
+                    **self.welcome,
                     "lease": self.lease(f"g{len(self.hellos)}", body["agent"], body.get("nonce", "")),
                     **self.in_force,
                 }
@@ -166,6 +170,9 @@ class WireServer:
                 guard_id = path.split("/")[-2]
                 agent = self.hellos[int(guard_id.removeprefix("g")) - 1]["agent"] if self.hellos else ""
                 return (200 if self.hellos else 404), self.lease(guard_id, agent, body["nonce"])
+            if path.endswith("/report"):
+                self.reports.append(body)
+                return 204, None
             if path.endswith("/acks"):
                 self.acks.append(body)
                 return 204, None

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from andoncord_sdk import _platform
 from andoncord_sdk.allowance import Allowance
+from andoncord_sdk.breaking import Breaking
 from andoncord_sdk.budget import Reservation
 from andoncord_sdk.enforcer import Enforcer
 from andoncord_sdk.errand import Errand
@@ -62,6 +63,8 @@ class Admission:
     messages: Sequence[str] = ()
     """Globs over the tools that send or take messages, beside those that are recognised."""
     clock_ns: Callable[[], int] = _platform.boot_ns
+    breaking: Breaking | None = None
+    """Circuit breakers; None where none is set."""
     enforcer: Enforcer = field(init=False)
     """What the orders in force do to each call."""
     _bound: BoundPolicies | None = None
@@ -98,9 +101,24 @@ class Admission:
         self.refuse(run, call, refusal)
         return refusal
 
+    def condition(self) -> dict[str, Any]:
+        """What orders and breakers are doing here, for whoever reads the guard's state; nothing where they do nothing."""
+        found = {
+            "breakers": {} if self.breaking is None else self.breaking.breakers.not_closed(),
+            "throttled": self.enforcer.throttled(),
+            "held_messages": len(self.enforcer.outbox),
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def give_up(self, call: "GuardedCall") -> None:
+        """The call is not made: its place among those that wait, and its trial of a breaker, are free."""
+        self.enforcer.over(call)
+        if self.breaking is not None:
+            self.breaking.give_up(call)
+
     def refuse(self, run: "Run", call: "GuardedCall", refusal: GuardError, *, action: str = "") -> None:
         """Report a refusal, and end the run if that is what it means."""
-        self.enforcer.over(call)
+        self.give_up(call)
         if isinstance(refusal, RunStopped):
             run.stop(refusal)
         self.report(
@@ -133,12 +151,14 @@ class Admission:
             order = self.gate.order
             if run.probe_order is not None:
                 self._check_probe(run, call, run.probe_order, order)
-            elif (order.limits is not None or self.enforcer.outbox) and self.enforcer.check(run, call, order) is not None:
+            elif (order.measures is not None or self.enforcer.outbox) and self.enforcer.check(run, call, order) is not None:
                 return order
             if call.is_tool:
                 self._check_rules(run, call)
             if (lease := self.lease) is not None and lease.clock_ns() >= lease.until_ns:
                 self._go_without(lease, run, call)
+            if (breaking := self.breaking) is not None:
+                breaking.admit(call, order)
             reservation = run.budget.reserve_free() if call.is_tool else self._reserve(run, call)
             if reservation is None:
                 if (errand := self._more_budget(run, call)) is not None:
@@ -153,7 +173,7 @@ class Admission:
                 raise
             if admitted:
                 call.reservation = reservation
-                if order.limits is not None or self.enforcer.outbox:
+                if order.measures is not None or self.enforcer.outbox:
                     self.enforcer.over(call)
                 return None
             reservation.release()

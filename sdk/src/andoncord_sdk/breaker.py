@@ -213,7 +213,7 @@ class Breakers:
     """
 
     def __init__(self, settings: Mapping[str, BreakerSettings], *, changed: Callable[[Changed], None] | None = None) -> None:
-        self._settings = {glob: settings[glob] for glob in sorted(settings, key=lambda glob: (-len(glob), glob))}
+        self.settings = {glob: settings[glob] for glob in sorted(settings, key=lambda glob: (-len(glob), glob))}
         self._changed = changed
         self._agent = self._made(AGENT, settings[AGENT]) if AGENT in settings else None
         self._named: dict[str, Breaker] = {}
@@ -243,12 +243,12 @@ class Breakers:
             breaker.forget_other_threads()
 
     def _own(self, name: str) -> Breaker | None:
-        glob = next((glob for glob in self._settings if glob != AGENT and fnmatchcase(name, glob)), None)
+        glob = next((glob for glob in self.settings if glob != AGENT and fnmatchcase(name, glob)), None)
         if glob is None:
             return None
         if name not in self._named and len(self._named) >= BREAKERS_MAX:
             name = OTHERS
-        return self._named.setdefault(name, self._made(name, self._settings[glob]))
+        return self._named.setdefault(name, self._made(name, self.settings[glob]))
 
     def _made(self, name: str, settings: BreakerSettings) -> Breaker:
         return Breaker(name, settings, self._changed)

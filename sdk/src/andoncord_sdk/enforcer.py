@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from andoncord_sdk import _platform
 from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
-from andoncord_sdk.ladder import NS, Limit, Rung, Throttle, matcher, throttle_for
+from andoncord_sdk.ladder import NS, Measure, Rung, Throttle, matcher, throttle_for
 from andoncord_sdk.orders import Gate, Order
 
 if TYPE_CHECKING:
@@ -83,25 +83,25 @@ class Enforcer:
         """
         if order is not self._seen:
             self._take(order)
-        limits = () if order.limits is None else order.limits.of(call.name, run.id)
+        measures = () if order.measures is None else order.measures.of(call.name, run.id)
         quarantines: set[str] = set()
         turn_ns = 0
-        for limit in limits:
-            if limit.rung is Rung.KILL:
-                raise self._killed(limit, call)
-            if limit.rung is Rung.PAUSE:
+        for measure in measures:
+            if measure.rung is Rung.KILL:
+                raise self._killed(measure, call)
+            if measure.rung is Rung.PAUSE:
                 return order
-            if limit.rung is Rung.QUARANTINE:
+            if measure.rung is Rung.QUARANTINE:
                 if self.is_message(call):
-                    quarantines.add(limit.id)
+                    quarantines.add(measure.id)
             elif quarantines:
                 break  # What waits is not asked what milder orders make of it before it is let go.
-            elif limit.rung is Rung.RESTRICT:
-                self._check_restriction(limit, call)
-            elif limit.rung is Rung.THROTTLE:
-                turn_ns = max(turn_ns, self._turn_ns(limit, call))
-            elif limit.breaker == "open":
-                raise _held_open(call, limit)
+            elif measure.rung is Rung.RESTRICT:
+                self._check_restriction(measure, call)
+            elif measure.rung is Rung.THROTTLE:
+                turn_ns = max(turn_ns, self._turn_ns(measure, call))
+            elif measure.breaker == "open":
+                raise _held_open(call, measure)
         if (quarantines or self.outbox) and self.is_message(call) and self._is_queued(call, frozenset(quarantines), order):
             return order
         return order if turn_ns > self._clock_ns() else None
@@ -112,17 +112,17 @@ class Enforcer:
         Raises:
             CallDenied: it is refused. A probe does not wait.
         """
-        if order.limits is None:
+        if order.measures is None:
             return
-        for limit in order.limits.of(call.name, ""):
-            if limit.tool == "*":
+        for measure in order.measures.of(call.name, ""):
+            if measure.tool == "*":
                 continue
-            if limit.rung >= Rung.QUARANTINE:
-                raise CallDenied("order", f"{call.name} is under an order ({limit.rung.word}): {limit.why}", tool=call.name)
-            if limit.rung is Rung.RESTRICT:
-                self._check_restriction(limit, call)
-            if limit.breaker == "open":
-                raise _held_open(call, limit)
+            if measure.rung >= Rung.QUARANTINE:
+                raise CallDenied("order", f"{call.name} is under an order ({measure.rung.word}): {measure.why}", tool=call.name)
+            if measure.rung is Rung.RESTRICT:
+                self._check_restriction(measure, call)
+            if measure.breaker == "open":
+                raise _held_open(call, measure)
 
     def is_message(self, call: "GuardedCall") -> bool:
         """Whether a call sends or takes a message, or hands the task to another agent."""
@@ -154,30 +154,30 @@ class Enforcer:
 
     def _take(self, order: Order) -> None:
         """An order kept through a change of the others keeps its bucket."""
-        kept = {limit.id for limit in order.parts}
+        kept = {measure.id for measure in order.parts}
         with self._lock:
             self._throttles = {name: each for name, each in self._throttles.items() if name in kept}
             self._seen = order
 
-    def _killed(self, limit: Limit, call: "GuardedCall") -> GuardError:
-        if limit.tool != "*":
-            return CallDenied("order", f"{call.name} may not be called: {limit.why}", tool=call.name)
-        if limit.run:
-            return RunStopped("order", f"this run of {self._agent} is stopped: {limit.why}", tool=call.name)
-        return AgentStopped("order", f"{self._agent} is stopped: {limit.why}", tool=call.name)
+    def _killed(self, measure: Measure, call: "GuardedCall") -> GuardError:
+        if measure.tool != "*":
+            return CallDenied("order", f"{call.name} may not be called: {measure.why}", tool=call.name)
+        if measure.run:
+            return RunStopped("order", f"this run of {self._agent} is stopped: {measure.why}", tool=call.name)
+        return AgentStopped("order", f"{self._agent} is stopped: {measure.why}", tool=call.name)
 
-    def _check_restriction(self, limit: Limit, call: "GuardedCall") -> None:
+    def _check_restriction(self, measure: Measure, call: "GuardedCall") -> None:
         if not call.is_tool:
             return
-        if not limit.allow:
+        if not measure.allow:
             if not self._is_read(call):
-                message = f"{self._agent} is restricted to tools that only read: {limit.why}"
+                message = f"{self._agent} is restricted to tools that only read: {measure.why}"
                 raise CallDenied("order", message, tool=call.name)
-        elif not any(fnmatchcase(call.name, glob) for glob in limit.allow):
-            message = f"{self._agent} is restricted to {', '.join(limit.allow[:5])}: {limit.why}"
+        elif not any(fnmatchcase(call.name, glob) for glob in measure.allow):
+            message = f"{self._agent} is restricted to {', '.join(measure.allow[:5])}: {measure.why}"
             raise CallDenied("order", message, tool=call.name)
 
-    def _turn_ns(self, limit: Limit, call: "GuardedCall") -> int:
+    def _turn_ns(self, measure: Measure, call: "GuardedCall") -> int:
         """When it is the call's turn; taken once.
 
         Raises:
@@ -185,17 +185,17 @@ class Enforcer:
         """
         with self._lock:
             turns = self._turns.get(call.span_id, {})
-            if limit.id in turns:
-                return turns[limit.id]
-            throttle = self._throttles.get(limit.id)
+            if measure.id in turns:
+                return turns[measure.id]
+            throttle = self._throttles.get(measure.id)
             if throttle is None:
-                throttle = self._throttles[limit.id] = throttle_for(limit, self._gate.recent, self._wall_ns())
+                throttle = self._throttles[measure.id] = throttle_for(measure, self._gate.recent, self._wall_ns())
             now_ns = self._clock_ns()
             away_s = (throttle.next_ns(now_ns) - now_ns) / NS
             if away_s > TURN_MAX_S:
                 message = f"{call.name} is throttled to {throttle.per_s:.3g} calls a second: its turn is {away_s:.0f} s away"
-                raise CallDenied("order", f"{message} ({limit.why})", tool=call.name)
-            turn_ns = turns[limit.id] = throttle.take(now_ns)
+                raise CallDenied("order", f"{message} ({measure.why})", tool=call.name)
+            turn_ns = turns[measure.id] = throttle.take(now_ns)
             self._turns[call.span_id] = turns
             return turn_ns
 
@@ -218,5 +218,5 @@ class Enforcer:
             return True
 
 
-def _held_open(call: "GuardedCall", limit: Limit) -> CallDenied:
-    return CallDenied("breaker", f"{call.name} is not called: its breaker is held open: {limit.why}", tool=call.name)
+def _held_open(call: "GuardedCall", measure: Measure) -> CallDenied:
+    return CallDenied("breaker", f"{call.name} is not called: its breaker is held open: {measure.why}", tool=call.name)

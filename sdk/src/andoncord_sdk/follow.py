@@ -11,7 +11,7 @@ from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission
 from andoncord_sdk.config import Config
 from andoncord_sdk.errors import AgentStopped, GuardError, RunStopped
-from andoncord_sdk.ladder import ORDERS_MAX, Limit, Rung
+from andoncord_sdk.ladder import ORDERS_MAX, Measure, Rung
 from andoncord_sdk.link import Ack, Outcome
 from andoncord_sdk.orders import Epoch, Order, Snapshot, parse_epoch
 from andoncord_sdk.policy import PolicySet
@@ -76,6 +76,7 @@ class Follower:
             "runs_active": len(self._open_runs()),
             "steps_started": now.steps_started,
             "steps_ended": now.steps_ended,
+            **self._admission.condition(),
         }
 
     def welcomed(self, welcome: dict[str, Any]) -> None:
@@ -132,7 +133,7 @@ class Follower:
                     self._stop_runs(part)
         return in_force, snapshot
 
-    def _stop_runs(self, part: Limit) -> None:
+    def _stop_runs(self, part: Measure) -> None:
         """End the open runs that an order to kill is about."""
         for run in self._open_runs():
             if run.probe_order is not None or part.run not in ("", run.id):
@@ -260,7 +261,7 @@ def order_in(event: dict[str, Any]) -> Order:
         reason=str(event.get("reason") or ""),
         by=str(event.get("by") or ""),
         incident=str(event.get("incident") or ""),
-        parts=tuple(Limit.parse(part) for part in parts),
+        parts=tuple(Measure.parse(part) for part in parts),
         dropped=frozenset(map(str, event.get("dropped") or ())),
     )
 

@@ -3,10 +3,11 @@
 import atexit
 import functools
 import inspect
+import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -14,6 +15,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission, OnLoop, OnUnknownPrice, ToolKind
 from andoncord_sdk.allowance import Allowance
+from andoncord_sdk.breaker import Breakers, BreakerSettings, Changed
+from andoncord_sdk.breaking import Breaking, settings_in
 from andoncord_sdk.budget import Limits, micro_usd
 from andoncord_sdk.config import ChangeListener, Config
 from andoncord_sdk.errors import CallDenied
@@ -23,9 +26,9 @@ from andoncord_sdk.follow import Follower, Probe
 from andoncord_sdk.heartbeat import Heartbeat
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
-from andoncord_sdk.link import Ack, ControlLink
+from andoncord_sdk.link import Ack, ControlLink, Report
 from andoncord_sdk.orders import Epoch, Gate, Order
-from andoncord_sdk.otlp import Attributes, LogRecord, Record
+from andoncord_sdk.otlp import SEVERITY_WARN, Attributes, LogRecord, Record
 from andoncord_sdk.policy import PolicySet
 from andoncord_sdk.prices import Prices
 from andoncord_sdk.proctree import own_identity
@@ -40,9 +43,14 @@ hears of it. After this start-up grace a missing lease counts as one that has en
 FLUSH_S = 2.0
 """Closing waits this long for telemetry to get out."""
 MONITORED_HEARTBEATS = 4
-"""Under the rung "monitor", heartbeats come this many times as often."""
+"""From the rung "monitor" on, heartbeats come this many times as often."""
 
-CAPABILITIES = ("hold", "deny", "scope", "policies", "budget", "shared_budget", "loop", "config", "probe", "lease", "flag")
+LADDER = ("deny", "pause", "resume", "stop", "restrict", "throttle", "quarantine", "scoped", "breaker")
+"""What a guard can really do about calls: `scoped` is to hold an order about single tools and runs apart from the others."""
+CAPABILITIES = (*LADDER, "scope", "policies", "budget", "shared_budget", "loop", "config", "lease", "flag", "model_calls")
+"""`model_calls`: they are guarded as well. `probe` is added once one is registered."""
+
+_log = logging.getLogger("andoncord_sdk")
 
 ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
 
@@ -90,8 +98,11 @@ class Guard:
         policies: compiled policies that hold whatever the server sends.
         on_loop: what happens to a run that repeats itself without progress.
         on_nudge: takes a sentence for the model at the third repetition.
+        breakers: circuit breakers, by glob over the names of tools and models; `agent` stands for all calls together.
+        messages: globs over the tools that send or take messages or hand the task on, beside those that are recognised by
+            name: a quarantine holds them.
         environment: such as "prod".
-        role: what the agent acts as, such as "report-writer"; policies can be scoped to it.
+        role: what the agent acts as, such as "report-writer"; policies and orders can be scoped to it.
         system: the service the agent belongs to; the agent's name if "".
         heartbeat_s: seconds between heartbeats.
         hold_max_s: how long a call may be held while the agent is paused before it is refused instead; None for no limit.
@@ -129,6 +140,8 @@ class Guard:
         policies: Sequence[dict[str, Any]] = (),
         on_loop: OnLoop = "stop",
         on_nudge: Callable[[str], None] | None = None,
+        breakers: Mapping[str, BreakerSettings] | None = None,
+        messages: Sequence[str] = (),
         environment: str = "",
         role: str = "",
         system: str = "",
@@ -161,6 +174,10 @@ class Guard:
         self._lock = threading.Lock()
         self._is_closed = False
         self._config = Config()
+        self._adapters: dict[str, frozenset[str]] = {}
+        self._own_breakers = dict(breakers or {})
+        self._clock_ns = clock_ns
+        self._link: ControlLink | None = None
         self._admission = Admission(
             agent=agent,
             environment=environment,
@@ -174,6 +191,8 @@ class Guard:
             on_nudge=on_nudge,
             on_unknown_price=on_unknown_price,
             prices=Prices(self._own_prices) if prices else None,
+            messages=tuple(messages),
+            clock_ns=clock_ns,
         )
         self._follower = Follower(
             admission=self._admission,
@@ -184,9 +203,9 @@ class Guard:
             changed=self._config_changed,
             acknowledge=self._acknowledge,
         )
+        self._set_breakers({})
         self._exporter: Exporter | None = None
         self._heartbeat: Heartbeat | None = None
-        self._link: ControlLink | None = None
         self._keeper: LeaseKeeper | None = None
         if telemetry is not None:
             kept = None if spill is None else Spill(spill)
@@ -270,7 +289,23 @@ class Guard:
         thread, while the agent is otherwise held; only tools declared "read" work in it.
         """
         self._follower.probe = fn
+        self._tell()
         return fn
+
+    def reached_through(self, adapter: str, *, lacks: Collection[str] = ()) -> None:
+        """Calls reach this guard through an adapter that cannot do everything: what it lacks is announced no more.
+
+        An order that needs it is then not counted as carried out.
+        """
+        self._adapters[adapter] = frozenset(lacks)
+        self._tell()
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What this guard can really do, as it is announced to the control plane."""
+        lacks = frozenset[str]().union(*self._adapters.values())
+        probe = ("probe",) if self._follower.probe is not None else ()
+        return (*(word for word in CAPABILITIES if word not in lacks), *probe)
 
     def on_config(self, listener: ChangeListener) -> None:
         """Call `listener(version, values)` at every pushed version, and now if there is one already."""
@@ -379,6 +414,12 @@ class Guard:
 
     def _welcomed(self, welcome: dict[str, Any]) -> None:
         self._follower.welcomed(welcome)
+        if not self._admission.role and isinstance(welcome.get("role"), str):
+            self._admission.role = welcome["role"]
+        try:
+            self._set_breakers(settings_in(welcome.get("breakers") or {}))
+        except (ValueError, TypeError) as wrong:
+            _log.warning("the breakers sent at registration could not be set, those in force stay: %s", wrong)
         if isinstance(rows := welcome.get("prices"), list):
             self._admission.prices = Prices((*self._own_prices, *rows))
         offer = welcome.get("flag") if self._may_share_memory else None
@@ -391,6 +432,39 @@ class Guard:
         if Rung.parse(event["rung"]) >= self._admission.gate.order.rung:
             self._follower.received("order", event)
 
+    def _tell(self) -> None:
+        """Say what has changed since the registration."""
+        if self._link is not None:
+            self._link.tell(Report(capabilities=self.capabilities, state=self._follower.state()))
+
+    def _set_breakers(self, declared: Mapping[str, BreakerSettings]) -> None:
+        """Take over breakers that the control plane declares, beside one's own. What does not change keeps what it knows."""
+        settings = {**declared, **self._own_breakers}
+        current = self._admission.breaking
+        if settings == ({} if current is None else current.breakers.settings):
+            return
+        breaking = Breaking(Breakers(settings, changed=self._breaker_changed), clock_ns=self._clock_ns) if settings else None
+        self._admission.breaking = breaking
+        self._admission.ended = None if breaking is None else breaking.ended
+
+    def _breaker_changed(self, change: Changed) -> None:
+        """Report it at once: an open breaker is a finding."""
+        self._report(
+            LogRecord(
+                event_name="andoncord.guard.degraded",
+                at_ns=_platform.now_ns(),
+                severity=SEVERITY_WARN,
+                attributes={
+                    "gen_ai.agent.name": self.agent,
+                    "gen_ai.tool.name": change.name,
+                    "andoncord.decision.code": f"breaker_{change.after}",
+                    "andoncord.decision.message": f"the breaker of {change.name} is {change.after}: {change.why}",
+                },
+            ),
+            urgent=True,
+        )
+        self._tell()
+
     def _hello(self) -> dict[str, Any]:
         order, lease = self._admission.gate.order, self._admission.lease
         epoch = order.epoch
@@ -402,12 +476,13 @@ class Guard:
             "host": _platform.hostname(),
             "process": own_identity(),
             "sdk_version": SDK_VERSION,
-            "capabilities": list(CAPABILITIES),
+            "capabilities": list(self.capabilities),
             "epoch": None if epoch is None else list(epoch),
             "rung": order.rung.word,
             "nonce": "" if lease is None else lease.ask(),
             "tools": dict(self._admission.tools or {}),
             "environment": self._environment,
+            "role": self._admission.role,
         }
 
     def _resource(self) -> Attributes:
@@ -442,13 +517,18 @@ class Guard:
                     "andoncord.guard.steps_ended": now.steps_ended,
                     "andoncord.guard.records_dropped": now.records_dropped,
                     "andoncord.guard.closed": is_closed,
+                    **({"andoncord.guard.breakers": breakers} if (breakers := self._breakers_text()) else {}),
                     "andoncord.config.version": self._config.version,
                 },
             )
         )
 
+    def _breakers_text(self) -> str:
+        breaking = self._admission.breaking
+        return "" if breaking is None else ",".join(f"{name}:{state}" for name, state in breaking.breakers.not_closed().items())
+
     def _beat_interval_s(self) -> float:
-        is_monitored = self._admission.gate.order.rung is Rung.MONITOR
+        is_monitored = self._admission.gate.order.rung >= Rung.MONITOR
         return self._heartbeat_s / MONITORED_HEARTBEATS if is_monitored else self._heartbeat_s
 
     def _restart_after_fork(self) -> None:
@@ -458,6 +538,9 @@ class Guard:
         self.instance = f"{self.instance.split('/')[0]}/{_platform.pid()}"
         self._lock = threading.Lock()
         self._config.forget_other_threads()
+        self._admission.enforcer.forget_other_threads()
+        if self._admission.breaking is not None:
+            self._admission.breaking.forget_other_threads()
         self._admission.gate.forget_other_threads()
         for run in self._runs.values():
             run.forget_other_threads()

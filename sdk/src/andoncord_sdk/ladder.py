@@ -62,7 +62,7 @@ BREAKER_ORDERS = ("", "open", "closed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class Measure:
     """One order in force, as far as it concerns this agent.
 
     Attributes:
@@ -94,13 +94,13 @@ class Limit:
         return self.reason or "no reason given"
 
     @classmethod
-    def parse(cls, content: Any) -> "Limit":
+    def parse(cls, content: Any) -> "Measure":
         """One order as it comes over the wire.
 
         Raises:
             ValueError: it is not one that this version can follow.
 
-        >>> Limit.parse({"id": "o1", "rung": "kill", "scope": {"tool": "payments.*"}, "reason": "fraud"}).tool
+        >>> Measure.parse({"id": "o1", "rung": "kill", "scope": {"tool": "payments.*"}, "reason": "fraud"}).tool
         'payments.*'
         """
         if not isinstance(content, Mapping):
@@ -127,31 +127,31 @@ class Limit:
         )
 
 
-class Limits:
+class Measures:
     """Every order in force that has a say about calls, ready to be asked.
 
     Cost: one look-up for a tool that was asked about before; the orders are gone through once for each tool.
 
-    >>> limits = Limits([Limit(rung=Rung.RESTRICT), Limit(rung=Rung.KILL, tool="pay.*")])
-    >>> [limit.rung.word for limit in limits.of("pay.refund", "run-1")], len(limits.of("search", "run-1"))
+    >>> measures = Measures([Measure(rung=Rung.RESTRICT), Measure(rung=Rung.KILL, tool="pay.*")])
+    >>> [measure.rung.word for measure in measures.of("pay.refund", "run-1")], len(measures.of("search", "run-1"))
     (['kill', 'restrict'], 1)
     """
 
-    def __init__(self, limits: Sequence[Limit]) -> None:
-        self.all = tuple(sorted(limits, key=lambda limit: -limit.rung))
-        self._matches = [matcher(limit.tool) for limit in self.all]
-        self._of: dict[tuple[str, str], tuple[Limit, ...]] = {}
-        self._is_about_runs = any(limit.run for limit in self.all)
+    def __init__(self, measures: Sequence[Measure]) -> None:
+        self.all = tuple(sorted(measures, key=lambda measure: -measure.rung))
+        self._matches = [matcher(measure.tool) for measure in self.all]
+        self._of: dict[tuple[str, str], tuple[Measure, ...]] = {}
+        self._is_about_runs = any(measure.run for measure in self.all)
 
-    def of(self, name: str, run_id: str) -> tuple[Limit, ...]:
+    def of(self, name: str, run_id: str) -> tuple[Measure, ...]:
         """The orders that concern a call, the strictest first."""
         key = (name, run_id if self._is_about_runs else "")
         found = self._of.get(key)
         if found is None:
             found = tuple(
-                limit
-                for limit, matches in zip(self.all, self._matches, strict=True)
-                if limit.run in ("", run_id) and matches(name)
+                measure
+                for measure, matches in zip(self.all, self._matches, strict=True)
+                if measure.run in ("", run_id) and matches(name)
             )
             if len(self._of) >= REMEMBERED_MAX:
                 self._of.clear()
@@ -185,7 +185,7 @@ class Throttle:
         return turn_ns
 
 
-def throttle_for(limit: Limit, recent: Collection[tuple[str, str, str, int]], now_ns: int) -> Throttle:
+def throttle_for(measure: Measure, recent: Collection[tuple[str, str, str, int]], now_ns: int) -> Throttle:
     """The bucket for an order: its share of the rate at which the calls in its scope came before it.
 
     Args:
@@ -193,18 +193,18 @@ def throttle_for(limit: Limit, recent: Collection[tuple[str, str, str, int]], no
         now_ns: wall-clock time.
 
     >>> calls = [("pay", "r", "s", second * NS) for second in range(10)]
-    >>> throttle_for(Limit(rung=Rung.THROTTLE, rate=0.1), calls, 10 * NS).per_s
+    >>> throttle_for(Measure(rung=Rung.THROTTLE, rate=0.1), calls, 10 * NS).per_s
     0.1
     """
-    matches = matcher(limit.tool)
+    matches = matcher(measure.tool)
     starts = [
         start
         for name, run, _, start in list(recent)
-        if now_ns - start < USUAL_WINDOW_NS and limit.run in ("", run) and matches(name)
+        if now_ns - start < USUAL_WINDOW_NS and measure.run in ("", run) and matches(name)
     ]
     is_known = len(starts) >= USUAL_CALLS_MIN and now_ns > min(starts)
     usual_per_s = len(starts) * NS / (now_ns - min(starts)) if is_known else USUAL_UNKNOWN_PER_S
-    return Throttle(per_s=max(FEWEST_PER_S, usual_per_s * limit.rate), is_usual_known=is_known)
+    return Throttle(per_s=max(FEWEST_PER_S, usual_per_s * measure.rate), is_usual_known=is_known)
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:

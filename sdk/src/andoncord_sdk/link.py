@@ -42,6 +42,12 @@ class Ack:
     state: dict[str, Any]
     detail: dict[str, Any] = field(default_factory=dict)
 
+    path = "acks"
+
+    @property
+    def about(self) -> str:
+        return f"acknowledgement of {self.order_id}"
+
     def body(self) -> dict[str, Any]:
         return {
             "order_id": self.order_id,
@@ -51,6 +57,20 @@ class Ack:
             "state": self.state,
             "detail": self.detail,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What has changed about this enforcement point since it registered; the next registration says it as well."""
+
+    capabilities: tuple[str, ...]
+    state: dict[str, Any]
+
+    path = "report"
+    about = "report of what has changed here"
+
+    def body(self) -> dict[str, Any]:
+        return {"capabilities": list(self.capabilities), "state": self.state}
 
 
 class ControlLink:
@@ -95,7 +115,7 @@ class ControlLink:
         self._stream: EventStream | None = None
         self._closing = threading.Event()
         self._first_try = threading.Event()
-        self._acks: queue.Queue[Ack | None] = queue.Queue(ACK_QUEUE_MAX)
+        self._acks: queue.Queue[Ack | Report | None] = queue.Queue(ACK_QUEUE_MAX)
 
     def wait_first_try(self, timeout_s: float) -> bool:
         """Wait until the first registration has succeeded or failed. False if `timeout_s` passed first."""
@@ -104,6 +124,10 @@ class ControlLink:
     def ack(self, ack: Ack) -> None:
         """Send it soon, from another thread."""
         self._enqueue(ack)
+
+    def tell(self, report: Report) -> None:
+        """Say soon, from another thread, what has changed."""
+        self._enqueue(report)
 
     def close(self) -> None:
         """Stop, and say goodbye, so that nobody waits for an answer from a process that ended in good order."""
@@ -122,7 +146,7 @@ class ControlLink:
         if self._stream is not None:
             self._stream.abort()
 
-    def _enqueue(self, ack: Ack | None) -> None:
+    def _enqueue(self, ack: Ack | Report | None) -> None:
         while True:
             try:
                 self._acks.put_nowait(ack)
@@ -189,16 +213,17 @@ class ControlLink:
             _log.exception("could not follow %r", name)
 
     def _send_acks(self) -> None:
-        while (ack := self._acks.get()) is not None:
+        while (told := self._acks.get()) is not None:
             back_off_s = BACK_OFF_MIN_S
             for _ in range(ACK_TRIES):
                 try:
-                    post(self._endpoint, f"/api/v1/guards/{self._guard_id}/acks", ack.body(), timeout_s=REQUEST_TIMEOUT_S)
+                    path = f"/api/v1/guards/{self._guard_id}/{told.path}"
+                    post(self._endpoint, path, told.body(), timeout_s=REQUEST_TIMEOUT_S)
                     break
                 except UNREACHABLE as lost:
-                    _log.debug("acknowledgement of %s not delivered: %s", ack.order_id, lost)
+                    _log.debug("%s not delivered: %s", told.about, lost)
                 if self._closing.wait(_platform.jittered(back_off_s)):
                     return
                 back_off_s = min(BACK_OFF_MAX_S, back_off_s * 2)
             else:
-                _log.warning("acknowledgement of %s given up after %d tries", ack.order_id, ACK_TRIES)
+                _log.warning("%s given up after %d tries", told.about, ACK_TRIES)

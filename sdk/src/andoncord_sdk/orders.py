@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from andoncord_sdk import _platform
-from andoncord_sdk.ladder import Limit, Limits, Rung
+from andoncord_sdk.ladder import Measure, Measures, Rung
 
 Epoch = tuple[int, int]
 """(generation, counter). Only a greater one changes anything."""
@@ -39,9 +39,9 @@ class Order:
         rung: the strictest that is about every call of the agent.
         parts: each order in force. Where only a rung is given, that one.
         dropped: quarantines that ended with the messages they held being dropped.
-        limits: the parts that have a say about calls; None where there is none, which is all that a call has to ask.
+        measures: the parts that have a say about calls; None where there is none, which is all that a call has to ask.
 
-    >>> Order(rung=Rung.MONITOR).limits is None, Order(rung=Rung.PAUSE).limits is None
+    >>> Order(rung=Rung.MONITOR).measures is None, Order(rung=Rung.PAUSE).measures is None
     (True, False)
     """
 
@@ -50,18 +50,18 @@ class Order:
     reason: str = ""
     by: str = ""
     incident: str = ""
-    parts: tuple[Limit, ...] = ()
+    parts: tuple[Measure, ...] = ()
     dropped: frozenset[str] = frozenset()
-    limits: Limits | None = field(init=False, compare=False, default=None)
+    measures: Measures | None = field(init=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         parts = self.parts
         if self.rung > max((part.rung for part in parts if part.is_whole), default=Rung.NONE):
             # What holds the agent as a whole is never less than what the order says in one word.
-            parts = (*parts, Limit(rung=self.rung, reason=self.reason, by=self.by))
+            parts = (*parts, Measure(rung=self.rung, reason=self.reason, by=self.by))
             object.__setattr__(self, "parts", parts)
         concerned = [part for part in parts if part.rung > Rung.MONITOR or part.breaker]
-        object.__setattr__(self, "limits", Limits(concerned) if concerned else None)
+        object.__setattr__(self, "measures", Measures(concerned) if concerned else None)
 
 
 class InFlight(NamedTuple):

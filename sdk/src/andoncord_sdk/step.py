@@ -85,26 +85,34 @@ class GuardedCall(ABC):
             RunStopped: the call must not be made, and the run is over.
         """
         admission, deadline_s = self.run.admission, None
-        while (wait := admission.admit(self.run, self)) is not None:
-            if not isinstance(wait, Order):
-                wait.do()
-                continue
-            deadline_s = deadline_s or self._deadline_s()
-            if not admission.gate.wait_change(wait, _seconds_until(deadline_s)):
-                raise admission.held_too_long(self.run, self, wait)
+        try:
+            while (wait := admission.admit(self.run, self)) is not None:
+                if not isinstance(wait, Order):
+                    wait.do()
+                    continue
+                deadline_s = deadline_s or self._deadline_s()
+                if not admission.gate.wait_change(wait, self._wait_s(deadline_s)) and _is_over(deadline_s):
+                    raise admission.held_too_long(self.run, self, wait)
+        except BaseException:
+            admission.give_up(self)
+            raise
         self._started()
         return self
 
     async def begin_async(self) -> Self:
         """`begin`, without blocking the event loop while held."""
         admission, deadline_s = self.run.admission, None
-        while (wait := admission.admit(self.run, self)) is not None:
-            if not isinstance(wait, Order):
-                await do_async(wait)
-                continue
-            deadline_s = deadline_s or self._deadline_s()
-            if not await admission.gate.wait_change_async(wait, _seconds_until(deadline_s)):
-                raise admission.held_too_long(self.run, self, wait)
+        try:
+            while (wait := admission.admit(self.run, self)) is not None:
+                if not isinstance(wait, Order):
+                    await do_async(wait)
+                    continue
+                deadline_s = deadline_s or self._deadline_s()
+                if not await admission.gate.wait_change_async(wait, self._wait_s(deadline_s)) and _is_over(deadline_s):
+                    raise admission.held_too_long(self.run, self, wait)
+        except BaseException:
+            admission.give_up(self)
+            raise
         self._started()
         return self
 
@@ -194,6 +202,11 @@ class GuardedCall(ABC):
         )
         self.run.recent.append(span)
         self.run.admission.report(span)
+
+    def _wait_s(self, deadline_s: float | None) -> float | None:
+        """How long to wait before asking again: to the deadline, or to the call's turn if it is throttled."""
+        left_s, turn_s = _seconds_until(deadline_s), self.run.admission.enforcer.wait_s(self)
+        return left_s if turn_s is None else turn_s if left_s is None else min(left_s, turn_s)
 
     def _deadline_s(self) -> float | None:
         limit_s = self.run.admission.hold_max_s
@@ -314,6 +327,10 @@ def _messages(role: str, value: Any) -> str | None:
     if isinstance(value, list):
         return text_of(value)
     return text_of([{"role": role, "parts": [{"type": "text", "content": text_of(value)}]}])
+
+
+def _is_over(deadline_s: float | None) -> bool:
+    return deadline_s is not None and _platform.monotonic_s() >= deadline_s
 
 
 def _seconds_until(deadline_s: float | None) -> float | None:
