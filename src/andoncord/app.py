@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -68,6 +69,7 @@ from andoncord.server.otlp_grpc import OtlpGrpc
 from andoncord.server.otlp_http import OtlpHttp
 from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.pipeline import Pipeline
+from andoncord.server.preparer import Preparer
 from andoncord.server.reading import Reading
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
@@ -84,6 +86,8 @@ LOCAL_NAME = "local"
 """Who the local user is in the record: whoever can read the data directory."""
 HOME_MODE = 0o700
 MIN_SECRET = 32
+GC_THRESHOLD, GC_THRESHOLD_OLDER = 50_000, 50
+"""Objects that the ingest worker makes between two searches for circles; Python's own are 700 and 10."""
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -295,7 +299,14 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         pricing=Pricing(with_own(setup.config.prices)),
     )
     settings = setup.config.server
-    ingest = Ingest(settings=settings, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline)
+    preparer = Preparer((*python_command("andoncord.server.prepare"), str(settings.max_body_mib * 1024 * 1024)))
+    await preparer.start()
+    ingest = Ingest(
+        settings=settings, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline, preparer=preparer
+    )
+    # What was made so far stays; events live briefly and hold no circles, so looking for circles often is waste.
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, GC_THRESHOLD_OLDER, GC_THRESHOLD_OLDER)
     http = OtlpHttp(ingest, hosts=settings.hosts).app()
     grpc = OtlpGrpc(ingest, target=setup.grpc_target)
     keeper = Keeper(

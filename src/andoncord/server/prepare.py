@@ -4,6 +4,7 @@ Masking and reading are half of the work of taking telemetry in, and need nothin
 they use another core, and a request that brings the process down takes no one else with it.
 """
 
+import gc
 import hashlib
 import signal
 import sys
@@ -29,6 +30,8 @@ from andoncord.telemetry.otlp import (
 from andoncord.telemetry.redact import redact_body
 
 NO_METRICS = "metrics are not read here; usage and durations are taken from spans: set OTEL_METRICS_EXPORTER=none"
+GC_THRESHOLD = 50_000
+"""Objects made between two searches for circles, of which a request makes none."""
 FRAME_BYTES = 4
 """Every message to and from the process begins with its length."""
 
@@ -198,6 +201,8 @@ def main(arguments: Sequence[str]) -> int:
     """The process: `python -m andoncord.server.prepare LIMIT`."""
     # Ctrl-C reaches the whole process group; whoever sends the jobs decides when this ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     try:
         serve(sys.stdin.buffer, sys.stdout.buffer, limit=int(arguments[0]))
     except BrokenPipeError:
