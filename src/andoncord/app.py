@@ -27,6 +27,8 @@ from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.ledger import SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.sql.standby import wait_for_lease, watch_lease
+from andoncord.adapters.system import machine
+from andoncord.adapters.system.beat import FileBeat, UrlBeat
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.flags import FlagFile
@@ -56,8 +58,10 @@ from andoncord.server.casework import CapturePerformer, InvestigatePerformer
 from andoncord.server.control import Control
 from andoncord.server.control_process import ControlProcess
 from andoncord.server.credentials import Held, NamingPerformer, RevokePerformer
+from andoncord.server.deadman import BeatTarget, Deadman
 from andoncord.server.errands import HookPerformer, WaitPerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
+from andoncord.server.health import Health
 from andoncord.server.holds import HOLDS_FILE, HoldFeed, read_holds
 from andoncord.server.hub import Force, GuardHub
 from andoncord.server.ingest import Ingest
@@ -228,10 +232,32 @@ async def _control(
         roles={name: agent.role for name, agent in config.agents.items() if agent.role},
     )
     live = LiveStreams(engine)
+
+    def worker_state() -> tuple[bool, int | None]:
+        return worker.state
+
+    deadman = Deadman(
+        engine=engine,
+        lag=telemetry.lag,
+        clock=clock,
+        is_worker_up=lambda: worker_state()[0],
+        targets=beat_targets(home, config),
+        every_s=config.deadman.every_s,
+    )
+    health = Health(
+        control=control,
+        deadman=deadman,
+        worker=worker_state,
+        machine=machine,
+        processes=SystemProcesses(),
+        home=home,
+        settings=config.doubts(),
+    )
     app = web_app(
         settings=config.server,
         control=control,
         reading=Reading(control=control, declared=config.fleet()),
+        health=health,
         auth=auth,
         leases=leases,
         budgets=budgets,
@@ -252,6 +278,7 @@ async def _control(
         listener=api,
         findings=findings,
         digests=DigestFeed(telemetry=telemetry, engine=engine),
+        deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=lambda: holds_of(engine.state)),
     )
     worker = WorkerProcess(
@@ -312,9 +339,7 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
     keeper = Keeper(
         writer=writer, clock=clock, settings=setup.config.telemetry, holds=lambda now: read_holds(home / HOLDS_FILE, now)
     )
-    return await serve_worker(
-        listener=listener, http=http, grpc=grpc, pipeline=pipeline, appender=appender, keeper=keeper
-    )
+    return await serve_worker(listener=listener, http=http, grpc=grpc, pipeline=pipeline, appender=appender, keeper=keeper)
 
 
 def control_database(home: Path, config: Config, *, read_only: bool = False) -> Database:
@@ -401,6 +426,16 @@ def load_policies(config: Config, *, beside: Path) -> list[dict[str, Any]]:
         for policy in policies.load(text, place=place)
     ]
     return policies.compile_policies(found)
+
+
+def beat_targets(home: Path, config: Config) -> list[BeatTarget]:
+    """Who is told that the server works."""
+    targets: list[BeatTarget] = []
+    if config.deadman.file:
+        targets.append(FileBeat(home / config.deadman.file))
+    if config.deadman.url:
+        targets.append(UrlBeat(config.deadman.url))
+    return targets
 
 
 def ensure_local_token(home: Path, auth: Auth, access: SqlAccess) -> None:

@@ -18,6 +18,7 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.server.budgets import BudgetSettings
 from andoncord.server.credential_settings import CredentialSettings
+from andoncord.server.deadman import DeadmanSettings
 from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings, TelemetrySettings
 from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
@@ -100,6 +101,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     policies: tuple[str, ...] = ()
     """Policy files that every guard loads; relative to the settings file."""
     budgets: BudgetSettings = BudgetSettings()
+    deadman: DeadmanSettings = DeadmanSettings()
     prices: tuple[Price, ...] = ()
     """Prices of your own; each stands before every built-in one of its model."""
 
@@ -116,6 +118,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         fitting = (each for name, each in self.agents.items() if fnmatchcase(agent, name))
         declared = self.agents.get(agent) or next(fitting, AgentSettings())
         return declared.tools.get(tool) == "read" or tool in declared.idempotent
+
+    def doubts(self) -> list[tuple[str, str]]:
+        """What in the settings will hurt on the day it matters, each with its remedy (`andon doctor`)."""
+        found: list[tuple[str, str]] = []
+        for name, agent in self.agents.items():
+            if not agent.tools:
+                found.append((f"{name} has no declared tools, so nothing it calls is out of scope", "declare agents' tools"))
+            strangers = [glob for glob in agent.talks_to if not any(fnmatchcase(other, glob) for other in self.agents)]
+            if strangers:
+                found.append((f"{name} talks to {strangers[0]!r}, which is not declared", "declare it, or correct its name"))
+        every_s, silent_s = self.heartbeat.every_s, self.heartbeat.silent_after_s
+        if silent_s < 2 * every_s:
+            text = f"silent_after_s {silent_s:g} allows no lost heartbeat of every_s {every_s:g}"
+            found.append((text, "set heartbeat.silent_after_s to at least twice every_s"))
+        return found
 
     @property
     def environment(self) -> str:
@@ -208,7 +225,7 @@ def _on_the_map(name: str, agent: AgentSettings) -> DeclaredAgent:
         agent=name,
         description=agent.description,
         version=agent.version,
-        role=getattr(agent, "role", ""),
+        role=agent.role,
         team=agent.team,
         owner=agent.owner,
         criticality=agent.criticality or "",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import SystemNoted
 from andoncord.engine.run import Engine
+from andoncord.server.deadman import Deadman
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.holds import HoldFeed
 from andoncord.server.hub import GONE_AFTER_NS, GuardHub
@@ -39,6 +40,7 @@ class ControlProcess:
         listener: socket.socket,
         findings: FindingFeed,
         digests: DigestFeed,
+        deadman: Deadman,
         holds: HoldFeed,
     ) -> None:
         self._engine = engine

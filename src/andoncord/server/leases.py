@@ -57,6 +57,11 @@ class LeaseOffice:
         mac = lease_mac(self.key_of(guard), guard=guard, agent=agent, epoch=epoch, rung=rung, ttl_ms=self._ttl_ms, nonce=nonce)
         return {"epoch": list(epoch), "rung": rung, "ttl_ms": self._ttl_ms, "nonce": nonce, "mac": mac}
 
+    def outstanding(self) -> int:
+        """How many leases may still be held."""
+        now = self._clock.monotonic_ns()
+        return sum(until + MARGIN_NS > now for held in self._given.values() for until in held.values())
+
     def left_s(self, agent: str, instance: str, *, below: Epoch) -> float | None:
         """Seconds for which a process may still hold a lease from before the order `below`; None when it never got one.
 

@@ -1,8 +1,6 @@
 """The control process's web application: API, guard API and console behind the doors."""
 
 from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from andoncord.server import problems
@@ -11,6 +9,7 @@ from andoncord.server.api.agents import AgentApi
 from andoncord.server.api.budgets import BudgetApi
 from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
 from andoncord.server.api.fleet import FleetApi
+from andoncord.server.api.health import HealthApi
 from andoncord.server.api.incidents import IncidentApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.auth import Auth
@@ -21,14 +20,12 @@ from andoncord.server.control import Control
 from andoncord.server.doors import Doors
 from andoncord.server.guard_wire import GuardWire
 from andoncord.server.guards import MAX_BODY, GuardApi
+from andoncord.server.health import Health
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.live import LiveStreams
 from andoncord.server.ports import AccessStore, JournalReader
 from andoncord.server.reading import Reading
 from andoncord.server.settings import ServerSettings
-
-MAX_LAG = 100
-"""Unread batches above which `/readyz` says that detection is behind."""
 
 
 def web_app(
@@ -36,6 +33,7 @@ def web_app(
     settings: ServerSettings,
     control: Control,
     reading: Reading,
+    health: Health,
     auth: Auth,
     leases: LeaseOffice,
     budgets: BudgetOffice,
@@ -48,7 +46,9 @@ def web_app(
     app = FastAPI(title="Andoncord", version=version, docs_url=None, redoc_url=None, openapi_url=SPEC_PATH)
     problems.install(app)
     door = ApiDoor(control=control, auth=auth, answers=answers)
+    own_health = HealthApi(door, health=health, leases=leases, version=version)
     for routes in (
+        own_health,
         IncidentApi(door),
         AgentApi(door),
         FleetApi(door, reading=reading),
@@ -59,15 +59,7 @@ def web_app(
         app.include_router(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
     app.include_router(guards.router())
+    app.include_router(own_health.root())
     app.include_router(console_router(ServerConsolePort(control=control, auth=auth)))
 
-    async def livez(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_request: Request) -> Response:
-        lag = control.telemetry.lag()
-        return PlainTextResponse(f"{lag} unread batches\n", 200 if lag <= MAX_LAG else 503)
-
-    app.add_route("/livez", livez, methods=["GET"])
-    app.add_route("/readyz", readyz, methods=["GET"])
     return Doors(GuardWire(app, guards), hosts=settings.hosts, origins="same", max_body=MAX_BODY)

@@ -45,6 +45,12 @@ class WorkerProcess:
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
 
+    @property
+    def state(self) -> tuple[bool, int | None]:
+        """Whether it is up and ready, and its process id."""
+        child = self._child
+        return self.ready.is_set(), child.pid if child and child.returncode is None else None
+
     async def run(self) -> None:
         """Keep it running until `stop`."""
         loop = asyncio.get_running_loop()
