@@ -50,6 +50,7 @@ COMMANDS = {
     "canary": Command("canary", "canary", "Stop a synthetic agent, and say whether the stop is proven."),
     "doctor": Command("doctor", "doctor", "Say what is wrong with this installation, and what to do."),
     "redact": Command("redact", "redact", "Show what would be masked in a file before it is stored."),
+    "redact": Command("redact", "redact", "Show what would be masked in a file before it is stored."),
     "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),
 }
 

@@ -124,6 +124,8 @@ class Redactor:
 
     def __init__(self, patterns: PatternFile) -> None:
         self._rules = [_Rule(spec) for spec in patterns.patterns]
+        self.patterns = tuple(rule.pattern for rule in self._rules)
+        """In the order of the file, as they are looked for."""
         self._keys = frozenset(patterns.keys)
         self._texts = re2.Set.SearchSet(_options())
         for rule in self._rules:
@@ -175,6 +177,26 @@ class Redactor:
             return body, 0
         masked, count = self._json_value(decoded, "", 0)
         return (msgspec.json.encode(masked), count) if count else (body, 0)
+
+    def in_json(self, value: Any, path: str = "$") -> Iterator[tuple[str, str, Place]]:
+        """What `json` masks in a decoded value: the path, the text there, and the place in it."""
+        yield from self._in_json_value(value, path, "", 0)
+
+    def _in_json_value(self, value: Any, path: str, field: str, depth: int) -> Iterator[tuple[str, str, Place]]:
+        if isinstance(value, str):
+            if field not in _FIXED:
+                yield from ((path, value, place) for place in self.places(value))
+        elif depth >= MAX_DEPTH:
+            yield path, "", Place(start=0, end=0, rule="too-deep", tag="too-deep")
+        elif isinstance(value, dict):
+            if self._is_secret_key(value.get("key")) and isinstance(value.get("value"), dict):
+                yield f"{path}.value", "", Place(start=0, end=0, rule="attribute", tag="attribute")
+                return
+            for name, item in value.items():
+                yield from self._in_json_value(item, f"{path}.{name}", name, depth + 1)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from self._in_json_value(item, f"{path}[{index}]", field, depth + 1)
 
     def protobuf(self, body: bytes, signal: Signal | None) -> tuple[bytes, int]:
         """Mask the texts of a protobuf export. Without a signal its first record tells which it is."""
