@@ -39,6 +39,8 @@ COMMANDS = {
     "recover": Command("recover", "recover", "Approve the recovery of an incident."),
     "release": Command("recover", "release", "Let an agent of an incident go on, without a verified recovery."),
     "budget": Command("budget", "app", "Show what agents may spend together.", is_group=True),
+    "undo": Command("undo", "undo", "Undo what was done for an incident."),
+    "playbook": Command("playbook", "app", "Test and read playbooks, and say what they would do.", is_group=True),
     "policy": Command("policy", "app", "Test, explain, compare and translate policies.", is_group=True),
     "run": Command("run", "run", "Start any agent so that it can be paused, resumed and killed."),
     "mcp-proxy": Command("mcp_proxy", "mcp_proxy", "Guard the tool calls between an MCP client and a server."),

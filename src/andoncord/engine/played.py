@@ -15,9 +15,10 @@ def _retry_refused(_: Incident, __: Entry) -> dict[str, Any]:
     return {"retried": "refused"}
 
 
-def _undo_begun(_: Incident, entry: Entry) -> dict[str, Any]:
+def _undo_begun(incident: Incident, entry: Entry) -> dict[str, Any]:
     begun = {"by": entry.by, "reason": entry.body["reason"], "all": entry.body["all"], "intents": entry.body["intents"]}
-    return {"undo": {**begun, "impossible": {}, "undone": [], "finished": False}}
+    number = incident.undo["number"] + 1 if incident.undo else 1
+    return {"undo": {**begun, "number": number, "impossible": {}, "undone": [], "finished": False}}
 
 
 def _undo_impossible(incident: Incident, entry: Entry) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def _refuse_superseded(state: State, chosen: list[Intent]) -> None:
     ids = {intent.id for intent in chosen}
     for intent in chosen:
         control = state.controls.get(intent.effect.target)
-        if intent.effect.kind is EffectKind.ORDER and control and control.intent not in ids:
+        if control is None or intent.effect.kind is not EffectKind.ORDER or control.intent in ids:
+            continue
+        if not state.intents[control.intent].step.endswith(f"/{intent.id}"):  # Unless it is an undo that was not confirmed.
             raise ConflictError(f"{control.intent} has taken the place of {intent.id}", remedy="undo that one, or everything")
 
 
@@ -73,7 +75,7 @@ def undo(state: State, incident: Incident) -> Iterator[Draft]:
         if intent_id in impossible:
             continue
         intent = state.intents[intent_id]
-        reversal = state.step(incident.id, f"undo/{intent_id}")
+        reversal = state.step(incident.id, f"undo/{incident.undo['number']}/{intent_id}")
         if reversal is None:
             yield from _reversal(state, incident, intent)
             return
@@ -92,13 +94,13 @@ def undo(state: State, incident: Incident) -> Iterator[Draft]:
 
 def _reversal(state: State, incident: Incident, intent: Intent) -> tuple[Draft, ...]:
     """The reversal of one intent, or why there is none."""
-    step, agent = f"undo/{intent.id}", intent.effect.target
-    by = incident.undo["by"] if incident.undo else "andoncord"
+    assert incident.undo is not None
+    step, agent, by = f"undo/{incident.undo['number']}/{intent.id}", intent.effect.target, incident.undo["by"]
     parameters, reversal = intent.effect.parameters, intent.effect.reversal
     match intent.effect.kind:
         case EffectKind.ORDER:
             rung = max(str(parameters.get("before", "none")), held_by_others(state, incident.id, agent), key=RUNGS.index)
-            reason = f"undo of {intent.id}: {incident.undo['reason']}" if incident.undo else ""
+            reason = f"undo of {intent.id}: {incident.undo['reason']}"
             return (
                 order_draft(
                     state, incident.id, step, agent, rung=rung, reason=reason, deadline_ms=ORDER_MS, by=by, may_lower=True
@@ -141,5 +143,8 @@ def _intent(
 
 
 def _is_undone(state: State, intent: Intent) -> bool:
-    reversal = state.step(intent.incident, f"undo/{intent.id}")
-    return reversal is not None and reversal.receipt is not None and reversal.receipt.outcome is Outcome.DONE
+    return any(
+        each.step.startswith("undo/") and each.step.endswith(f"/{intent.id}") and each.receipt.outcome is Outcome.DONE
+        for each in state.intents_of(intent.incident)
+        if each.receipt is not None
+    )

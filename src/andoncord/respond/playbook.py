@@ -135,7 +135,10 @@ def load(text: str, *, place: str) -> Playbook:
     version = raw.get("version", 1)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CallerError("version is a whole number from 1", place=place)
-    read = tuple(_step(step, index, identity, place=f"{place}: steps[{index}]") for index, step in enumerate(steps))
+    lines = _step_lines(text)
+    read = tuple(
+        _step(step, index, identity, place=f"{place}:{lines[index]}: steps[{index}]") for index, step in enumerate(steps)
+    )
     _check_order(read, place=place)
     asked = next((step for step in read if step.do == "recover"), None)
     if asked and recovery:
@@ -276,6 +279,16 @@ def _rank(when: Trigger) -> int:
     if when.patterns or when.categories:
         return 2
     return 0 if when.severities and not when.condition else 3
+
+
+def _step_lines(text: str) -> list[int]:
+    """The line of each step, from 1."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    for key, value in root.value:
+        if key.value == "steps":
+            return [each.start_mark.line + 1 for each in value.value]
+    return []
 
 
 def _trigger(raw: Any, *, place: str) -> Trigger:

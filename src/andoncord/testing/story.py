@@ -1,6 +1,6 @@
 """Drive the engine's pure core with a world that answers as scripted: no clock, no I/O, no waiting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -12,8 +12,14 @@ from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import SECOND_NS
 from andoncord.kernel.vocabulary import Category, Mode, Pattern, Severity
-from andoncord.respond.playbook import load
+from andoncord.respond.playbook import Playbook, load
 
+SHIPPED = tuple(
+    load(each.read_text(), place=each.name)
+    for each in sorted(resources.files("andoncord.playbooks").iterdir(), key=lambda each: each.name)
+    if each.name.endswith(".yaml")
+)
+"""Every playbook that comes with Andoncord."""
 PLAYBOOKS = tuple(
     load((resources.files("andoncord.playbooks") / f"{word}.yaml").read_text(), place=word)
     for word in ("critical", "high", "medium", "low")
@@ -83,7 +89,8 @@ def finding(name: str = "f1", **changes: Any) -> Finding:
 class Story:
     """Drives `take` and answers every intent; `answers` overrides what the world says to a kind of effect."""
 
-    def __init__(self) -> None:
+    def __init__(self, playbooks: Sequence[Playbook] = PLAYBOOKS) -> None:
+        self.playbooks = tuple(playbooks)
         self.state = State()
         self.entries: list[Entry] = []
         self.now = 10 * SECOND_NS
@@ -92,7 +99,7 @@ class Story:
 
     def submit(self, fact: Fact) -> tuple[Entry, ...]:
         self.now += SECOND_NS // 100
-        entries = take(self.state, fact, now=self.now, playbooks=PLAYBOOKS)
+        entries = take(self.state, fact, now=self.now, playbooks=self.playbooks)
         self.entries += entries
         return entries
 

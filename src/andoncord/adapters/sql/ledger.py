@@ -21,7 +21,7 @@ class SqlEffectLedger:
         """Write down that the effect with this key begins; False when it was begun before. Forgets what is 90 days old."""
         keep = self._database.insert(PERFORMED).values(key=key, started_ns=now_ns).on_conflict_do_nothing()
         with self._database.writing() as connection:
-            connection.execute(sa.delete(PERFORMED).where(PERFORMED.c.started_ns < now_ns - KEEP_NS))
+            connection.execute(sa.delete(PERFORMED).where(PERFORMED.c.started_ns < now_ns - KEEP_NS, PERFORMED.c.key != key))
             return connection.execute(keep.returning(PERFORMED.c.key)).scalar() is not None
 
     def complete(self, key: str, receipt: Receipt) -> None:
