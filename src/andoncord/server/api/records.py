@@ -1,5 +1,6 @@
 """The record over HTTP: telemetry, the journal, the figures."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from andoncord.server.api.door import DEFAULT_LIMIT, MAX_LIMIT, ApiDoor, answer,
 from andoncord.server.live import LiveStreams
 from andoncord.server.ports import JournalReader
 from andoncord.server.reading import Reading, shown_event
+from andoncord.server.reconcile import reconcile
 
 Item = TypeVar("Item")
 
@@ -70,11 +72,12 @@ class RecordApi:
         await self._door.auth.require(request, Scope.READ)
         return answer(self._control.kpis())
 
-    async def ledger(self, request: Request) -> Response:
-        """What became of everything that was accepted, and how much of it still waits to be read."""
+    async def ledger(self, request: Request, deep: bool = False) -> Response:
+        """What became of everything that was accepted, whether it adds up with the store, and how much waits to be read."""
         await self._door.auth.require(request, Scope.READ)
-        telemetry = self._control.telemetry
-        return answer({"items": [msgspec.to_builtins(line) for line in telemetry.ledger()], "lag": telemetry.lag()})
+        found = await asyncio.to_thread(reconcile, self._control.telemetry, deep=deep)
+        shown: dict[str, Any] = msgspec.to_builtins(found)
+        return answer({"items": shown.pop("lines"), **shown})
 
     async def journal(self, request: Request, after: int = 0, limit: int = DEFAULT_LIMIT) -> Response:
         """Entries of the journal, oldest first."""
