@@ -11,7 +11,6 @@ from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
 from andoncord.server.api.fleet import FleetApi
 from andoncord.server.api.health import HealthApi
 from andoncord.server.api.incidents import IncidentApi
-from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.auth import Auth
