@@ -230,6 +230,7 @@ async def _control(
         heartbeat_s=config.heartbeat.every_s,
         silent_after_s=config.heartbeat.silent_after_s,
         roles={name: agent.role for name, agent in config.agents.items() if agent.role},
+        breakers={name: msgspec.to_builtins(agent.breakers) for name, agent in config.agents.items() if agent.breakers},
     )
     live = LiveStreams(engine)
 

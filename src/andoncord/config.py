@@ -37,6 +37,22 @@ class ObjectiveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     runs_per_week: Annotated[float, msgspec.Meta(gt=0)] = 1_000.0
 
 
+class BreakerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A circuit breaker of an agent. The key it stands under is a glob over tools and models; `agent` is for all calls."""
+
+    failure_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """Share of failed calls in the window that opens it."""
+    window_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    calls_min: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
+    """Calls in the window below which nothing is concluded."""
+    slow_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """A call that takes longer is slow."""
+    slow_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
+    open_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    """How long it stays open before the first trial."""
+    trials: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 3
+
+
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is declared about one agent. The key it stands under is its name, or a glob over names."""
 
@@ -48,6 +64,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     environment: str = ""
     role: str = ""
     """What it acts as, such as `report-writer`: orders and policies can be scoped to it."""
+    breakers: dict[str, BreakerConfig] = {}
+    """Circuit breakers that every guard of it uses, beside those in its code."""
     step_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     """Seconds after which a step that has not ended counts as hung."""
     idempotent: tuple[str, ...] = ()

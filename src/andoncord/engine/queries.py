@@ -4,13 +4,15 @@ from typing import Any
 
 import msgspec
 
+from andoncord.engine.order_views import orders_of
 from andoncord.engine.recovering import needs_approval, recovery_problem
-from andoncord.engine.state import Control, Intent, State
+from andoncord.engine.state import Intent, State
 from andoncord.engine.telling import intent_text, receipt_text, timeline
 from andoncord.incident.incident import Incident
 from andoncord.kernel.time import rfc3339, seconds_between
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import RUNGS, height
+from andoncord.respond.orders import StandingOrder
 
 RUNG_TITLES = {
     "monitor": "Watch {agent} more closely",
@@ -101,11 +103,12 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
                 "evidence": list(given.evidence),
                 "in_flight": msgspec.to_builtins(given.in_flight),
                 "intent": given.intent,
+                "order": state.intents[given.intent].effect.parameters.get("order"),
                 "stages": [{"stage": each.stage, "at": rfc3339(each.at_ns)} for each in given.stages],
             }
             for given in incident.verdicts
         ],
-        "orders": [_order(state, control) for control in state.controls.values() if control.agent in incident.agents],
+        "orders": orders_of(state, incident),
         "receipts": [_receipt(intent) for intent in intents if intent.receipt is not None],
         "pending": [
             {
@@ -143,6 +146,9 @@ def next_action(state: State, incident: Incident) -> dict[str, Any] | None:
     if incident.state is IncidentState.RESOLVED:
         return _next_in_review(incident)
     held = [each for each in incident.agents if state.rung_of(each) != "none"]
+    standing = [order for order in state.orders.in_force.values() if order.incident == incident.id]
+    if standing and not held and not incident.findings:
+        return _next_for_order(incident, standing[-1])
     if not incident.verdicts and not incident.may_act and not held:
         return _next_without_trust(state, incident)
     if any(intent.receipt is None for intent in state.intents_of(incident.id)):
@@ -152,6 +158,14 @@ def next_action(state: State, incident: Incident) -> dict[str, Any] | None:
         why = f"not confirmed as stopped. Missing: {missing}"
         return _contain_action(state, incident, "kill", incident.agents[0], why)
     return _next_in_recovery(state, incident, held)
+
+
+def _next_for_order(incident: Incident, order: StandingOrder) -> dict[str, Any] | None:
+    """An order by hand stands until somebody lifts it; only what is not confirmed asks for somebody now."""
+    if incident.containment not in (Verdict.UNVERIFIED, Verdict.FAILED):
+        return None
+    why = f"Missing: {'; '.join(incident.verdicts[-1].missing) or 'evidence'}"
+    return _action("none", f"{order.what} for {order.scope.text} is not confirmed", why, incident.agents[0])
 
 
 def _next_in_review(incident: Incident) -> dict[str, Any] | None:
@@ -274,27 +288,6 @@ def _alternatives(state: State, incident: Incident) -> list[dict[str, Any]]:
         for rung in RUNGS[1:]
         if height(rung) > height(in_force)
     ]
-
-
-def _order(state: State, control: Control) -> dict[str, Any]:
-    intent = state.intents[control.intent]
-    receipt = intent.receipt
-    detail = receipt.detail if receipt else {}
-    return {
-        "agent": control.agent,
-        "rung": control.rung,
-        "epoch": [state.generation, control.epoch],
-        "incident": control.incident,
-        "by": control.by,
-        "reason": control.reason,
-        "at": rfc3339(control.since_ns),
-        "expires_at": _when(control.expires_ns),
-        "asked": detail.get("asked"),
-        "confirmed": detail.get("confirmed"),
-        "unconfirmed": list(detail.get("unconfirmed", ())),
-        "fence_ms": detail.get("fence_ms"),
-        "outcome": receipt.outcome if receipt else None,
-    }
 
 
 def _receipt(intent: Intent) -> dict[str, Any]:

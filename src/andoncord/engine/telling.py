@@ -46,6 +46,10 @@ def intent_text(intent: Intent) -> str:
     """What an intent wants, in words."""
     parameters = intent.effect.parameters
     match intent.effect.kind:
+        case EffectKind.ORDER if intent.standing and intent.step.endswith(f"/none/{intent.effect.target}"):
+            return f"lift {intent.standing} ({parameters['what']} for {parameters['scope_text']}) from {intent.effect.target}"
+        case EffectKind.ORDER if intent.standing:
+            return f"order {parameters['what']} for {parameters['scope_text']} to {intent.effect.target}"
         case EffectKind.ORDER if parameters["rung"] == "none":
             return f"release {intent.effect.target}"
         case EffectKind.ORDER:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ FORGET_BEATS_NS = 3_600 * SECOND_NS
 """A process that was not heard of for this long is no longer listed."""
 KNOWN_SHOWN = 10
 """Agents named in a refusal."""
+Declared = TypeVar("Declared")
 
 
 class Control:
@@ -38,6 +39,7 @@ class Control:
         policies: every policy that guards must load.
         prices: the price table, as guards load it.
         roles: what agents act as, by name or glob, as the settings file declares it.
+        breakers: their circuit breakers, likewise.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Control:
         silent_after_s: float,
         prices: Sequence[dict[str, Any]] = (),
         roles: Mapping[str, str] | None = None,
+        breakers: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         self.engine = engine
         self.hub = hub
@@ -65,6 +68,7 @@ class Control:
         self.heartbeat_s = heartbeat_s
         self._declared = tuple(declared)
         self._roles = dict(roles or {})
+        self._breakers = dict(breakers or {})
         self.policies = policies
         self.prices = tuple(prices)
         self._silent_after_ns = int(silent_after_s * SECOND_NS)
@@ -135,14 +139,19 @@ class Control:
             instances.setdefault(agent, {})
         return [self._agent(agent, list(instances[agent].values()), now) for agent in sorted(instances)]
 
+    def declared_role(self, agent: str) -> str:
+        """The role that the settings declare for an agent; empty where they declare none."""
+        return _declared_for(self._roles, agent) or ""
+
     def roles_of(self, agent: str) -> frozenset[str]:
         """The role that is declared for an agent; where none is, those that its guards say."""
-        declared = self._roles.get(agent)
-        if declared is None:
-            globs = sorted(self._roles, key=lambda glob: (-len(glob), glob))
-            declared = next((self._roles[glob] for glob in globs if fnmatchcase(agent, glob)), "")
+        declared = self.declared_role(agent)
         said = {guard.registration.role for guard in self.hub.points(agent)}
         return frozenset({declared} if declared else said - {""})
+
+    def breakers_of(self, agent: str) -> dict[str, Any]:
+        """The circuit breakers that the settings declare for an agent, by glob over what it calls."""
+        return _declared_for(self._breakers, agent) or {}
 
     def force(self, agent: str) -> Force:
         """Everything in force for an agent."""
@@ -238,6 +247,14 @@ class Control:
 def _unknown(pattern: str, known: Sequence[str]) -> NotFoundError:
     shown = ", ".join(known[:KNOWN_SHOWN]) or "none yet"
     return NotFoundError(f"no known agent is {pattern!r}", remedy=f"known agents: {shown}")
+
+
+def _declared_for(declared: Mapping[str, Declared], agent: str) -> Declared | None:
+    """What is declared for an agent: under its exact name, else under the longest glob that matches."""
+    if agent in declared:
+        return declared[agent]
+    globs = sorted(declared, key=lambda glob: (-len(glob), glob))
+    return next((declared[glob] for glob in globs if fnmatchcase(agent, glob)), None)
 
 
 def _heard(beat: Beat) -> dict[str, Any]:

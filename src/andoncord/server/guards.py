@@ -24,6 +24,13 @@ MAX_EPOCH = 2**40
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
+class GuardReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A guard says what has changed."""
+
+    capabilities: tuple[str, ...]
+    state: dict[str, Any] = {}
+
+
 class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A guard wants its lease renewed."""
 
@@ -46,6 +53,7 @@ class GuardApi:
         router.post("", status_code=201)(self.register)
         router.get("/{guard_id}/orders")(self.orders)
         router.post("/{guard_id}/acks", status_code=204)(self.acknowledge)
+        router.post("/{guard_id}/report", status_code=204)(self.report)
         router.post("/{guard_id}/lease")(self.lease)
         router.get("/{guard_id}/config")(self.configuration)
         router.delete("/{guard_id}", status_code=204)(self.depart)
@@ -75,6 +83,8 @@ class GuardApi:
                 "incident": force.incident,
                 "orders": list(force.orders),
                 "dropped": list(force.dropped),
+                "role": self._control.declared_role(guard.agent),
+                "breakers": self._control.breakers_of(guard.agent),
                 "policies": self._control.policies(),
                 "prices": self._control.prices,
                 "config": self._control.configuration(guard.agent),
@@ -113,6 +123,13 @@ class GuardApi:
         """What a guard made of an order."""
         guard = self._guard(request, guard_id)
         self._control.hub.acknowledge(guard, await _body(request, Ack))
+        return Response(status_code=204)
+
+    async def report(self, request: Request, guard_id: str) -> Response:
+        """What has changed about a guard since it registered: what it can do, and its state."""
+        guard = self._guard(request, guard_id)
+        said = await _body(request, GuardReport)
+        self._control.hub.update(guard, capabilities=said.capabilities, state=said.state)
         return Response(status_code=204)
 
     async def configuration(self, request: Request, guard_id: str) -> Response:

@@ -207,6 +207,13 @@ class GuardHub:
             raise NotFoundError("this guard is not registered", remedy="register again")
         return guard
 
+    def update(self, guard: Guard, *, capabilities: tuple[str, ...], state: dict[str, Any]) -> None:
+        """A guard tells what has changed since it registered; whoever waits for one that can do something looks again."""
+        guard.registration = msgspec.structs.replace(guard.registration, capabilities=capabilities)
+        guard.state = state or guard.state
+        guard.seen_ns = self._clock.now()
+        self._came.set()
+
     def depart(self, guard: Guard) -> None:
         """A guard that says goodbye is not expected to answer any more."""
         self._drop(guard)

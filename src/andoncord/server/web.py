@@ -11,6 +11,7 @@ from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
 from andoncord.server.api.fleet import FleetApi
 from andoncord.server.api.health import HealthApi
 from andoncord.server.api.incidents import IncidentApi
+from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.auth import Auth
@@ -52,6 +53,7 @@ def web_app(
         own_health,
         IncidentApi(door),
         AgentApi(door),
+        OrderApi(door),
         FleetApi(door, reading=reading),
         RecordApi(door, reading=reading, journal=journal, live=live),
         PlaybookApi(door, journal=journal),

@@ -104,4 +104,6 @@ def _done(incident: str, entries: tuple[Entry, ...]) -> dict[str, Any]:
     incident = next((entry.incident for entry in entries if entry.incident), incident)
     intent = next((entry.body["intent"] for entry in entries if entry.kind == "intent.issued"), None)
     receipt_url = f"/api/v1/incidents/{incident}/receipts/{intent}" if intent and incident else None
-    return {"incident": incident or None, "intent": intent, "receipt_url": receipt_url}
+    order = next((entry.body["order"] for entry in entries if entry.kind in ("order.given", "order.lifted")), None)
+    done = {"incident": incident or None, "intent": intent, "receipt_url": receipt_url}
+    return done if order is None else {**done, "order": order["id"] if isinstance(order, dict) else order}
