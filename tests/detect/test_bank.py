@@ -94,3 +94,29 @@ def test_agent_text_in_a_summary_is_made_visible() -> None:
 
     assert "\x1b" not in finding.summary
     assert "{agent}" in finding.summary
+
+
+def test_a_clock_ahead_does_not_move_the_windows_of_its_agent() -> None:
+    """One event from an hour ahead, and the failures that follow at the right time still make a finding."""
+    at_ns = 1_767_603_600_000_000_000
+
+    def failed(number: int, *, ahead_ns: int = 0) -> Event:
+        return Event(
+            kind=EventKind.TOOL_FAILED,
+            agent="refunds",
+            run_id="r",
+            name="orders.lookup",
+            error_type="TimeoutError",
+            span_id=f"{number:016x}",
+            arguments=f'{{"n": {number}}}',
+            ok=False,
+            start_ns=at_ns + number * SECOND_NS + ahead_ns,
+            end_ns=at_ns + number * SECOND_NS + ahead_ns + 1,
+            received_ns=at_ns + number * SECOND_NS,
+            attributes={"clock_skew_s": 3600.0} if ahead_ns else {},
+        )
+
+    bank = Bank([rule for rule in default_rules() if rule.id == "repeated-failure"])
+    bank.observe(failed(0, ahead_ns=3_600 * SECOND_NS))
+
+    assert any(bank.observe(failed(number)) for number in range(1, 12))

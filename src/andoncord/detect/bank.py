@@ -11,7 +11,7 @@ from andoncord.detect.finding import Finding
 from andoncord.detect.ledger import PER_WEEK, KeptBudget, Ledger
 from andoncord.detect.rule import Rule
 from andoncord.kernel.text import visible
-from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.event import CLOCK_SKEW, Event, EventKind, bounded
 from andoncord_sdk.values import ExpressionError
 
 MAX_FAULT = 300
@@ -52,6 +52,8 @@ class Bank:
 
     def observe(self, event: Event) -> tuple[Finding, ...]:
         """Show one event to the detectors that want it."""
+        if CLOCK_SKEW in event.attributes:
+            event = bounded(event)
         watching = self._by_kind.get(event.kind)
         if not watching or event.attributes.get("probe") is True:
             return ()

@@ -4,6 +4,10 @@ from enum import StrEnum
 
 import msgspec
 
+from andoncord.kernel.time import MINUTE_NS
+
+CLOCK_TOLERANCE_NS = MINUTE_NS
+"""How far ahead of its receipt an event may be: the ordinary difference of two clocks."""
 CLOCK_SKEW = "clock_skew_s"
 """Attribute of an event that claims to be from the future: by how many seconds, when it was received."""
 
@@ -81,3 +85,20 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def at_ns(self) -> int:
         """When it was over: the time detectors work in."""
         return self.end_ns or self.start_ns
+
+
+def bounded(event: Event) -> Event:
+    """The event as detectors see it: no further ahead of its receipt than clocks differ, and as long as it was.
+
+    Otherwise an emitter whose clock is an hour ahead would move its own windows, and what it does in that hour would fall
+    behind them.
+
+    >>> late = bounded(Event(kind=EventKind.OTHER, start_ns=10**13, end_ns=10**13 + 5, received_ns=10**9))
+    >>> late.start_ns, late.end_ns
+    (60999999995, 61000000000)
+    """
+    ahead_ns = event.at_ns - event.received_ns - CLOCK_TOLERANCE_NS
+    if ahead_ns <= 0 or not event.received_ns:
+        return event
+    end_ns = event.end_ns and event.end_ns - ahead_ns
+    return msgspec.structs.replace(event, start_ns=max(1, event.start_ns - ahead_ns), end_ns=end_ns)

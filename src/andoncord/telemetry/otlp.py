@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from andoncord.kernel.time import DAY_NS, MINUTE_NS, SECOND_NS
+from andoncord.kernel.time import DAY_NS, SECOND_NS
 from andoncord.telemetry import otlp_json, otlp_protobuf
 from andoncord.telemetry.aliases import default_table
 from andoncord.telemetry.canonical import Canon, Source, Trust, finish
-from andoncord.telemetry.event import CLOCK_SKEW, Event
+from andoncord.telemetry.event import CLOCK_SKEW, CLOCK_TOLERANCE_NS, Event
 from andoncord.telemetry.raw import BAD_TIMESTAMP, MALFORMED, TOO_MANY, Bad, Batches, RawLog, RawSpan, Unreadable
 from andoncord.telemetry.stitch import settle
 
@@ -22,8 +22,6 @@ MAX_RECORDS = 100_000
 """Spans or log records read of one body; the rest is rejected as `too_many`."""
 MAX_FUTURE_NS = DAY_NS
 """How far ahead of the time of receipt a record may claim to be. Further ahead it would drag every time window with it."""
-CLOCK_TOLERANCE_NS = MINUTE_NS
-"""How far ahead of the time of receipt is the ordinary difference of two clocks; more than that is said in the event."""
 MAX_DETAIL = 300
 """Characters of a rejection's detail."""
 
