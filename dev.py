@@ -125,7 +125,8 @@ def adapters(arguments: list[str]) -> int:
         install(["--requirement", tests / "requirements.txt", "pytest>=8.3"], venv)
         print(f"dev.py: {name}", flush=True)
         command = [str(python_of(venv)), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
-        if subprocess.run(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT / "sdk/src")), check=False).returncode:
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join((str(ROOT / "sdk/src"), str(ROOT / "src"))))
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
             failed.append(name)
     if failed:
         print(f"dev.py: these adapters failed: {', '.join(failed)}", file=sys.stderr)

@@ -5,6 +5,8 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
@@ -43,6 +45,8 @@ class ScriptedPlane:
         """The shared-memory flag that a registration is offered."""
         self.date = ""
         """The time of day that answers claim."""
+        self.off_s = 0
+        """Or how far it is from the true one, seconds."""
         self.holds_leases = False
         """Requests for leases wait for an answer until this is False."""
         self.held = 0
@@ -106,7 +110,7 @@ class ScriptedPlane:
         """Give an order: it is in force, and goes out on every stream."""
         with self._changed:
             self.rung, self.epoch = rung, epoch
-        self.push("order", self._order())
+        self.push("order", self.order_body())
 
     def push(self, name: str, body: dict[str, Any]) -> None:
         """Send an event on every stream, whatever is in force."""
@@ -135,7 +139,8 @@ class ScriptedPlane:
 
     # How it answers.
 
-    def _order(self) -> dict[str, Any]:
+    def order_body(self) -> dict[str, Any]:
+        """The order in force, as it is sent."""
         return {
             "order_id": f"a@{self.epoch[0]}.{self.epoch[1]}",
             "agent": "*",
@@ -149,7 +154,7 @@ class ScriptedPlane:
     def _lease(self, guard: str, nonce: str) -> dict[str, Any]:
         said: dict[str, Any] = {"epoch": self.epoch, "rung": self.rung, "ttl_ms": TTL_MS, "nonce": nonce}
         mac = lease_mac(KEY, guard=guard, agent=self._agents[guard], **said)
-        self.last_lease = {**self._order(), **said, "mac": mac, "key": KEY.hex(), "renew_s": RENEW_S}
+        self.last_lease = {**self.order_body(), **said, "mac": mac, "key": KEY.hex(), "renew_s": RENEW_S}
         return self.replayed_lease or {**self.last_lease, **self.changed_lease}
 
     def _posted(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -160,7 +165,7 @@ class ScriptedPlane:
                 epoch = body.get("epoch")
                 self.reported_epochs.append(None if epoch is None else (epoch[0], epoch[1]))
                 self._agents[guard] = body["agent"]
-                welcome = {"guard_id": guard, "policies": [], "config": None, "heartbeat_s": 1.0, **self._order()}
+                welcome = {"guard_id": guard, "policies": [], "config": None, "heartbeat_s": 1.0, **self.order_body()}
                 return 201, {**welcome, "lease": self._lease(guard, body.get("nonce", "")), "flag": self.flag(guard)}
             if path.startswith("/api/v1/guards/") and (guard := path.split("/")[4]) not in self._agents:
                 return 404, {"title": "this guard is not registered"}
@@ -221,7 +226,8 @@ class ScriptedPlane:
                 pass
 
             def date_time_string(self, timestamp: float | None = None) -> str:
-                return plane.date or super().date_time_string(timestamp)
+                true = parsedate_to_datetime(super().date_time_string(timestamp))
+                return plane.date or format_datetime(true + timedelta(seconds=plane.off_s), usegmt=True)
 
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
@@ -274,7 +280,7 @@ class ScriptedPlane:
         with self._changed:
             self._streams.append(events)
             self._changed.notify_all()
-        message: Event | None = ("order", self._order())
+        message: Event | None = ("order", self.order_body())
         try:
             while message is not None:
                 if self._mode != "hung":

@@ -16,6 +16,7 @@ from agent_framework import (
     Message,
     ResponseStream,
 )
+from sdk.tests.instrument.conformance import AdapterConformance
 from sdk.tests.instrument.contract import (
     INPUT_TOKENS,
     OUTPUT_TOKENS,
@@ -96,3 +97,9 @@ def test_a_stop_is_no_result_for_the_model() -> None:
     with pytest.raises(RunStopped, match="may not use refund"):
         asyncio.run(main())
     assert (desk.done, script.asked) == (["lookup 17"], 2)
+
+
+class TestAgentConformance(AdapterConformance):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    contract = TestAgent

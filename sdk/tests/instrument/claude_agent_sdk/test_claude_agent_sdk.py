@@ -12,6 +12,7 @@ pytest.importorskip("claude_agent_sdk", reason="claude-agent-sdk has an environm
 
 from claude_agent_sdk import ClaudeAgentOptions, HookMatcher, ResultMessage, query
 from sdk.tests.instrument.claude_agent_sdk.scripted_cli import ScriptedCli
+from sdk.tests.instrument.conformance import AdapterConformance
 from sdk.tests.instrument.contract import PRICES, AdapterContract, Desk, Script, Wish
 from sdk.tests.wire_server import WireServer
 
@@ -108,3 +109,9 @@ def test_one_run_at_a_time() -> None:
 
     with adapter.open(), pytest.raises(ValueError, match="open run"), adapter.open():
         pass
+
+
+class TestQueryConformance(AdapterConformance):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    contract = TestQuery

@@ -18,6 +18,7 @@ from crewai.hooks.dispatch import get_global_hook_list
 from crewai.llms.base_llm import BaseLLM
 from crewai.tools import tool
 from pydantic import ConfigDict
+from sdk.tests.instrument.conformance import AdapterConformance
 from sdk.tests.instrument.contract import INPUT_TOKENS, OUTPUT_TOKENS, AdapterContract, Desk, Script
 
 from andoncord_sdk import Guard
@@ -117,3 +118,9 @@ def test_whatever_breaks_in_a_hook_aborts() -> None:
 
     with pytest.raises(Exception, match="tool_name"):
         asyncio.run(in_a_run())
+
+
+class TestKickoffConformance(AdapterConformance):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    contract = TestKickoff

@@ -13,6 +13,7 @@ from google.adk.models import BaseLlm, LlmRequest, LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.genai import types
 from pydantic import ConfigDict
+from sdk.tests.instrument.conformance import AdapterConformance
 from sdk.tests.instrument.contract import INPUT_TOKENS, NO_REFUNDS, OUTPUT_TOKENS, AdapterContract, Desk, Script, Wish
 
 from andoncord_sdk import Guard
@@ -85,3 +86,9 @@ def test_a_sub_agent_is_guarded() -> None:
         assert asyncio.run(run(front, plugin)) == "denied"
 
     assert desk.done == []
+
+
+class TestRunnerConformance(AdapterConformance):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    contract = TestRunner

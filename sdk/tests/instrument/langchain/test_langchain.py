@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import tools_condition
 from pydantic import ConfigDict
+from sdk.tests.instrument.conformance import AdapterConformance
 from sdk.tests.instrument.contract import (
     INPUT_TOKENS,
     NO_REFUNDS,
@@ -154,3 +155,15 @@ def test_a_stop_that_is_swallowed_still_ends_the_run() -> None:
     with pytest.raises(RunStopped, match="may not use refund"):
         asyncio.run(main())
     assert (desk.done, script.asked) == ([], 1)
+
+
+class TestAgentConformance(AdapterConformance):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    contract = TestAgent
+
+
+class TestGraphConformance(AdapterConformance):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    contract = TestGraph

@@ -1,6 +1,7 @@
 """The adapter against the real OpenAI Agents SDK, with a scripted model and a real stream of orders."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +23,9 @@ from mcp.types import Tool as MCPTool
 from sdk.tests.instrument.openai_agents.scripted_model import ScriptedModel, calls, says
 from sdk.tests.wire_server import DEADLINE_S, WireServer
 
-from andoncord_sdk import AgentStopped, CallDenied, Guard, RunStopped
+from andoncord.testing.conformance.pep import EnforcementPointContract
+from andoncord_sdk import AgentStopped, CallDenied, Guard, GuardError, RunStopped
+from andoncord_sdk.admission import ToolKind
 from andoncord_sdk.instrument.openai_agents import GuardedRunner
 
 set_tracing_disabled(True)
@@ -442,3 +445,36 @@ def test_runs_of_one_agent_at_the_same_time_are_kept_apart(desk: Desk) -> None:
 
     assert [result.final_output for result in asyncio.run(main())] == ["done"] * 3
     assert runner._calls._open_calls == {}
+
+
+class RunnerPoint:
+    """An agent of the framework, asked for single calls. Made is what reached the desk."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._runner = GuardedRunner(guard)
+
+    def read(self) -> bool:
+        return self._is_made("lookup")
+
+    def write(self) -> bool:
+        return self._is_made("refund")
+
+    def close(self) -> None:
+        self._guard.close()
+
+    def _is_made(self, tool: str) -> bool:
+        desk = Desk()
+        with contextlib.suppress(GuardError):
+            run(self._runner, desk.agent(ScriptedModel(calls(tool, '{"order": "17"}'), says("Done."))))
+        return desk.done == [f"{tool} 17"]
+
+
+class TestRunnerConformance(EnforcementPointContract):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    def make(self, *, url: str, telemetry: str, token: str, clock_ns: Callable[[], int]) -> RunnerPoint:
+        tools: dict[str, ToolKind] = {"lookup": "read", "refund": "write"}
+        return RunnerPoint(
+            Guard("a", server=url, telemetry=telemetry, token=token, tools=tools, hold_max_s=0.0, clock_ns=clock_ns)
+        )

@@ -9,6 +9,7 @@ from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.usage import RequestUsage
+from sdk.tests.instrument.conformance import AdapterConformance
 from sdk.tests.instrument.contract import INPUT_TOKENS, OUTPUT_TOKENS, AdapterContract, Desk, Script, Wish
 
 from andoncord_sdk import Guard, RunStopped
@@ -86,3 +87,9 @@ def test_the_guard_sees_arguments_as_the_tool_gets_them() -> None:
     steps = [span.attributes for span in asyncio.run(main()).recent if span.name == "execute_tool refund"]
     assert desk.done == ["refund 99"]
     assert [step["gen_ai.tool.call.arguments"] for step in steps] == ['{"order":"99"}']
+
+
+class TestAgentConformance(AdapterConformance):
+    """The control plane lost, wrong or lying: as `andoncord.testing.conformance.pep` wants it."""
+
+    contract = TestAgent

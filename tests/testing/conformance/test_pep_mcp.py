@@ -1,9 +1,9 @@
-"""The MCP proxy is an enforcement point as `andoncord.testing.pep` wants it."""
+"""The MCP proxy is an enforcement point as `andoncord.testing.conformance.pep` wants it."""
 
 import asyncio
 from collections.abc import Callable
 
-from andoncord.testing.pep import EnforcementPointContract
+from andoncord.testing.conformance.pep import EnforcementPointContract
 from andoncord_sdk import Guard
 from andoncord_sdk.admission import ToolKind
 from andoncord_sdk.mcp.messages import Answer, Message, Request, write

@@ -2,6 +2,8 @@
 
 An enforcement point is what lets an agent's calls through or not: a guard, a proxy, an adapter of your own. Its test makes a
 class that inherits `EnforcementPointContract` and says how to make the point; pytest runs the cases. Time is a clock by hand.
+What holds an agent's processes from outside, as a supervisor does, has calls of nobody to refuse: it is a `TreeHolder`, and its
+test inherits `HolderContract`.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import pytest
 
 from andoncord.testing.plane import TTL_MS, ScriptedPlane
 
-__all__ = ["EnforcementPointContract", "HandBootClock", "Point"]
+__all__ = ["EnforcementPointContract", "HandBootClock", "HolderContract", "Point", "TreeHolder"]
 
 SECOND_NS = 1_000_000_000
 SLACK_S = 0.5
@@ -116,10 +118,10 @@ class EnforcementPointContract:
         plane.until(lambda: "lease_refused" in plane.reports)
         plane.until(point.write)
 
-    @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 2099 23:59:59 GMT"])
-    def test_clocks_apart(self, point: Point, plane: ScriptedPlane, clock: HandBootClock, date: str) -> None:
-        """What time the control plane thinks it is, hours or years off, neither ends nor lengthens a lease."""
-        plane.date = date
+    @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", -3_600, 3_600, "Fri, 31 Dec 2099 23:59:59 GMT"])
+    def test_clocks_apart(self, point: Point, plane: ScriptedPlane, clock: HandBootClock, date: str | int) -> None:
+        """What time the control plane thinks it is, an hour or years off, neither ends nor lengthens a lease."""
+        plane.date, plane.off_s = (date, 0) if isinstance(date, str) else ("", date)
         plane.turn("cut off")
         plane.turn("well")
         clock.move_by(3_600)
@@ -201,3 +203,85 @@ class EnforcementPointContract:
 def _enforced(plane: ScriptedPlane, epoch: tuple[int, int]) -> bool:
     """Whether this very order has been acknowledged, not only the one that was in force at the beginning."""
     return any(ack["outcome"] == "enforced" and ack["epoch"] == list(epoch) for ack in plane.acks)
+
+
+class TreeHolder(Protocol):
+    """Something outside of an agent that freezes and ends its processes on order."""
+
+    def goes_on(self) -> bool:
+        """Whether the agent's processes do anything now. Watches them for a moment."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class HolderContract:
+    """What must do whatever holds an agent's processes: a control plane that is lost or lying never lets a held one go."""
+
+    def make(self, *, url: str, token: str) -> TreeHolder:
+        """A holder of an agent at work, that follows the control plane at `url`."""
+        raise NotImplementedError("say how to make the holder under test")
+
+    @pytest.fixture
+    def plane(self) -> Iterator[ScriptedPlane]:
+        """A control plane that fails as told."""
+        plane = ScriptedPlane()
+        yield plane
+        plane.close()
+
+    @pytest.fixture
+    def held(self, plane: ScriptedPlane) -> Iterator[TreeHolder]:
+        """A holder whose agent was at work and is paused."""
+        holder = self.make(url=plane.url, token="andon_sdk_conformance")
+        try:
+            plane.until(plane.is_followed)
+            plane.until(holder.goes_on)
+            plane.order("pause", (1, 5))
+            plane.until(lambda: _enforced(plane, (1, 5)))
+            assert not holder.goes_on(), "it was acknowledged that the agent stands, and it does not"
+            yield holder
+        finally:
+            holder.close()
+
+    @pytest.mark.parametrize("mode", ["hung", "failing", "garbage", "cut off"])
+    def test_held_through_wrong_answers(self, held: TreeHolder, plane: ScriptedPlane, mode: str) -> None:
+        """A control plane that hangs, fails, talks nonsense or is cut off releases nobody; when it is well, it can."""
+        plane.turn(mode)  # type: ignore[arg-type]
+        assert not held.goes_on()
+        plane.turn("well")
+        plane.until(plane.is_followed)
+        plane.order("none", (1, 6))
+        plane.until(held.goes_on)
+
+    def test_held_when_the_control_plane_dies(self, held: TreeHolder, plane: ScriptedPlane) -> None:
+        """And while it is started again, knowing nobody."""
+        plane.kill()
+        assert not held.goes_on()
+        plane.start()
+        plane.until(plane.is_followed)
+        assert not held.goes_on()
+
+    def test_old_orders_release_nothing(self, held: TreeHolder, plane: ScriptedPlane) -> None:
+        """An order of an earlier epoch, sent again, is refused."""
+        plane.push("order", {**plane.order_body(), "rung": "none", "epoch": [1, 4], "order_id": "a@1.4"})
+        plane.until(lambda: any(ack["outcome"] == "refused" for ack in plane.acks))
+        assert not held.goes_on()
+
+    def test_partition_and_healing(self, held: TreeHolder, plane: ScriptedPlane) -> None:
+        """An order that was given while the holder was cut off is obeyed as soon as it is not."""
+        plane.turn("cut off")
+        plane.order("kill", (1, 7))
+        plane.turn("well")
+        plane.until(lambda: _enforced(plane, (1, 7)))
+        assert not held.goes_on()
+
+    def test_restored_from_an_older_state(self, held: TreeHolder, plane: ScriptedPlane) -> None:
+        """A control plane that forgot the order hears of it, and cannot lift it; only a newer generation can."""
+        plane.kill()
+        plane.rung, plane.epoch = "none", (1, 2)
+        plane.start()
+        plane.until(lambda: plane.reported_epochs[-1] == (1, 5))
+        plane.until(plane.is_followed)
+        assert not held.goes_on()
+        plane.order("none", (2, 0))
+        plane.until(held.goes_on)

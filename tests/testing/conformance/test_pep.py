@@ -1,9 +1,9 @@
-"""The SDK's guard is an enforcement point as `andoncord.testing.pep` wants it."""
+"""The SDK's guard is an enforcement point as `andoncord.testing.conformance.pep` wants it."""
 
 import contextlib
 from collections.abc import Callable
 
-from andoncord.testing.pep import EnforcementPointContract
+from andoncord.testing.conformance.pep import EnforcementPointContract
 from andoncord_sdk import Guard, GuardError
 from andoncord_sdk.admission import ToolKind
 
