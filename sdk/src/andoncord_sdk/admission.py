@@ -8,12 +8,14 @@ from andoncord_sdk import _platform
 from andoncord_sdk.allowance import Allowance
 from andoncord_sdk.breaking import Breaking
 from andoncord_sdk.budget import Reservation
+from andoncord_sdk.duties import Duties
 from andoncord_sdk.enforcer import Enforcer
 from andoncord_sdk.errand import Errand
 from andoncord_sdk.errors import CallDenied, GuardError, RunStopped
 from andoncord_sdk.flag import Flag
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import Lease
+from andoncord_sdk.obligation import Owed
 from andoncord_sdk.orders import Gate, Order
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
 from andoncord_sdk.policy import BoundPolicies, PolicySet
@@ -65,12 +67,15 @@ class Admission:
     clock_ns: Callable[[], int] = _platform.boot_ns
     breaking: Breaking | None = None
     """Circuit breakers; None where none is set."""
+    duties: Duties = field(init=False)
+    """What policies oblige to."""
     enforcer: Enforcer = field(init=False)
     """What the orders in force do to each call."""
     _bound: BoundPolicies | None = None
     """`policies` as this agent meets them, once they have been asked."""
 
     def __post_init__(self) -> None:
+        self.duties = Duties(agent=self.agent, report=self.report, clock_ns=self.clock_ns)
         self.enforcer = Enforcer(
             agent=self.agent, gate=self.gate, is_read=self.is_read, messages=self.messages, clock_ns=self.clock_ns
         )
@@ -165,7 +170,9 @@ class Admission:
                     return errand
                 continue
             try:
-                held = self._check_loop(run, call, order)
+                held: Order | Errand | None = self._check_loop(run, call, order)
+                if held is None and call.owed:
+                    held = self.duties.check(run, call, order)
                 call.start_ns = _platform.now_ns()
                 admitted = held is None and self.gate.enter((call.name, run.id, call.span_id, call.start_ns), order)
             except BaseException:
@@ -244,14 +251,16 @@ class Admission:
         self.enforcer.check_probe(call, order)
 
     def _check_rules(self, run: "Run", call: "GuardedCall") -> None:
-        denied = None
+        denied: CallDenied | None = None
+        owed: tuple[Owed, ...] = ()
         policies = self.policies
         if policies is not None:
             bound = self._bound
             if bound is None or bound.policies is not policies:
                 bound = self._bound = policies.bound_to(self.agent, role=self.role, environment=self.environment)
-            decision = bound.decide(call.name, call.arguments, run.facts)
-            if not decision.allow:
+            decision = bound.decide(call.name, call.given, run.facts)
+            owed = decision.obligations
+            if not decision.allow and not owed:
                 if decision.code == "scope":
                     stopped = RunStopped("scope", decision.explanation, tool=call.name)
                     stopped.near_misses = decision.near_misses
@@ -264,6 +273,8 @@ class Admission:
             raise RunStopped("scope", message, tool=call.name)
         if denied is not None:
             raise denied
+        if owed or call.owed:
+            self.duties.prepare(call, owed)
 
     def _check_loop(self, run: "Run", call: "GuardedCall", order: Order) -> Order | None:
         if not call.is_tool or run.probe_order is not None:
@@ -287,5 +298,9 @@ class Admission:
 
 def _explained(refusal: GuardError) -> dict[str, str]:
     """What a policy decision says beyond its message."""
-    explained = {"andoncord.decision.clause": refusal.clause, "andoncord.decision.near_misses": "; ".join(refusal.near_misses)}
+    explained = {
+        "andoncord.decision.clause": refusal.clause,
+        "andoncord.decision.near_misses": "; ".join(refusal.near_misses),
+        "andoncord.decision.action_digest": refusal.action_digest,
+    }
     return {name: text for name, text in explained.items() if text}

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Code = Literal["scope", "policy", "loop", "budget", "order", "breaker", "lease", "guard_error"]
+Code = Literal[
+    "scope", "policy", "loop", "budget", "order", "breaker", "lease", "approval", "throttle", "snapshot", "guard_error"
+]
 """Which check refused the call."""
 
 
@@ -16,6 +18,7 @@ class GuardError(Exception):
         tool: the tool or model that was to be called.
         clause: the part of that policy that applied, or "".
         near_misses: why the permissions that come closest did not apply.
+        action_digest: names the exact call, where a person has to approve it; else "".
     """
 
     def __init__(self, code: Code, message: str, *, tool: str = "", policy: str = "") -> None:
@@ -26,6 +29,7 @@ class GuardError(Exception):
         self.policy = policy
         self.clause = ""
         self.near_misses: tuple[str, ...] = ()
+        self.action_digest = ""
 
     @property
     def action(self) -> Literal["deny", "stop_run"]:

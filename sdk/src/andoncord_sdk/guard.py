@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission, OnLoop, OnUnknownPrice, ToolKind
 from andoncord_sdk.allowance import Allowance
+from andoncord_sdk.approval import Approvals
 from andoncord_sdk.breaker import Breakers, BreakerSettings, Changed
 from andoncord_sdk.breaking import Breaking, settings_in
 from andoncord_sdk.budget import Limits, micro_usd
 from andoncord_sdk.config import ChangeListener, Config
+from andoncord_sdk.duties import SnapshotHook
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.exporter import Exporter
 from andoncord_sdk.flag import open_flag
@@ -97,6 +100,8 @@ class Guard:
         prices: what models cost, as rows of a price table, before those that the server sends.
         policies: compiled policies that hold whatever the server sends.
         on_loop: what happens to a run that repeats itself without progress.
+        approvals: where approvals that policies require are looked for; without it, a call that needs one is denied.
+        snapshots: what saves something before a call, by the name that policies give it.
         on_nudge: takes a sentence for the model at the third repetition.
         breakers: circuit breakers, by glob over the names of tools and models; `agent` stands for all calls together.
         messages: globs over the tools that send or take messages or hand the task on, beside those that are recognised by
@@ -140,6 +145,8 @@ class Guard:
         policies: Sequence[dict[str, Any]] = (),
         on_loop: OnLoop = "stop",
         on_nudge: Callable[[str], None] | None = None,
+        approvals: Approvals | None = None,
+        snapshots: Mapping[str, SnapshotHook] | None = None,
         breakers: Mapping[str, BreakerSettings] | None = None,
         messages: Sequence[str] = (),
         environment: str = "",
@@ -194,6 +201,8 @@ class Guard:
             messages=tuple(messages),
             clock_ns=clock_ns,
         )
+        self._admission.duties.approvals = approvals
+        self._admission.duties.snapshots = dict(snapshots or {})
         self._follower = Follower(
             admission=self._admission,
             config=self._config,
@@ -245,13 +254,15 @@ class Guard:
 
         def decorate(fn: Callable[P, T]) -> Callable[P, T]:
             tool = name or fn.__name__
-            named = _arguments_of(fn)
+            named, replaced = _arguments_of(fn)
 
             if inspect.iscoroutinefunction(fn):
 
                 @functools.wraps(fn)
                 async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                    async with self.enclosing_run(tool).step(tool, named(args, kwargs)) as step:
+                    async with self.enclosing_run(tool).step(tool, named(args, kwargs), can_replace=True) as step:
+                        if step.replacement is not None:
+                            args, kwargs = replaced(step.replacement)  # type: ignore[assignment]
                         step.result = result = await fn(*args, **kwargs)
                     return result
 
@@ -259,7 +270,9 @@ class Guard:
 
             @functools.wraps(fn)
             def call(*args: P.args, **kwargs: P.kwargs) -> T:
-                with self.enclosing_run(tool).step(tool, named(args, kwargs)) as step:
+                with self.enclosing_run(tool).step(tool, named(args, kwargs), can_replace=True) as step:
+                    if step.replacement is not None:
+                        args, kwargs = replaced(step.replacement)  # type: ignore[assignment]
                     step.result = result = fn(*args, **kwargs)
                 return result
 
@@ -548,6 +561,7 @@ class Guard:
             self._exporter.restart_after_fork(self._resource())
         if self._heartbeat is not None:
             self._heartbeat.start()
+        self._admission.duties.forget_other_threads()
         if self._admission.lease is not None:
             self._admission.lease.forget_other_threads()
         if self._admission.allowance is not None:
@@ -560,8 +574,14 @@ class Guard:
             self._link.start()
 
 
-def _arguments_of(fn: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:
-    """How to name the arguments of a call of `fn`, defaults included: a policy must see what the function will see."""
+Named = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
+Replaced = Callable[[Mapping[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+def _arguments_of(fn: Callable[..., Any]) -> tuple[Named, Replaced]:
+    """How to name the arguments of a call of `fn`, defaults included, for a policy must see what the function will see; and how
+    to make arguments for it out of named ones again.
+    """
     signature = inspect.signature(fn)
     catch_all = next((name for name, given in signature.parameters.items() if given.kind is given.VAR_KEYWORD), None)
 
@@ -573,7 +593,17 @@ def _arguments_of(fn: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str
             arguments.update(arguments.pop(catch_all))
         return arguments
 
-    return named
+    def replaced(arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        parameters = signature.parameters.keys() - {catch_all}
+        bound = inspect.BoundArguments(signature, OrderedDict())
+        for name in signature.parameters:  # In this order: positional ones are taken one after the other.
+            if name != catch_all and name in arguments:
+                bound.arguments[name] = arguments[name]
+        if catch_all is not None:
+            bound.arguments[catch_all] = {name: value for name, value in arguments.items() if name not in parameters}
+        return bound.args, bound.kwargs
+
+    return named, replaced
 
 
 _guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()

@@ -2,11 +2,14 @@ r"""Policies as a guard applies them: permissions and prohibitions, looked up by
 
 * Deny overrides: one `forbid` that applies refuses the call, whatever is permitted.
 * A `forbid` whose condition cannot be evaluated applies; a `permit` whose condition cannot be evaluated does not.
+* A `forbid` with obligations lets the call go on once all of them are met, if nothing else stands against it.
 * As soon as any `permit` is about an agent (in its role and environment), that agent may do only what is permitted.
 * A scope can name a resource by the prefix of one text argument. Where that argument is missing, is no text, or is written so
   that the place it leads to cannot be told from its beginning (`..`, `//`, `\\`, `%2e`), the scope cannot be checked either.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from andoncord_sdk.explain import deciding_clause
 from andoncord_sdk.expression import ExpressionError, Node, compile_condition
+from andoncord_sdk.obligation import Obligation, Owed, load_obligations
 from andoncord_sdk.values import kind_of
 
 MAX_POLICIES = 10_000
@@ -24,7 +28,7 @@ MAX_NEAR_MISSES = 3
 MAX_TEXT = 1024
 """Characters of a glob, an id or a message."""
 
-DecisionCode = Literal["", "policy", "scope"]
+DecisionCode = Literal["", "policy", "scope", "obligation"]
 Request = Mapping[str, Any]
 Condition = Callable[[Request], bool]
 
@@ -39,7 +43,8 @@ class Decision:
 
     allow: bool
     code: DecisionCode = ""
-    """`policy`: a prohibition applies; `scope`: nothing permits it; empty when allowed."""
+    """`policy`: a prohibition applies; `scope`: nothing permits it; `obligation`: it may go on once `obligations` are met;
+    empty when allowed."""
     policy_id: str = ""
     """The policy that decided; empty when none did."""
     message: str = ""
@@ -47,12 +52,16 @@ class Decision:
     """The part of the prohibition that applied, with the values it looked at; empty when it has no condition."""
     near_misses: tuple[str, ...] = ()
     """Why the permissions that come closest did not apply."""
+    obligations: tuple[Owed, ...] = ()
+    """What is owed, when nothing else stands against the call."""
 
     @property
     def explanation(self) -> str:
         """The message with the policy and its clause, or with the near misses: what the caller is told."""
         if self.near_misses:
             return f"{self.message}: {'; '.join(self.near_misses)}"
+        if self.obligations:
+            return "; ".join(f"{each.message} [{each.policy_id}: {each.obligation}]" for each in self.obligations)
         if self.allow or not self.policy_id:
             return self.message
         return f"{self.message} [{self.policy_id}: {self.clause}]" if self.clause else f"{self.message} [{self.policy_id}]"
@@ -67,7 +76,8 @@ class PolicySet:
     Args:
         compiled: what `andoncord.policy.policy.compile_policies` makes: objects with `id`, `effect` (`forbid` or `permit`),
             `agent`, `role`, `tool` and `environment` (globs), `resource` (`argument` and `prefix`, or None), `when` (an
-            expression tree or None) and `message`; for people also `condition`, `severity` and `source`.
+            expression tree or None), `obligations` of a prohibition and `message`; for people also `condition`, `severity`
+            and `source`.
 
     Raises:
         PolicyError: when any of them is malformed.
@@ -184,6 +194,9 @@ class _Policy(NamedTuple):
     """Resource and condition together; None when there is neither."""
     refusal: Decision
     permission: Decision
+    obligations: tuple[Obligation, ...]
+    """A prohibition that has some lets a call go on once they are met."""
+    digest: str
 
 
 class _Concerning:
@@ -208,21 +221,37 @@ class _Concerning:
         self.asks_about_run = any(_names("run", policy.when) for policy in (*forbids, *permits))
 
     def decide(self, request: Request) -> Decision:
-        policy = None
         try:
-            for applies, policy in self._forbids:
+            for applies, _ in self._forbids:
                 if applies is None or applies(request):
-                    return _refused(policy, request)
-        except Exception as error:  # Whatever goes wrong in a prohibition, it holds.
-            assert policy is not None
-            return Decision(
-                allow=False,
-                code="policy",
-                policy_id=policy.id,
-                message=f"{policy.refusal.message} (its condition could not be checked: {_said(error)})",
-            )
-        if not self._needs_permit:
-            return _ALLOWED
+                    break
+            else:
+                return self._permitted(request) if self._needs_permit else _ALLOWED
+        except Exception:  # Told below, with the policy that it is about.
+            pass
+        return self._forbidden(request)
+
+    def _forbidden(self, request: Request) -> Decision:
+        """What comes of prohibitions of which at least one applies: a refusal, or what is owed."""
+        owed: list[Owed] = []
+        for applies, policy in self._forbids:
+            try:
+                refused = _refused(policy, request) if applies is None or applies(request) else None
+            except Exception as error:  # Whatever goes wrong in a prohibition, it holds.
+                message = f"{policy.refusal.message} (its condition could not be checked: {_said(error)})"
+                refused = Decision(allow=False, code="policy", policy_id=policy.id, message=message)
+            if refused is None:
+                continue
+            if not policy.obligations:
+                return refused
+            owed += [Owed(each, policy.id, policy.digest, refused.message) for each in policy.obligations]
+        if self._needs_permit and not (permitted := self._permitted(request)).allow:
+            return permitted
+        return Decision(
+            allow=False, code="obligation", policy_id=owed[0].policy_id, message=owed[0].message, obligations=tuple(owed)
+        )
+
+    def _permitted(self, request: Request) -> Decision:
         for policy in self._permits:
             try:
                 if policy.applies is None or policy.applies(request):
@@ -275,7 +304,8 @@ _AMBIGUOUS = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|(?<!:)//|\\|%(?:2[eEfF]|5[cC]|25
 """Segments `.` and `..`, doubled slashes (after a scheme they are meant), backslashes, escapes of these, control characters."""
 
 _FIELDS = frozenset(
-    ("id", "effect", "agent", "role", "tool", "environment", "resource", "when", "condition", "message", "severity", "source")
+    {"id", "effect", "agent", "role", "tool", "environment", "resource", "when", "obligations"}
+    | {"message", "condition", "severity", "source"}
 )
 
 
@@ -295,6 +325,12 @@ def _loaded(compiled: Mapping[str, Any]) -> _Policy:
     except ExpressionError as error:
         raise PolicyError(f"policy {policy_id}: {error}") from None
     resource = _resource(compiled)
+    try:
+        obligations = load_obligations(compiled.get("obligations"))
+    except ValueError as error:
+        raise PolicyError(f"policy {policy_id}: {error}") from None
+    if obligations and effect == "permit":
+        raise PolicyError(f"policy {policy_id}: obligations belong to a forbid; what it forbids goes on once they are met")
     return _Policy(
         id=policy_id,
         effect=effect,
@@ -308,6 +344,8 @@ def _loaded(compiled: Mapping[str, Any]) -> _Policy:
         applies=_both(resource, when),
         refusal=Decision(allow=False, code="policy", policy_id=policy_id, message=message or f"forbidden by {policy_id}"),
         permission=Decision(allow=True, policy_id=policy_id, message=message),
+        obligations=obligations,
+        digest=hashlib.sha256(json.dumps(compiled, sort_keys=True, default=str).encode()).hexdigest(),
     )
 
 

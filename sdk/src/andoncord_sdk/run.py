@@ -113,13 +113,18 @@ class Run:
         """
         if inspect.iscoroutinefunction(fn):
             return self._call_async(tool, fn, arguments)  # type: ignore[return-value]  # T is the coroutine here
-        with self.step(tool, arguments) as step:
-            step.result = result = fn(**arguments)
+        with self.step(tool, arguments, can_replace=True) as step:
+            step.result = result = fn(**step.arguments)
         return result
 
-    def step(self, tool: str, arguments: Mapping[str, Any] | None = None) -> Step:
-        """A tool call that is made inside the `with` (or `async with`)."""
-        return Step(self, tool, arguments or {})
+    def step(self, tool: str, arguments: Mapping[str, Any] | None = None, *, can_replace: bool = False) -> Step:
+        """A tool call that is made inside the `with` (or `async with`).
+
+        Args:
+            can_replace: the tool is given `step.arguments`, so that a policy can have some of them masked. Without it a call
+                that would need that is denied.
+        """
+        return Step(self, tool, arguments or {}, can_replace=can_replace)
 
     def model_step(
         self,
@@ -329,8 +334,8 @@ class Run:
         return None
 
     async def _call_async(self, tool: str, fn: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> T:
-        async with self.step(tool, arguments) as step:
-            step.result = result = await fn(**arguments)
+        async with self.step(tool, arguments, can_replace=True) as step:
+            step.result = result = await fn(**step.arguments)
         return result
 
     def _error_type(self, error: BaseException | None) -> str:

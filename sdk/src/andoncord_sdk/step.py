@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from andoncord_sdk import _platform
 from andoncord_sdk.budget import Reservation, cost_of, micro_usd
 from andoncord_sdk.errand import do_async
+from andoncord_sdk.obligation import Owed
 from andoncord_sdk.orders import Order
 from andoncord_sdk.otlp import KIND_CLIENT, KIND_INTERNAL, Attributes, LogRecord, SpanRecord, text_of
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from andoncord_sdk.run import Run
 
 _log = logging.getLogger("andoncord_sdk")
+
+NOTHING_MET: dict[Owed, Any] = {}
+"""Of calls that owe nothing; never written to."""
 
 _current_call: ContextVar["GuardedCall | None"] = ContextVar("andoncord_current_call", default=None)
 
@@ -36,13 +40,17 @@ class GuardedCall(ABC):
         "_arguments_text",
         "_is_open",
         "_outer",
-        "arguments",
+        "can_replace",
         "cost_max_micro_usd",
         "error_type",
+        "given",
         "has_asked",
         "is_priced",
+        "met",
         "name",
+        "owed",
         "parent_span_id",
+        "replacement",
         "reservation",
         "run",
         "span_id",
@@ -53,7 +61,14 @@ class GuardedCall(ABC):
     def __init__(self, run: "Run", name: str, arguments: Mapping[str, Any], cost_max_micro_usd: int | None) -> None:
         self.run = run
         self.name = name
-        self.arguments = arguments
+        self.given = arguments
+        """The arguments as they came: what policies look at."""
+        self.replacement: Mapping[str, Any] | None = None
+        """What the tool gets instead, where a policy has arguments masked."""
+        self.can_replace = False
+        """Whoever makes the call gives the tool `arguments`, not what it had itself."""
+        self.owed: tuple[Owed, ...] = ()
+        self.met: dict[Owed, Any] = NOTHING_MET
         self._arguments_text: str | None = None
         self.cost_max_micro_usd = cost_max_micro_usd
         self.span_id = _platform.span_id()
@@ -69,6 +84,18 @@ class GuardedCall(ABC):
         self.parent_span_id = run.span_id
         self._outer: GuardedCall | None = None
         self._is_open = False
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What the tool is to be given: the arguments, masked where a policy says so once the call has begun."""
+        return self.given if self.replacement is None else self.replacement
+
+    def replace(self, arguments: Mapping[str, Any]) -> None:
+        """Have the tool get other arguments."""
+        if arguments is not self.given and arguments != self.replacement:
+            self.replacement, self._arguments_text = arguments, None
+        if self.met is NOTHING_MET:
+            self.met = {}
 
     @property
     def arguments_text(self) -> str:
@@ -198,6 +225,7 @@ class GuardedCall(ABC):
                 "gen_ai.operation.name": self.operation,
                 self.name_attribute: self.name,
                 **self._end_attributes(),
+                "andoncord.obligations": "; ".join(map(str, self.met.values())) if self.owed else None,
             },
         )
         self.run.recent.append(span)
@@ -230,8 +258,9 @@ class Step(GuardedCall):
 
     __slots__ = ("nudge", "result")
 
-    def __init__(self, run: "Run", tool: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, run: "Run", tool: str, arguments: Mapping[str, Any], *, can_replace: bool = False) -> None:
         super().__init__(run, tool, arguments, 0)
+        self.can_replace = can_replace
         self.result: Any = None
         self.nudge: str | None = None
         """After the end: a sentence for the model if this was the third repetition without progress."""
