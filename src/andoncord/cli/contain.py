@@ -10,6 +10,7 @@ import typer
 from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, say, show_json
+from andoncord.cli.proof import await_proof, require_verified, show_proof
 from andoncord.kernel.errors import CallerError
 from andoncord.respond.playbook import duration_ms
 
@@ -19,7 +20,7 @@ Agent = Annotated[str, typer.Argument(metavar="AGENT", help="A name; or a patter
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before ordering several agents.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the record.")]
 For = Annotated[str, typer.Option("--for", help="End by itself after this long, for example 10m; empty for no end.")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the acknowledgements.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the acknowledgements, and for the proof of a kill.")]
 
 
 def pause(
@@ -60,9 +61,9 @@ def kill(
     yes: Yes = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """End every run of an agent. Ended runs cannot be resumed; `andon resume` lets new ones start.
+    """End every run of an agent, and prove it. Ended runs cannot be resumed; `andon resume` lets new ones start.
 
-    Exits with 6 when not every process of the agent confirmed.
+    Exits with 6 unless the verdict is VERIFIED: everybody confirmed, credentials are refused, and the agent was seen to stop.
     """
     _order(agent, "kill", reason, lasts=lasts, wait=wait, output=output, yes=yes)
 
@@ -131,18 +132,24 @@ def _report_fleet(client: Client, done: dict[str, Any], *, wait: bool, output: F
 
 
 def report(client: Client, done: dict[str, Any], *, wait: bool, output: Format, undo: str) -> None:
-    """Say what came of an act, and end with 6 unless everybody confirmed it."""
+    """Say what came of an act, and end with 6 unless everybody confirmed it; of a kill, unless it is proven."""
     receipt = client.receipt(done["receipt_url"], timeout_s=RECEIPT_S) if wait and done["receipt_url"] else None
-    if output is Format.JSON:
-        show_json({**done, "receipt": receipt})
-    elif receipt is not None:
+    is_kill = receipt is not None and receipt.get("rung") == "kill"
+    if receipt is not None and output is not Format.JSON:
         print(f"{done['incident']}  {receipt['wanted']}: {receipt['text']}")
-    else:
+    elif output is not Format.JSON:
         print(f"{done['incident']}  {done['intent']} is under way")
+    proof = await_proof(client, done["incident"], done["intent"]) if is_kill else None
+    if output is Format.JSON:
+        show_json({**done, "receipt": receipt, **({"proof": proof} if is_kill else {})})
+    else:
+        show_proof(proof)
     say(f"undo: {undo}")
     if not wait:
         return
     if receipt is None:
         raise fail(f"no receipt within {RECEIPT_S:g} s", Exit.TOO_LONG)
-    if receipt["outcome"] != "done":
+    if is_kill:
+        require_verified(proof)
+    elif receipt["outcome"] != "done":
         raise fail("not confirmed by all", Exit.UNCONFIRMED)

@@ -1,0 +1,48 @@
+"""The proof of a kill on the terminal: each state of it as it is reached, and what is missing."""
+
+from threading import Event
+from typing import Any
+
+from andoncord.adapters.system.clock import SystemClock
+from andoncord.cli.client import Client
+from andoncord.cli.exits import Exit
+from andoncord.cli.output import fail
+from andoncord.kernel.text import visible
+from andoncord.kernel.time import SECOND_NS
+
+PROOF_S = 60.0
+"""Watching takes 4 s, ending what goes on 5 s, watching that 4 s; hooks that revoke credentials have limits of their own."""
+LOOK_EVERY_S = 0.1
+WAYS = frozenset({"revoke", "verify", "terminate"})
+"""Kinds of effects that can still make the verdict another one."""
+
+
+def await_proof(client: Client, incident: str, order: str) -> dict[str, Any] | None:
+    """The last verdict on an order, once nothing is under way that could change it; None when there is none in time."""
+    clock = SystemClock()
+    deadline_ns = clock.monotonic_ns() + int(PROOF_S * SECOND_NS)
+    pause = Event()
+    while clock.monotonic_ns() < deadline_ns:
+        view = client.get(f"/api/v1/incidents/{incident}")
+        verdicts = [each for each in view["verdicts"] if each["order"] == order]
+        is_under_way = any(each["kind"] in WAYS for each in view["pending"])
+        if verdicts and (verdicts[-1]["verdict"] == "VERIFIED" or not is_under_way):
+            return dict(verdicts[-1])
+        pause.wait(LOOK_EVERY_S)
+    return None
+
+
+def show_proof(proof: dict[str, Any] | None) -> None:
+    """Print the states that were reached, and what stands between the last one and VERIFIED."""
+    for reached in proof["stages"] if proof else ():
+        print(f"  {reached['stage']:<20} {reached['at']}")
+    for missing in proof["missing"] if proof else ():
+        print(f"  {'missing':<20} {visible(missing)}")
+
+
+def require_verified(proof: dict[str, Any] | None) -> None:
+    """End with 8 without a verdict, and with 6 unless it is VERIFIED."""
+    if proof is None:
+        raise fail(f"no verdict within {PROOF_S:g} s", Exit.TOO_LONG)
+    if proof["verdict"] != "VERIFIED":
+        raise fail(f"{proof['verdict']}: it is not proven that the agent has stopped", Exit.UNCONFIRMED)
