@@ -34,6 +34,7 @@ def test_an_order_about_a_tool_covers_agents_that_come_later(story: Story) -> No
     """It is told to the known agents under one epoch, and an unknown agent has the same epoch when it comes."""
     given = order(story, "kill", scope={"tool": "payments.refund"}, reason="fraud")
 
+    assert {intent.effect.parameters.get("rung") for intent in story.state.intents.values() if intent.standing} == {"restrict"}
     told = [intent.effect for intent in story.state.intents.values() if intent.standing == given]
     orders = {effect.target: effect.parameters["epoch"] for effect in told if effect.kind is EffectKind.ORDER}
     assert orders == {"refunds": [1, 1], "support": [1, 1]}

@@ -254,10 +254,8 @@ def contain_by_person(state: State, incident: Incident) -> Iterator[Draft]:
         if not ordered or intent.receipt is None or intent.effect.parameters["rung"] == "none":
             continue
         key, agent = f"{intent.step}/verify", intent.effect.target
-        may_end = (
-            intent.effect.parameters["rung"] == state.rung_of(agent) == "kill"
-            and intent.receipt.detail.get("supervised") is True
-        )
+        is_in_force = intent.standing in state.orders.in_force if intent.standing else state.rung_of(agent) == "kill"
+        may_end = intent.effect.parameters["rung"] == "kill" and is_in_force and intent.receipt.detail.get("supervised") is True
         drafts, done = _verify_one(
             state, incident, key, f"{intent.step}/terminate", intent, may_end=may_end, at_most_ms=VERIFY_MS
         )

@@ -177,7 +177,7 @@ def _is_silence_we_caused(state: State, finding: Finding) -> bool:
     """The supervisor ended or froze this very instance, so that it says nothing any more is what was wanted."""
     if finding.pattern is not Pattern.SILENCE or not finding.instance:
         return False
-    is_fenced = state.rung_of(finding.agent) in FENCING
+    is_fenced = state.rung_of(finding.agent) in FENCING or state.orders.may_fence(finding.agent)
     for intent in state.intents.values():
         ordered = intent.effect.kind is EffectKind.ORDER and intent.effect.target == finding.agent
         if is_fenced and ordered and intent.receipt and finding.instance in intent.receipt.detail.get("covered", ()):

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import msgspec
 
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import MILLISECOND_NS
-from andoncord.respond.ladder import height
+from andoncord.respond.ladder import FENCING, height
 from andoncord.respond.orders import StandingOrder
 
 MAX_DROPPED = 64
@@ -58,6 +59,13 @@ class OrderBook:
     def on(self, agent: str, roles: Collection[str]) -> tuple[StandingOrder, ...]:
         """Every order in force that covers an agent."""
         return tuple(order for order in self.in_force.values() if order.scope.covers(agent, roles))
+
+    def may_fence(self, agent: str) -> bool:
+        """Whether an order of its own may keep an agent from beginning anything: its role is not looked at."""
+        return any(
+            order.rung in FENCING and order.scope.is_whole and fnmatchcase(agent, order.scope.agent)
+            for order in self.in_force.values()
+        )
 
     def dropped_on(self, agent: str, roles: Collection[str]) -> tuple[str, ...]:
         """The quarantines of an agent whose messages were dropped."""

@@ -299,6 +299,7 @@ def _receipt(intent: Intent) -> dict[str, Any]:
         "target": intent.effect.target,
         "wanted": intent_text(intent),
         "rung": intent.effect.parameters.get("rung"),
+        "standing": intent.standing or None,
         "by": intent.by,
         "outcome": receipt.outcome,
         "at": rfc3339(receipt.at_ns),

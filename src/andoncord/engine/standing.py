@@ -17,6 +17,7 @@ from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import Severity
+from andoncord.respond.ladder import height
 from andoncord.respond.orders import MAX_IN_FORCE, StandingOrder, checked
 from andoncord.respond.playbook import Playbook
 
@@ -112,6 +113,8 @@ def _tell(
 ) -> list[Draft]:
     """One intent for each agent: its guards take the set as it is now."""
     word = "none" if is_lifted else "breaker" if order.breaker else order.rung
+    # What holds some of an agent's calls restricts the agent, however hard it holds those: the agent itself goes on.
+    means = order.rung if order.scope.is_whole else min(order.rung, "restrict", key=height)
     return [
         intent_draft(
             state,
@@ -123,7 +126,7 @@ def _tell(
             deadline_ms=ORDER_MS,
             reversal="give the order again" if is_lifted else f"lift {order.id}",
             parameters={
-                "rung": "none" if is_lifted else order.rung,
+                "rung": "none" if is_lifted else means,
                 "epoch": [state.generation, epoch],
                 "reason": reason,
                 "by": by,
