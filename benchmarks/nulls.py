@@ -12,8 +12,8 @@ from andoncord.kernel.time import DAY_NS, MINUTE_NS, SECOND_NS
 from benchmarks.change import Adwin, PageHinkley, ThreeSigma
 from benchmarks.result import Result, quantile
 
-SEED = 11
-"""Not one that the constants were chosen on (7)."""
+SEED = 23
+"""Not one that constants were chosen on: those were 7 and 11."""
 EVERY_NS = 5 * MINUTE_NS
 """Time between two runs of an agent."""
 START_NS = 1_767_225_600 * SECOND_NS
@@ -167,7 +167,7 @@ def run(runs: int = 24_000, length: int = 6_000) -> Result:
             f"Delay: median runs until the alarm, {DELAY_STREAMS} streams, {BASELINE} runs before the shift, ours at",
             f"{DELAY_SPEND:g} false alarms per run; {MAX_DELAY} stands for not found. Alarms of others before it are forgiven.",
             f"Streams of {length} runs five minutes apart, {runs} per line; all runs count as budget. Seed {SEED};",
-            "constants were chosen on seed 7. ADWIN 0.002; Page-Hinkley 0.005 / 50, standardised; 3 sigma of the first 500.",
+            "constants were chosen on seeds 7 and 11. ADWIN 0.002; Page-Hinkley 0.005 / 50, standardised; 3 sigma of the first 500.",
         ),
     )
 

@@ -5,11 +5,15 @@ from collections.abc import Iterable, Mapping
 
 from andoncord.detect.build import Shared, build
 from andoncord.detect.declared import Declarations, Declared
-from andoncord.detect.detector import Detector, Hit
+from andoncord.detect.detector import Hit
 from andoncord.detect.facts import Facts, stable_digest
 from andoncord.detect.finding import Finding
 from andoncord.detect.ledger import PER_WEEK, KeptBudget, Ledger
+from andoncord.detect.ranges import OutOfRange
 from andoncord.detect.rule import Rule
+from andoncord.detect.runs import KINDS as RUN_KINDS
+from andoncord.detect.runs import RunTotals
+from andoncord.detect.watch import Watcher, Watching
 from andoncord.kernel.text import visible
 from andoncord.telemetry.event import CLOCK_SKEW, Event, EventKind, bounded
 from andoncord_sdk.values import ExpressionError
@@ -45,34 +49,40 @@ class Bank:
         """Rule id → what went wrong. A condition that failed on an event is noted; any other error switches the rule off."""
         self._declarations = Declarations(dict(declared or {}))
         self._ledger = Ledger(per_week=false_alarms_per_week)
-        shared = Shared(ledger=self._ledger)
-        self._detectors: list[tuple[Rule, Detector]] = [(rule, build(rule, shared=shared)) for rule in self.rules]
-        self._by_kind: dict[EventKind, list[tuple[Rule, Detector]]] = {}
+        shared = Shared(ledger=self._ledger, is_fed=True)
+        self._runs = shared.runs
+        self._detectors: list[Watcher] = [(rule, build(rule, shared=shared)) for rule in self.rules]
         self._index()
 
     def observe(self, event: Event) -> tuple[Finding, ...]:
         """Show one event to the detectors that want it."""
         if CLOCK_SKEW in event.attributes:
             event = bounded(event)
-        watching = self._by_kind.get(event.kind)
-        if not watching or event.attributes.get("probe") is True:
+        if event.attributes.get("probe") is True:
             return ()
-        facts = Facts(event, self._declarations.of(event.agent))
         findings: list[Finding] = []
-        for rule, detector in watching:
-            try:
-                hits = detector.observe(event, facts)
-                if hits:
-                    findings += [_finding(rule, hit) for hit in hits]
-            except ExpressionError as wrong:
-                self.faults.setdefault(rule.id, f"condition not evaluated for an event: {wrong}"[:MAX_FAULT])
-            except Exception as error:
-                self._switch_off(rule, error)
+        if self._of_runs and event.kind in RUN_KINDS:
+            over = self._runs.observe(event)
+            if over:
+                self._judge(over, findings)
+        about = self._watching.about(event.agent, self._declarations.of(event.agent))
+        watch = self._watching.watch(event, about)
+        facts = Facts(event, about.declared, about)
+        if watch.always:
+            self._show(watch.always, event, facts, findings)
+        for table in watch.tables:
+            found = table.find(event)
+            if found:
+                self._show(found, event, facts, findings)
         return tuple(findings)
 
     def tick(self, now_ns: int) -> tuple[Finding, ...]:
         """Let time pass: what should have come by `now_ns` and did not."""
         findings: list[Finding] = []
+        if self._of_runs:
+            over = self._runs.tick(now_ns)
+            if over:
+                self._judge(over, findings)
         for rule, detector in tuple(self._detectors):
             try:
                 findings += [_finding(rule, hit) for hit in detector.tick(now_ns)]
@@ -84,12 +94,29 @@ class Bank:
         """The budget of false alarms: what was expected, what was observed."""
         return self._ledger.kept()
 
+    def _show(self, watchers: Iterable[Watcher], event: Event, facts: Facts, findings: list[Finding]) -> None:
+        for rule, detector in watchers:
+            try:
+                hits = detector.observe(event, facts)
+                if hits:
+                    findings += [_finding(rule, hit) for hit in hits]
+            except ExpressionError as wrong:
+                self.faults.setdefault(rule.id, f"condition not evaluated for an event: {wrong}"[:MAX_FAULT])
+            except Exception as error:
+                self._switch_off(rule, error)
+
+    def _judge(self, runs: tuple[RunTotals, ...], findings: list[Finding]) -> None:
+        for rule, detector in self._of_runs:
+            try:
+                findings += [_finding(rule, hit) for hit in detector.judge(runs)]
+            except Exception as error:
+                self._switch_off(rule, error)
+
     def _index(self) -> None:
-        self._by_kind = {
-            kind: watching
-            for kind in EventKind
-            if (watching := [(rule, detector) for rule, detector in self._detectors if kind in detector.kinds])
-        }
+        self._watching = Watching(self._detectors)
+        self._of_runs = tuple(
+            (rule, detector) for rule, detector in self._detectors if isinstance(detector, OutOfRange) and detector.counts_runs
+        )
 
     def _switch_off(self, rule: Rule, error: Exception) -> None:
         self.faults[rule.id] = f"switched off: {type(error).__name__}: {error}"[:MAX_FAULT]

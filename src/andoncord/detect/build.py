@@ -10,6 +10,7 @@ from andoncord.detect.edits import ForbiddenEdit, ScopeCreep
 from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_of, number_of
 from andoncord.detect.foreign import ForeignOrder, InjectionExposure
 from andoncord.detect.injection import InjectedAction
+from andoncord.detect.known import EVENT_NAME, mentions, needs
 from andoncord.detect.ledger import Ledger
 from andoncord.detect.loop import Repetition
 from andoncord.detect.quality import QualityDrop
@@ -65,6 +66,8 @@ class Shared:
 
     ledger: Ledger = field(default_factory=Ledger)
     runs: Runs = field(default_factory=Runs)
+    is_fed: bool = False
+    """Whether somebody else shows `runs` the events and hands out what is over."""
 
     @classmethod
     def of(cls, max_groups: int) -> "Shared":
@@ -130,6 +133,7 @@ class _Builder:
                 side=spec.side,
                 runs=self.shared.runs,
                 ledger=ledger,
+                is_fed=self.shared.is_fed,
                 max_groups=self.max_groups,
             )
         key = self._key(spec.group_by)
@@ -188,8 +192,10 @@ class _Builder:
         return Alive(self._trigger(spec.on, spec.where), self._key(spec.by), duration_ns(spec.within))
 
     def _trigger(self, kinds: Kinds, where: str) -> Trigger:
-        condition = compile_condition(condition_tree(where, self.rule.place)) if where else None
-        return Trigger(kinds_of(kinds), condition)
+        if not where:
+            return Trigger(kinds_of(kinds))
+        tree = condition_tree(where, self.rule.place)
+        return Trigger(kinds_of(kinds), compile_condition(tree), tree, needs(tree), mentions(tree, EVENT_NAME))
 
     def _key(self, fields: Fields) -> Callable[[Event], Key]:
         try:

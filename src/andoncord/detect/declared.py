@@ -47,6 +47,10 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """Tools that wait or poll by design; asking them again is no loop."""
 
 
+UNDECLARED = Declared(agent="*")
+"""What holds for an agent about which nothing is declared."""
+
+
 class Declarations:
     """Finds the declaration of an agent: by its exact name, else by the longest glob that matches.
 
@@ -68,6 +72,6 @@ class Declarations:
             found = self._declared.get(agent)
             if found is None:
                 glob = next((glob for glob in self._globs if fnmatchcase(agent, glob)), None)
-                found = Declared(agent=agent) if glob is None else self._declared[glob]
+                found = UNDECLARED if glob is None else self._declared[glob]
             self._found[agent] = found
         return found

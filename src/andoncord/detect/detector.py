@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from andoncord.detect.facts import Facts, Key
+from andoncord.detect.known import Need, Tree
 from andoncord.telemetry.event import Event, EventKind
 
 MAX_GROUPS = 10_000
@@ -34,7 +35,7 @@ class Detector(Protocol):
     """Running state over a stream of events: no I/O, no clock. Replaying the stream rebuilds it."""
 
     kinds: frozenset[EventKind]
-    """The only kinds it has to be shown."""
+    """The only kinds it has to be shown. One that looks at nothing but what its triggers match also has `triggers`."""
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]: ...
 
@@ -46,15 +47,27 @@ class Detector(Protocol):
 Condition = Callable[[Facts], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trigger:
     """Which events: some kinds, and a condition."""
 
     kinds: frozenset[EventKind]
     condition: Condition | None = None
+    tree: Tree | None = None
+    """The condition as it was parsed."""
+    needs: tuple[Need, ...] = ()
+    """Texts that fields must have for it to hold."""
+    asks_name: bool = False
+    """The condition looks at the name of the event, and may be certain once that is known."""
 
     def matches(self, event: Event, facts: Facts) -> bool:
-        return event.kind in self.kinds and (self.condition is None or self.condition(facts))
+        if event.kind not in self.kinds:
+            return False
+        if self.condition is None:
+            return True
+        about = facts.about
+        certain = about.decide_named(self, event) if self.asks_name else about.decide(self, event.kind)
+        return self.condition(facts) if certain is None else certain
 
 
 S = TypeVar("S")

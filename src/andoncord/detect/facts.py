@@ -8,14 +8,17 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.declared import Declared
+from andoncord.detect.known import decide
 from andoncord.kernel.canon import short_digest
 from andoncord.kernel.time import MILLISECOND_NS
-from andoncord.telemetry.event import Event
+from andoncord.telemetry.event import Event, EventKind
 
 NAMES = ("event", "agent", "args", "attributes")
 """What a condition may start from."""
 _VARYING = re.compile(r"\b(?:0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9]{5,}|[0-9]+\.[0-9]+\s?m?s)\b")
 """Addresses, digests, long numbers and durations."""
+MAX_ABOUT = 4_096
+"""Agents whose fields are remembered for conditions."""
 MAX_ARGUMENTS = 16_384
 """Characters of arguments that are read as JSON for a condition."""
 
@@ -33,11 +36,12 @@ class Facts(Mapping[str, Any]):
     `args` are the arguments of a tool call; `attributes` are the event's.
     """
 
-    __slots__ = ("_made", "declared", "event")
+    __slots__ = ("_made", "about", "declared", "event")
 
-    def __init__(self, event: Event, declared: Declared) -> None:
+    def __init__(self, event: Event, declared: Declared, about: "About | None" = None) -> None:
         self.event = event
         self.declared = declared
+        self.about = about or About(declared, None)
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -54,6 +58,70 @@ class Facts(Mapping[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         return name in NAMES
+
+
+class About:
+    """What holds for all events of an agent, or of all agents that share a declaration."""
+
+    __slots__ = ("_by_name", "_decided", "_fields", "_known", "declared", "watches")
+
+    def __init__(self, declared: Declared, agent: str | None) -> None:
+        self.declared = declared
+        self.watches: dict[EventKind, Any] = {}
+        """Who wants which kinds of events; kept by `detect.watch`."""
+        self._decided: dict[EventKind, dict[Any, bool | None]] = {}
+        self._by_name: dict[tuple[Any, EventKind, str], bool | None] = {}
+        self._fields: dict[tuple[str, str], dict[str, Any]] = {}
+        self._known: dict[str, dict[str, Any]] = {"agent": {"tools": declared.tools}}
+        if agent is not None:
+            self._known["agent"]["name"] = agent
+
+    def decide(self, trigger: Any, kind: EventKind) -> bool | None:
+        """Whether a trigger holds for every event of a kind, or for none; None where it depends."""
+        decided = self._decided.get(kind)
+        if decided is None:
+            decided = self._decided[kind] = {}
+        if trigger in decided:
+            return decided[trigger]
+        answer = decided[trigger] = None if trigger.tree is None else decide(trigger.tree, self._known_of(kind))
+        return answer
+
+    def decide_named(self, trigger: Any, event: Event) -> bool | None:
+        """The same, for every event of a kind and a name."""
+        key = (trigger, event.kind, event.name)
+        decided = self._by_name
+        if key in decided:
+            return decided[key]
+        if len(decided) >= MAX_ABOUT:
+            decided.clear()
+        known = self._known_of(event.kind)
+        known["event"]["name"] = event.name
+        answer = decided[key] = decide(trigger.tree, known)
+        return answer
+
+    def _known_of(self, kind: EventKind) -> dict[str, dict[str, Any]]:
+        known = {**self._known, "event": {"kind": kind.value}}
+        if "name" in self._known["agent"]:
+            known["event"]["agent"] = self._known["agent"]["name"]
+        return known
+
+    def fields(self, event: Event) -> dict[str, Any]:
+        """What conditions call `agent`."""
+        key = (event.agent, event.environment)
+        fields = self._fields.get(key)
+        if fields is None:
+            if len(self._fields) >= MAX_ABOUT:
+                self._fields.clear()
+            declared = self.declared
+            fields = self._fields[key] = {
+                "name": event.agent,
+                "environment": event.environment or declared.environment,
+                "tools": declared.tools,
+                "budget_micro_usd": declared.budget_micro_usd,
+                "silent_after_s": declared.silent_after_s,
+                "step_timeout_s": declared.step_timeout_s,
+            }
+        return fields
 
 
 class _EventFields(Mapping[str, Any]):
@@ -83,18 +151,6 @@ class _EventFields(Mapping[str, Any]):
 _EVENT_NAMES = frozenset((*Event.__struct_fields__, "duration_ms"))
 
 
-def _agent_fields(facts: Facts) -> dict[str, Any]:
-    declared = facts.declared
-    return {
-        "name": facts.event.agent,
-        "environment": facts.event.environment or declared.environment,
-        "tools": declared.tools,
-        "budget_micro_usd": declared.budget_micro_usd,
-        "silent_after_s": declared.silent_after_s,
-        "step_timeout_s": declared.step_timeout_s,
-    }
-
-
 def _arguments(facts: Facts) -> dict[str, Any]:
     text = facts.event.arguments
     if not text.startswith("{") or len(text) > MAX_ARGUMENTS:
@@ -108,7 +164,7 @@ def _arguments(facts: Facts) -> dict[str, Any]:
 
 _MAKERS: dict[str, Callable[[Facts], Any]] = {
     "event": lambda facts: _EventFields(facts.event),
-    "agent": _agent_fields,
+    "agent": lambda facts: facts.about.fields(facts.event),
     "args": _arguments,
     "attributes": lambda facts: facts.event.attributes,
 }

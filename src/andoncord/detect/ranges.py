@@ -88,6 +88,7 @@ class OutOfRange:
         side: which change matters.
         runs: adds up runs; shared by all detectors that need it.
         ledger: the budget.
+        is_fed: runs that are over come by `judge`; otherwise they are asked for.
 
     Cost: O(1) per event; about 4 kB per agent and number.
     """
@@ -101,14 +102,17 @@ class OutOfRange:
         side: Side,
         runs: Runs,
         ledger: Ledger,
+        is_fed: bool = False,
         max_groups: int = MAX_GROUPS,
     ) -> None:
         self._trigger, self._key, self._of, self._side = trigger, key, of, side
         self._runs, self._ledger = runs, ledger
         self._per_run = PER_RUN.get(of)
         self._scale = self._per_run[0] if self._per_run else PER_EVENT[of]
-        self._counts_runs = self._per_run is not None or of == "correction"
-        self.kinds = (runs.kinds if self._counts_runs else frozenset()) | trigger.kinds | {EventKind.CHANGE_MADE}
+        self.counts_runs = self._per_run is not None or of == "correction"
+        self._asks = self.counts_runs and not is_fed
+        wanted = runs.kinds if self._asks else ENDS if self.counts_runs else frozenset()
+        self.kinds = wanted | trigger.kinds | {EventKind.CHANGE_MADE}
         self._streams: Groups[_Watched] = Groups(_Watched, limit=max_groups)
         self._changes = Groups(_Count, limit=max_groups)
         self._roles = Groups(_Role, limit=max_groups)
@@ -120,9 +124,9 @@ class OutOfRange:
             self._changes.at((event.agent, event.trusted)).count += 1
             return ()
         hits: Iterable[Hit] = ()
-        if self._counts_runs and kind in self._runs.kinds:
-            over = self._runs.observe(event)
-            hits = tuple(self._of_runs(over)) if over else ()
+        if self.counts_runs and kind in self._runs.kinds:
+            over = self._runs.observe(event) if self._asks else ()
+            hits = self.judge(over) if over else ()
             if kind in ENDS:
                 self._roles.at((event.agent,)).name = role_of(event.agent, facts.declared)
         if self._per_run is None and kind in self._trigger.kinds and self._trigger.matches(event, facts):
@@ -131,8 +135,12 @@ class OutOfRange:
         return hits
 
     def tick(self, now_ns: int) -> Iterable[Hit]:
-        over = self._runs.tick(now_ns) if self._counts_runs else ()
-        return tuple(self._of_runs(over)) if over else ()
+        over = self._runs.tick(now_ns) if self._asks else ()
+        return self.judge(over) if over else ()
+
+    def judge(self, runs: Iterable[RunTotals]) -> tuple[Hit, ...]:
+        """Look at runs that are over."""
+        return tuple(self._of_runs(runs))
 
     def _of_runs(self, runs: Iterable[RunTotals]) -> Iterator[Hit]:
         for run in runs:

@@ -65,12 +65,14 @@ class Runs:
             return self._answer
         self._last = event
         now_ns = believed_ns(event)
-        self._answer = self._settled(now_ns)
-        key = (event.agent, event.run_id, event.trusted)
-        if not event.run_id or key in self._over:
-            return self._answer
-        self._add(key, event, now_ns)
-        return self._answer
+        self._newest_ns = max(self._newest_ns, now_ns)
+        ending = self._ending
+        self._answer = answer = tuple(self._hand_out()) if ending and ending[0][0] <= self._newest_ns else ()
+        if event.run_id:
+            key = (event.agent, event.run_id, event.trusted)
+            if key not in self._over:
+                self._add(key, event, now_ns)
+        return answer
 
     def tick(self, now_ns: int) -> tuple[RunTotals, ...]:
         """The runs that are over by then. Several may ask for the same moment."""
@@ -88,7 +90,8 @@ class Runs:
         else:
             self._open.move_to_end(key)
         start_ns = event.start_ns or event.end_ns
-        run.started_ns = min(run.started_ns or start_ns, start_ns)
+        if not 0 < run.started_ns <= start_ns:
+            run.started_ns = start_ns
         run.ended_ns = max(run.ended_ns, event.end_ns)
         kind = event.kind
         if kind in _TOOL:

@@ -19,6 +19,7 @@ class Each:
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds
+        self.triggers = (trigger,)
         self._trigger, self._key = trigger, key
         self._raised = Groups(lambda: [False], limit=max_groups)
 
@@ -50,6 +51,7 @@ class Sequence:
         self, steps: tuple[Trigger, ...], *, key: Callable[[Event], Key], maxspan_ns: int, max_groups: int = MAX_GROUPS
     ) -> None:
         self.kinds = frozenset().union(*(step.kinds for step in steps))
+        self.triggers = steps
         self._steps, self._key, self._maxspan_ns = steps, key, maxspan_ns
         self._chains: Groups[list[Chain]] = Groups(lambda: [()] * len(steps), limit=max_groups)
 
@@ -149,6 +151,7 @@ class Absence:
         self._max_groups = max_groups
         others = [*(cancel.trigger for cancel in cancels), *([until] if until else []), *([alive.trigger] if alive else [])]
         self.kinds = trigger.kinds.union(*(other.kinds for other in others))
+        self.triggers = (trigger, *others)
         self._trigger, self._key, self._within_ns, self._until = trigger, key, within_ns, until
         self._cancels = tuple(Cancel(cancel.trigger, cancel.key) for cancel in cancels)
         self._waiting: OrderedDict[Key, _Waiting] = OrderedDict()

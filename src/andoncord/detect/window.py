@@ -60,6 +60,7 @@ class InWindow:
         max_groups: int = MAX_GROUPS,
     ) -> None:
         self.kinds = trigger.kinds | (reset.kinds if reset else frozenset())
+        self.triggers = (trigger, reset) if reset else (trigger,)
         self._trigger, self._reset = trigger, reset
         self._key, self._value, self._measure = key, value, measure
         self._window_ns, self._at_least, self._is_strict = window_ns, at_least, is_strict
@@ -154,6 +155,7 @@ class InTotal:
         max_groups: int = MAX_GROUPS,
     ) -> None:
         self.kinds = trigger.kinds
+        self.triggers = (trigger,)
         self._trigger, self._key, self._value, self._above, self._is_money = trigger, key, value, above, is_money
         self._groups = Groups(_Total, limit=max_groups)
 
@@ -230,6 +232,7 @@ class AgainstBaseline:
         max_groups: int = MAX_GROUPS,
     ) -> None:
         self.kinds = trigger.kinds
+        self.triggers = (trigger,)
         self._trigger, self._key, self._value = trigger, key, value
         self._bucket_ns, self._above, self._warm_up, self._at_least = max(1, window_ns // BUCKETS), above, warm_up, at_least
         self._groups = Groups(_Buckets, limit=max_groups)

@@ -116,7 +116,7 @@ def ordinary_events(count: int) -> tuple[Event, ...]:
     kinds = tuple(EventKind)
     return tuple(
         Event(
-            kind=kinds[(number * 7) % len(kinds)],
+            kind=kinds[(number + number // len(kinds)) % len(kinds)],
             trace_id=f"trace-{number % 5}",
             span_id=f"span-{number}",
             run_id=f"run-{number % 5}",
