@@ -57,7 +57,7 @@ def test_a_revoked_token_is_refused(door: Door) -> None:
         door.auth.revoke_token(token.id)
 
 
-@pytest.mark.parametrize(("scope", "agent"), [(Scope.AGENT, ""), (Scope.READ, "a-*")])
+@pytest.mark.parametrize(("scope", "agent"), [(Scope.AGENT, ""), (Scope.INGEST, ""), (Scope.READ, "a-*")])
 def test_scope_and_agent_belong_together(door: Door, scope: Scope, agent: str) -> None:
     """An agent token names its agents; a person's token does not."""
     with pytest.raises(CallerError):
@@ -65,11 +65,13 @@ def test_scope_and_agent_belong_together(door: Door, scope: Scope, agent: str) -
 
 
 def test_a_persons_token_is_no_guards_token(door: Door) -> None:
-    """Even an admin cannot pose as a guard."""
+    """Even an admin cannot pose as a guard, nor can a collector that may only send."""
     _, secret = door.auth.create_token(name="ana", scope=Scope.ADMIN)
+    _, sending = door.auth.create_token(name="collector", scope=Scope.INGEST, agent="*")
 
-    with pytest.raises(ForbiddenError):
-        door.auth.require_agent(door.bearer(secret))
+    for each in (secret, sending):
+        with pytest.raises(ForbiddenError):
+            door.auth.require_agent(door.bearer(each))
 
 
 def test_a_login_code_works_once(door: Door) -> None:

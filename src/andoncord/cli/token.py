@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose token it is.")],
-    agent: Annotated[str, typer.Option(help='Agents it is bound to, such as "refund-*". Makes a token of scope agent.')] = "",
+    agent: Annotated[str, typer.Option(help='Agents it is bound to, such as "refund-*". Scope: agent, or ingest.')] = "",
     scope: Annotated[Scope | None, typer.Option(help="Default: agent with --agent, else read.")] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

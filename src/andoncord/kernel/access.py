@@ -9,9 +9,13 @@ from andoncord.kernel.canon import digest
 
 
 class Scope(StrEnum):
-    """What a token is good for. `agent` stands apart: it sends signals and fetches the agent's own orders, nothing else."""
+    """What a token is good for. `agent` and `ingest` stand apart, also from each other.
+
+    `agent` sends signals and fetches the agent's own orders; `ingest`, for a collector, only sends signals.
+    """
 
     AGENT = "agent"
+    INGEST = "ingest"
     READ = "read"
     RESPOND = "respond"
     ADMIN = "admin"
@@ -21,13 +25,17 @@ class Scope(StrEnum):
 
         >>> Scope.ADMIN.includes(Scope.READ), Scope.READ.includes(Scope.RESPOND), Scope.ADMIN.includes(Scope.AGENT)
         (True, False, False)
+        >>> Scope.AGENT.includes(Scope.INGEST), Scope.INGEST.includes(Scope.AGENT)
+        (False, False)
         """
-        if Scope.AGENT in (self, wanted):
+        if self in SENDERS or wanted in SENDERS:
             return self is wanted
         order = (Scope.READ, Scope.RESPOND, Scope.ADMIN)
         return order.index(self) >= order.index(wanted)
 
 
+SENDERS = frozenset((Scope.AGENT, Scope.INGEST))
+"""Scopes of machines that send telemetry. Their tokens are bound to agents."""
 AGENT_PREFIX = "andon_sdk_"
 PERSON_PREFIX = "andon_pat_"
 
@@ -40,7 +48,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     """Whose it is; what a person does with it is journaled as `person:<name>`."""
     scope: Scope
     agent: str = ""
-    """The agent-name glob an `agent` token is bound to; empty for people."""
+    """The agent-name glob a token of scope `agent` or `ingest` is bound to; empty for people."""
     secret_digest: str
     created_ns: int
     revoked_ns: int = 0
@@ -52,7 +60,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         >>> token.covers("support-eu"), token.covers("billing")
         (True, False)
         """
-        return self.scope is Scope.AGENT and bool(agent) and fnmatchcase(agent, self.agent)
+        return self.scope in SENDERS and bool(agent) and fnmatchcase(agent, self.agent)
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

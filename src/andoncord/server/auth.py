@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from andoncord.kernel.access import AGENT_PREFIX, PERSON_PREFIX, Scope, Session, Token, secret_digest
+from andoncord.kernel.access import AGENT_PREFIX, PERSON_PREFIX, SENDERS, Scope, Session, Token, secret_digest
 from andoncord.kernel.canon import short_digest
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.kernel.time import HOUR_NS, MINUTE_NS
@@ -78,13 +78,13 @@ class Auth:
         """
         if not name or len(name) > MAX_NAME or not name.isprintable():
             raise CallerError(f"a token needs a name of 1 to {MAX_NAME} printable characters", place="name")
-        if (scope is Scope.AGENT) != bool(agent):
+        if (scope in SENDERS) != bool(agent):
             raise CallerError(
-                "a token of scope agent names the agents it is bound to, and no other does",
+                "a token of scope agent or ingest names the agents it is bound to, and no other does",
                 place="agent",
                 remedy='for example "refund-*" with scope agent',
             )
-        secret = (AGENT_PREFIX if scope is Scope.AGENT else PERSON_PREFIX) + self._entropy.secret()
+        secret = (AGENT_PREFIX if scope in SENDERS else PERSON_PREFIX) + self._entropy.secret()
         token = Token(
             id=self._entropy.identifier("tok"),
             name=name,

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from andoncord.kernel.access import Scope, Token, secret_digest
+from andoncord.kernel.access import SENDERS, Token, secret_digest
 from andoncord.kernel.errors import CallerError
 from andoncord.server.appender import Appender
 from andoncord.server.pipeline import Pipeline
@@ -98,6 +98,8 @@ class Ingest:
         self._preparer = preparer
         self._open_requests = 0
         self._open_bytes = 0
+        self._misused: dict[str, int] = {}
+        """Token id → times it was refused for its scope; there are only so many tokens."""
         self.limit = settings.max_body_mib * 1024 * 1024
         """Bytes of a body, before and after decompression."""
 
@@ -143,9 +145,22 @@ class Ingest:
         token = self._find_token(secret_digest(secret.strip())) if scheme.lower() == "bearer" else None
         if token is None:
             raise RefusedError(Refusal.NO_TOKEN, "the token is unknown or was revoked")
-        if token.scope is not Scope.AGENT:
-            raise RefusedError(Refusal.WRONG_SCOPE, "telemetry is sent with a token of scope agent")
+        if token.scope not in SENDERS:
+            self._note_misuse(token)
+            raise RefusedError(Refusal.WRONG_SCOPE, f"telemetry needs a token of scope agent or ingest; this is {token.scope}")
         return token
+
+    def _note_misuse(self, token: Token) -> None:
+        """Leave a record of a token used for what it is not good for: the first time, and then at every power of two."""
+        times = self._misused[token.id] = self._misused.get(token.id, 0) + 1
+        if times & (times - 1) == 0:
+            logger.warning(
+                "token %s (%s, scope %s) was used to send telemetry and refused, %d times",
+                token.id,
+                token.name,
+                token.scope,
+                times,
+            )
 
     async def _take(self, sent: Sent) -> Taken:
         job = Job(
