@@ -16,8 +16,8 @@ import numpy as np
 
 from andoncord.adapters.parquet.tail import Columns
 
-ROW_GROUP = 10_240
-"""Rows that are read or skipped together. Smaller reads one trace faster; larger compresses better."""
+ROW_GROUP = 2_048
+"""Rows that are read or skipped together. With 10 240 one trace took six times as long, and files were 2 % smaller."""
 ZSTD_LEVEL = 1
 WRITER_MEMORY_MB = 512
 READER_MEMORY_MB = 1_024
@@ -41,6 +41,8 @@ def connect(*, threads: int, memory_mb: int, spill: Path) -> duckdb.DuckDBPyConn
         },
     )
     connection.execute("SET parquet_metadata_cache = true")
+    # Every text column holds texts alone. Looking at more of them costs a search for libraries that are not here, for each.
+    connection.execute("SET pandas_analyze_sample = 1")
     return connection
 
 
