@@ -12,16 +12,11 @@ from andoncord.detect.ports import TelemetryWriter
 from andoncord.kernel.time import HOUR_NS, SECOND_NS
 from andoncord.server.inbox import Inbox
 from andoncord.server.ports import ServerClock
-from andoncord.telemetry.batch import Batch, Beat, Encoding, LedgerLine, Signal, beats_of, event_key, unpack_body
+from andoncord.server.prepare import Answer, decode
+from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal, beats_of, event_key, unpack_body
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.fleet import FleetMap, load
-from andoncord.telemetry.otlp import (
-    Decoded,
-    decode_logs_json,
-    decode_logs_protobuf,
-    decode_traces_json,
-    decode_traces_protobuf,
-)
+from andoncord.telemetry.otlp import Decoded
 from andoncord.telemetry.prices import Pricing
 
 logger = logging.getLogger(__name__)
@@ -33,19 +28,6 @@ REBUILD_NS = HOUR_NS
 REBUILD_EVENTS = 100_000
 FLEET_EVERY_NS = SECOND_NS
 NO_PRICES = Pricing(())
-
-_DECODERS = {
-    (Signal.TRACES, Encoding.JSON): decode_traces_json,
-    (Signal.TRACES, Encoding.PROTOBUF): decode_traces_protobuf,
-    (Signal.LOGS, Encoding.JSON): decode_logs_json,
-    (Signal.LOGS, Encoding.PROTOBUF): decode_logs_protobuf,
-}
-
-
-def decode(batch: Batch, body: bytes) -> Decoded:
-    """What a batch says. The same batch always says the same, whenever it is decoded."""
-    decoder = _DECODERS[batch.signal, batch.encoding]
-    return decoder(body, received_ns=batch.received_ns, trusted_agents=batch.trusted_agents)
 
 
 class Pipeline:
@@ -101,9 +83,9 @@ class Pipeline:
         """Bring the detectors to where they were, and begin to read."""
         self._thread.start()
 
-    def offer(self, batch: Batch, decoded: Decoded) -> None:
-        """Say that a batch is in the log, and hand over what was already decoded of it."""
-        self._inbox.offer(batch, decoded)
+    def offer(self, batch: Batch, said: Decoded | Answer) -> None:
+        """Say that a batch is in the log, and hand over what was already read of it."""
+        self._inbox.offer(batch, said)
 
     def stop(self, *, deadline_s: float) -> None:
         """Finish the batch at hand and end the thread."""
