@@ -35,7 +35,11 @@ def _row(point: dict[str, Any]) -> tuple[Any, ...]:
     if point["unpriced"]:
         cost = f"{cost} + {point['unpriced']} unpriced" if point["cost_micro_usd"] else f"{point['unpriced']} unpriced"
     names = ("runs", "failed_runs", "steps", "failed_steps", "tool_errors", "input_tokens", "output_tokens")
-    return (point["at"], *(point[name] for name in names), cost, point["p50_ms"], point["p95_ms"])
+    return (point["at"], *(point[name] for name in names), cost, *(_rounded(point[name]) for name in ("p50_ms", "p95_ms")))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def _shortened(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -9,6 +9,11 @@ from andoncord.kernel.errors import NotFoundError
 from andoncord.server.auth import COOKIE, Auth
 from andoncord.server.console.port import Session
 from andoncord.server.control import Control
+from andoncord.server.health import Health, shown_overdue
+from andoncord.server.reading import Reading
+
+SHOWN_MINUTES = 60
+"""Of an agent's figures, and of what it touched."""
 
 
 class ServerConsolePort:
@@ -16,8 +21,10 @@ class ServerConsolePort:
 
     cookie_name = COOKIE
 
-    def __init__(self, *, control: Control, auth: Auth) -> None:
+    def __init__(self, *, control: Control, auth: Auth, reading: Reading, health: Health) -> None:
         self._control = control
+        self._reading = reading
+        self._health = health
         self._auth = auth
         self.environment = control.environment
 
@@ -41,6 +48,21 @@ class ServerConsolePort:
 
     def kpis(self) -> dict[str, Any]:
         return self._control.kpis()
+
+    def overdue(self) -> list[dict[str, Any]]:
+        return [shown_overdue(each) for each in self._health.overdue()]
+
+    async def fleet_map(self) -> list[dict[str, Any]]:
+        return await self._reading.fleet()
+
+    async def agent(self, name: str) -> dict[str, Any]:
+        return await self._reading.agent(name)
+
+    async def series(self, agent: str) -> dict[str, Any]:
+        return await self._reading.series(agent, minutes=SHOWN_MINUTES)
+
+    async def touched(self, agent: str) -> dict[str, Any]:
+        return await self._reading.touched_by(agent, minutes=SHOWN_MINUTES)
 
     def session(self, request: Request) -> Session | None:
         principal = self._auth.session(request)

@@ -251,6 +251,12 @@ class Health:
         return _check("settings", Verdict.OK, "nothing in them contradicts itself")
 
 
+def shown_overdue(late: Overdue) -> dict[str, Any]:
+    """A promise that was not kept, as the API shows it."""
+    shown: dict[str, Any] = msgspec.to_builtins(late)
+    return {**{name: value for name, value in shown.items() if name != "since_ns"}, "since_at": rfc3339(late.since_ns)}
+
+
 def unbalanced(lines: Iterable[LedgerLine]) -> list[str]:
     """What does not add up: accepted = stored + duplicate + rejected, for each signal.
 

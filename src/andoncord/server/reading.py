@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.investigate.series import MAX_POINTS, series
+from andoncord.investigate.series import MAX_POINTS, Series, series
 from andoncord.investigate.touched import touched
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
@@ -88,7 +88,7 @@ class Reading:
             NotFoundError: there is no such trace, or no such run in it.
         """
         events = _of_run(await self.trace(trace_id), run)
-        return _shown(await asyncio.to_thread(touched, events))
+        return shown_touched(await asyncio.to_thread(touched, events))
 
     async def touched_by(self, agent: str, *, minutes: int, until: str = "") -> dict[str, Any]:
         """Files, commands and systems of one agent within a time.
@@ -98,7 +98,7 @@ class Reading:
         """
         since_ns, until_ns = self._window(minutes, until)
         events = await asyncio.to_thread(self._of, agent, since_ns, until_ns)
-        found = _shown(await asyncio.to_thread(touched, stitch(events)))
+        found = shown_touched(await asyncio.to_thread(touched, stitch(events)))
         return {**found, "since_at": rfc3339(since_ns), "until_at": rfc3339(until_ns), "is_cut": len(events) >= MAX_EVENTS}
 
     async def series(self, agent: str, *, minutes: int, until: str = "", step_s: int = 60) -> dict[str, Any]:
@@ -112,10 +112,7 @@ class Reading:
         def read() -> dict[str, Any]:
             events = self._of(agent, since_ns, until_ns)
             found = series(agent, events, since_ns=since_ns, until_ns=until_ns, step_ns=step_s * SECOND_NS, limit=MAX_EVENTS)
-            shown: dict[str, Any] = msgspec.to_builtins(found)
-            starts = range(found.since_ns, found.until_ns, found.step_ns)
-            points = [{"at": rfc3339(at_ns), **_figures(point)} for at_ns, point in zip(starts, shown["points"], strict=True)]
-            return {"agent": agent, "step_s": step_s, "is_cut": found.is_cut, "points": points}
+            return shown_series(found)
 
         return await asyncio.to_thread(read)
 
@@ -183,7 +180,15 @@ def _of_run(events: tuple[Event, ...], run: str) -> tuple[Event, ...]:
     return found
 
 
-def _shown(found: Any) -> dict[str, Any]:
+def shown_series(found: Series) -> dict[str, Any]:
+    """A series as the API shows it: a point for each step, those in which nothing was heard marked."""
+    points: list[Any] = msgspec.to_builtins(found)["points"]
+    starts = range(found.since_ns, found.until_ns, found.step_ns)
+    shown = [{"at": rfc3339(at_ns), **_figures(point)} for at_ns, point in zip(starts, points, strict=True)]
+    return {"agent": found.agent, "step_s": found.step_ns // SECOND_NS, "is_cut": found.is_cut, "points": shown}
+
+
+def shown_touched(found: Any) -> dict[str, Any]:
     """Times as the API shows them."""
     shown: dict[str, Any] = msgspec.to_builtins(found)
     for rows in (shown["files"], shown["commands"], shown["systems"]):

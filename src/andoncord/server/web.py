@@ -64,6 +64,6 @@ def web_app(
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
     app.include_router(guards.router())
     app.include_router(own_health.root())
-    app.include_router(console_router(ServerConsolePort(control=control, auth=auth)))
+    app.include_router(console_router(ServerConsolePort(control=control, auth=auth, reading=reading, health=health)))
 
     return Doors(GuardWire(app, guards), hosts=settings.hosts, origins="same", max_body=MAX_BODY)

@@ -177,7 +177,18 @@ def _state(alive: Alive | None, seen_ns: int, last_ns: int, now: int) -> tuple[s
         return "reporting", "sends telemetry; no guard is connected, so it can be watched and not stopped"
     if not last_ns:
         return "unknown", "declared, and never heard of"
-    return "unknown", f"not heard of for {round(seconds_between(last_ns, now))} s"
+    return "unknown", f"not heard of for {_age(seconds_between(last_ns, now))}"
+
+
+def _age(seconds: float) -> str:
+    """An age in the unit that matters.
+
+    >>> _age(60), _age(3_040), _age(200_000)
+    ('60 s', '51 min', '56 h')
+    """
+    if seconds < 120:
+        return f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds < 7_200 else f"{round(seconds / 3_600)} h"
 
 
 def _latest(table: Mapping[str, Seen]) -> str:

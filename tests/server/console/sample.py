@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
+from tests.server.console import sample_fleet
 
 from andoncord.kernel.errors import ConflictError, NotFoundError
 from andoncord.learn.review import BLANK
 from andoncord.server.console.port import Session
+from andoncord.telemetry.fleet_view import summary
 
 NOW_NS = 1_767_276_000_000_000_000
 """2026-01-01T14:00:00Z."""
@@ -547,6 +549,31 @@ class SampleConsole:
             "containment": figure(0.67, "ratio", ids[:3], "share of contained incidents that were verified", 0.95),
             "false_stops": figure(0.0, "count", [], "false positives in which an agent was held", 0.0),
         }
+
+    def overdue(self) -> list[Mapping[str, Any]]:
+        return [sample_fleet.overdue(NOW_NS)] if self.views else []
+
+    async def fleet_map(self) -> list[dict[str, Any]]:
+        return [summary(agent) for agent in self._agents()]
+
+    async def agent(self, name: str) -> dict[str, Any]:
+        if name == "nobody":
+            raise NotFoundError("there is no agent 'nobody'", remedy="known agents: refund-agent")
+        return next((agent for agent in self._agents() if agent["agent"] == name), {**self._agents()[0], "agent": name})
+
+    async def series(self, agent: str) -> dict[str, Any]:
+        return sample_fleet.figures(agent, NOW_NS)
+
+    async def touched(self, agent: str) -> dict[str, Any]:
+        return sample_fleet.traces_left(agent, NOW_NS, HOSTILE if self.is_hostile else "")
+
+    def _agents(self) -> list[dict[str, Any]]:
+        return sample_fleet.agents(self._fleet, NOW_NS, HOSTILE if self.is_hostile else "")
+
+    @property
+    def is_hostile(self) -> bool:
+        """Whether every text of the sample is an attack."""
+        return HOSTILE_VIEW["id"] in self.views
 
     def session(self, request: Request) -> Session | None:
         return Session(name="mira", csrf=CSRF) if request.cookies.get(COOKIE) == GOOD_COOKIE else None

@@ -13,7 +13,8 @@ from andoncord.server.console.room import MOMENT_LIMIT
 from andoncord.server.console.routes import console_router
 
 ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
-PAGES = ["/", "/incidents", "/incidents?state=all", *ROOMS, "/login"]
+AGENTS = ["/fleet", "/fleet?state=unknown", "/fleet/refund-agent", "/fleet/archiver"]
+PAGES = ["/", "/incidents", "/incidents?state=all", *AGENTS, *ROOMS, "/login"]
 
 
 @pytest.fixture
@@ -276,3 +277,49 @@ def test_static_files_are_kept_by_their_content(client: TestClient) -> None:
     assert client.get(style).headers["content-type"] == "text/css; charset=utf-8"
     assert "immutable" in client.get(style).headers["cache-control"]
     assert client.get("/static/..%2froutes.py").status_code == 404
+
+
+def test_the_fleet_shows_what_needs_attention_first(client: TestClient) -> None:
+    """Held and unknown agents stand before those that run, and silence is called unknown."""
+    page = parse(client.get("/fleet").text)
+    rows = [row.text for row in page.one("table").all("tr")][1:]
+    words = ["contained", "unknown", "running"]
+
+    places = [next(place for place, word in enumerate(words) if word in row) for row in rows]
+    assert places == sorted(places)
+    assert any("archiver" in row and "unknown" in row for row in rows)
+
+
+def test_an_agents_page_tells_declared_from_seen(client: TestClient) -> None:
+    """Tools that were not declared, a version that should not run, partners nobody named, and gaps that are not 0."""
+    text = client.get("/fleet/refund-agent").text
+    page = parse(text)
+
+    assert "2.1, while 2.0 is declared" in page.one("section", id="who").text
+    assert "not declared" in page.one("section", id="tools").text
+    assert "never called" in page.one("section", id="tools").text
+    assert "not declared" in page.one("section", id="partners").text
+    assert "inferred" in page.one("section", id="changes").text
+    charts = [svg.attributes["aria-label"] for svg in page.all("svg")]
+    assert len(charts) == 6
+    assert all("15 of 60 points unknown" in label for label in charts)
+
+
+def test_an_agent_that_is_not_known(client: TestClient) -> None:
+    """Its page says so with 404, and names agents that are known."""
+    answer = client.get("/fleet/nobody")
+
+    assert answer.status_code == 404
+    assert "known agents: refund-agent" in parse(answer.text).one("main").text
+
+
+def test_hostile_names_are_inert_on_an_agents_page() -> None:
+    """Names of tools, models and files come from agents: none becomes markup, none moves a cursor."""
+    app = FastAPI()
+    app.include_router(console_router(SampleConsole([HOSTILE_VIEW])))
+    client = TestClient(app, base_url="http://127.0.0.1:8420", cookies={COOKIE: GOOD_COOKIE})
+    for path in ("/fleet/refund-agent", "/fleet", "/"):
+        text = client.get(path).text
+        assert "<script>alert" not in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text

@@ -24,9 +24,10 @@ class FleetApi:
         router = APIRouter()
         get = router.get
         get("/fleet")(self.fleet)
-        get("/fleet/{agent}")(self.agent)
-        get("/fleet/{agent}/series")(self.series)
-        get("/fleet/{agent}/touched")(self.touched)
+        # Names of agents may hold a stroke; what is more particular comes first.
+        get("/fleet/{agent:path}/series")(self.series)
+        get("/fleet/{agent:path}/touched")(self.touched)
+        get("/fleet/{agent:path}")(self.agent)
         get("/events")(self.events)
         return router
 

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -11,7 +10,7 @@ from andoncord.kernel.access import Scope
 from andoncord.kernel.time import rfc3339
 from andoncord.server.api.door import ApiDoor, answer
 from andoncord.server.deadman import MAX_LAG
-from andoncord.server.health import Health, Verdict
+from andoncord.server.health import Health, Verdict, shown_overdue
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.metrics import CONTENT_TYPE, render
 
@@ -51,11 +50,7 @@ class HealthApi:
     async def overdue(self, request: Request) -> Response:
         """Promises that were not kept: late effects, unconfirmed orders, people who did not answer, reviews."""
         await self._door.auth.require(request, Scope.READ)
-        items = [
-            {**{k: v for k, v in msgspec.to_builtins(each).items() if k != "since_ns"}, "since_at": rfc3339(each.since_ns)}
-            for each in self._health.overdue()
-        ]
-        return answer({"items": items})
+        return answer({"items": [shown_overdue(each) for each in self._health.overdue()]})
 
     async def livez(self) -> Response:
         """Whether the process turns."""

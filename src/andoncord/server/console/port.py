@@ -38,6 +38,30 @@ class ConsolePort(Protocol):
 
     def kpis(self) -> Mapping[str, Any]: ...
 
+    def overdue(self) -> Sequence[Mapping[str, Any]]:
+        """Promises that were not kept."""
+        ...
+
+    async def fleet_map(self) -> Sequence[Mapping[str, Any]]:
+        """One line for each agent that is declared or was seen."""
+        ...
+
+    async def agent(self, name: str) -> Mapping[str, Any]:
+        """Everything about one agent.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        ...
+
+    async def series(self, agent: str) -> Mapping[str, Any]:
+        """An agent's figures of the last hour, by the minute."""
+        ...
+
+    async def touched(self, agent: str) -> Mapping[str, Any]:
+        """What an agent touched in the last hour."""
+        ...
+
     def session(self, request: Request) -> Session | None: ...
 
     def exchange(self, code: str) -> str | None:

@@ -13,7 +13,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.kernel.vocabulary import Disposition, Severity, SevLevel
-from andoncord.server.console import overview
+from andoncord.server.console import charts, overview
+from andoncord.server.console import fleet as fleets
 from andoncord.server.console import room as rooms
 from andoncord.server.console.assets import load_assets
 from andoncord.server.console.filters import template_environment
@@ -85,6 +86,7 @@ class _Console:
         self._templates = template_environment()
         self._templates.globals.update(
             asset={name: asset.address for name, asset in self._assets.items()},
+            fleets=fleets,
             overview=overview,
             rooms=rooms,
             new_key=port.new_key,
@@ -102,6 +104,8 @@ class _Console:
         router.add_api_route("/incidents", self.declare, methods=["POST"])
         router.add_api_route("/incidents/{incident}", self.room_page, methods=["GET"])
         router.add_api_route("/incidents/{incident}/{form}", self.room_form, methods=["POST"])
+        router.add_api_route("/fleet", self.fleet_page, methods=["GET"])
+        router.add_api_route("/fleet/{agent:path}", self.agent_page, methods=["GET"])
         router.add_api_route("/agents/{agent}/contain", self.contain_agent, methods=["POST"])
         return router
 
@@ -128,6 +132,47 @@ class _Console:
     async def room_page(self, request: Request, incident: str) -> Response:
         session = self._port.session(request)
         return self._room(request, session, incident) if session else self._to_login(request)
+
+    async def fleet_page(self, request: Request) -> Response:
+        session = self._port.session(request)
+        if session is None:
+            return self._to_login(request)
+        every = await self._port.fleet_map()
+        wanted, text = request.query_params.get("state", "any"), request.query_params.get("q", "")[:200]
+        filters = {"state": wanted if wanted in fleets.STATE_FILTERS else "any", "q": text}
+        rows = fleets.chosen(every, wanted=filters["state"], text=text)
+        return self._render(
+            request,
+            session,
+            "fleet.html",
+            200,
+            rows=rows[: fleets.ROWS_LIMIT],
+            found=len(rows),
+            total=len(every),
+            counts=fleets.counts(every),
+            filters=filters,
+        )
+
+    async def agent_page(self, request: Request, agent: str) -> Response:
+        session = self._port.session(request)
+        if session is None:
+            return self._to_login(request)
+        try:
+            found = await self._port.agent(agent)
+        except NotFoundError as error:
+            return self._missing(request, session, str(error))
+        series, touched = await asyncio.gather(self._port.series(agent), self._port.touched(agent))
+        return self._render(
+            request,
+            session,
+            "agent.html",
+            200,
+            agent=found,
+            charts=charts.charts(series),
+            span=charts.span(series),
+            series_cut=series["is_cut"],
+            touched=touched,
+        )
 
     # Forms
 
@@ -257,6 +302,7 @@ class _Console:
             cells=overview.fleet_cells(fleet, held),
             proven_kill=overview.last_verified_kill(details),
             kpis=self._port.kpis(),
+            overdue=self._port.overdue(),
             problem=problem,
             done=CONTAIN.done if request.query_params.get("done") == "contain" else "",
         )

@@ -1,0 +1,120 @@
+"""A made-up fleet as the fleet map shows it: made by the map's own code from a few events, so that its shape cannot drift."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from andoncord.investigate.series import series
+from andoncord.investigate.touched import touched
+from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
+from andoncord.server.reading import shown_series, shown_touched
+from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.fleet import FleetMap
+from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, fleet_map
+
+HOUR_NS = 60 * MINUTE_NS
+DECLARED = DeclaredAgent(
+    agent="refund-agent",
+    description="Refunds orders.",
+    version="2.0",
+    role="worker",
+    team="payments",
+    owner="mira",
+    criticality="high",
+    environment="prod",
+    tools={"orders.lookup": "read", "payments.refund": "write", "mail.send": "write"},
+    depends_on=("orders",),
+    talks_to=("mailer",),
+)
+
+
+def event(kind: EventKind, name: str, at_ns: int, number: int, **more: Any) -> Event:
+    fields: dict[str, Any] = {
+        "agent": "refund-agent",
+        "trace_id": "t",
+        "run_id": "t",
+        "span_id": f"{kind.value}{number}",
+        **more,
+    }
+    return Event(kind=kind, name=name, start_ns=at_ns, end_ns=at_ns + SECOND_NS, received_ns=at_ns + SECOND_NS, **fields)
+
+
+def events(now: int, hostile: str = "") -> list[Event]:
+    """An hour of one agent, with a quarter of an hour in which nothing was heard."""
+    found = []
+    for minute in range(60):
+        if 20 <= minute < 35:
+            continue
+        at_ns = now - HOUR_NS + minute * MINUTE_NS
+        version = {"agent_version": "2.0" if minute < 40 else "2.1"}
+        failed: dict[str, Any] = {"ok": False, "error_type": "TimeoutError"} if minute % 9 == 0 else {}
+        kind = EventKind.TOOL_FAILED if failed else EventKind.TOOL_COMPLETED
+        command = '{"command": "curl https://pay.example.com > out.json"}'
+        found += [
+            event(EventKind.AGENT_INVOKED, "refund-agent", at_ns, minute, span_id=f"a{minute}", attributes=version),
+            event(
+                EventKind.MODEL_COMPLETED,
+                hostile or "m-1",
+                at_ns,
+                minute,
+                input_tokens=900,
+                output_tokens=80,
+                cost_micro_usd=4_000,
+            ),
+            event(kind, hostile or "payments.refund", at_ns, minute, arguments=command, **failed),
+            event(EventKind.TOOL_COMPLETED, "bash", at_ns, minute + 100, arguments=command),
+            event(
+                EventKind.AGENT_INVOKED,
+                "router",
+                at_ns,
+                minute,
+                agent="router",
+                span_id=f"b{minute}",
+                parent_span_id=f"a{minute}",
+            ),
+        ]
+    return found
+
+
+def agents(rows: Iterable[Mapping[str, Any]], now: int, hostile: str = "") -> list[dict[str, Any]]:
+    """The fleet map of the sample's agents."""
+    seen = FleetMap()
+    seen.observe(events(now, hostile))
+    alive = {
+        row["agent"]: Alive(
+            state=row["state"],
+            rung=row["rung"],
+            connected=sum(bool(instance["connected"]) for instance in row["instances"]),
+            known=len(row["instances"]),
+        )
+        for row in rows
+    }
+    return fleet_map([DECLARED], seen.take_changed(), alive, now=now)
+
+
+def figures(agent: str, now: int) -> dict[str, Any]:
+    """The last hour of an agent."""
+    own = [each for each in events(now) if each.agent == agent]
+    return shown_series(series(agent, own, since_ns=now - HOUR_NS, until_ns=now, limit=10_000))
+
+
+def traces_left(agent: str, now: int, hostile: str = "") -> dict[str, Any]:
+    """What an agent touched."""
+    own = [each for each in events(now) if each.agent == agent]
+    if hostile:
+        command = msgspec.json.encode({"command": f"echo > '{hostile}'"}).decode()
+        own.append(event(EventKind.TOOL_COMPLETED, "bash", now - MINUTE_NS, 999, agent=agent, arguments=command))
+    found = shown_touched(touched(own))
+    return {**found, "since_at": rfc3339(now - HOUR_NS), "until_at": rfc3339(now), "is_cut": False}
+
+
+def overdue(now: int, text: str = "order for indexer has no receipt") -> dict[str, Any]:
+    return {
+        "fault": "effect_late",
+        "incident": "inc_000003",
+        "agent": "indexer",
+        "text": text,
+        "since_at": rfc3339(now - MINUTE_NS),
+        "remedy": "look at the server's log",
+    }
