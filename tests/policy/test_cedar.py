@@ -177,3 +177,13 @@ def test_another_type_is_no_way_around_an_exported_prohibition(when: str, args: 
 
     allowed = cedar_allows(cedarpy.PolicySet.from_str(export_cedar(policies)), request)
     assert allowed == PolicySet(compile_policies(policies)).decide(request).allow
+
+
+def test_what_a_policy_obliges_to_is_an_annotation() -> None:
+    """Cedar has no obligations: it refuses, and says in words for what a guard would let the call go on."""
+    obliging = {"obligations": [{"require_approval": {"role": "finance"}}, {"redact": {"paths": ["card.no"]}}]}
+    written = export_cedar(policies_of([{"effect": "forbid", "scope": {"tool": "*"}, "message": "no", **obliging}]))
+
+    assert '@obligations("approval by finance; redact card.no")' in written
+    request = {"agent": "a", "tool": "pay", "role": "", "environment": "", "args": {}, "run": {}}
+    assert not cedar_allows(cedarpy.PolicySet.from_str(written), request)

@@ -82,7 +82,12 @@ def test_a_policy_whose_tests_fail_is_not_accepted() -> None:
         (("expect: deny", "expect: denied"), ":9: 'expect' is 'denied', write one of: allow, deny"),
         (("{args: {amount_micro_usd: 5}}", "{arg: {}}"), ":8: unknown field 'arg', did you mean 'args'?"),
         (("{args: {amount_micro_usd: 5}}", "{args: 5}"), ":8: 'args' of a request has to be a mapping"),
-        (("severity: high", "obligations: [require_approval: {role: finance}]"), ":6: obligations are not supported yet"),
+        (("severity: high", "obligations: [require_aproval: {role: a}]"), ":6: the obligation 'require_aproval' is not known"),
+        (("severity: high", "obligations: {redact: {paths: [a]}}"), ":6: 'obligations' has to be a list"),
+        (
+            ("severity: high", "obligations: [require_approval: {role: finance}]"),
+            ":9: policy refund-cap: test 'big' expects deny but gets oblige",
+        ),
         (('agent: "support-*"', "resource: {argument: path}"), ":3: 'prefix' is missing"),
         (('agent: "support-*"', "resource: /data"), ":3: 'resource' has to be a mapping"),
         (("severity: high", "severity: high\nseverity: low"), ":7: field 'severity' stands here twice"),
@@ -95,6 +100,20 @@ def test_a_mistake_is_named_with_its_line(change: tuple[str, str], message: str)
     with pytest.raises(CallerError) as caught:
         load(text, place="policies/refunds.yaml")
     assert str(caught.value).startswith(f"policies/refunds.yaml{message}")
+
+
+def test_obligations_reach_the_guard_as_written() -> None:
+    """What is obliged to survives JSON, its test says `oblige`, and a permit has none."""
+    text = CAP.replace("severity: high", "obligations: [require_approval: {role: finance}, redact: {paths: [card.no]}]")
+    (obliging,) = load(text.replace("expect: deny", "expect: oblige"), place="p.yaml")
+    compiled = msgspec.json.decode(msgspec.json.encode(compile_policies([obliging])))
+    request = {"agent": "support-7", "tool": "payments.refund", "args": {"amount_micro_usd": 200_000_001}}
+
+    decision = PolicySet(compiled).decide(request)
+
+    assert [str(owed.obligation) for owed in decision.obligations] == ["approval by finance", "redact card.no"]
+    with pytest.raises(CallerError, match="obligations belong to a forbid"):
+        load(text.replace("effect: forbid", "effect: permit"), place="p.yaml")
 
 
 def test_role_and_resource_reach_the_guard_only_where_they_narrow() -> None:

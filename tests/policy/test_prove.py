@@ -19,6 +19,11 @@ def policy(effect: str, when: str = "", **fields: Any) -> dict[str, Any]:
 
 REPORTS = {"argument": "path", "prefix": "/data/reports/"}
 
+APPROVAL, REDACTION = {"require_approval": {"role": "finance"}}, {"redact": {"paths": ["card"]}}
+APPROVED: dict[str, Any] = {"obligations": [APPROVAL]}
+MASKED: dict[str, Any] = {"obligations": [REDACTION]}
+BOTH: dict[str, Any] = {"obligations": [APPROVAL, REDACTION]}
+
 CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]], str]] = [
     ("a higher cap", [policy("forbid", "args.usd > 200")], [policy("forbid", "args.usd > 300")], "yes"),
     ("a lower cap", [policy("forbid", "args.usd > 300")], [policy("forbid", "args.usd > 200")], "no"),
@@ -57,6 +62,17 @@ CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]], str]] = [
     ("one text more", [policy("permit", 'agent in ["a", "b"]')], [policy("permit", 'agent in ["a", "b", "c"]')], "yes"),
     ("sums", [policy("forbid", "args.a + args.b > 10")], [policy("forbid", "args.a > 5 && args.b > 5")], "yes"),
     ("case by class", [policy("forbid", tool="[ab]x")], [policy("forbid", tool="ax"), policy("forbid", tool="bx")], "no"),
+    ("approval instead of refusal", [policy("forbid", "args.usd > 9")], [policy("forbid", "args.usd > 9", **APPROVED)], "yes"),
+    ("refusal instead of approval", [policy("forbid", "args.usd > 9", **APPROVED)], [policy("forbid", "args.usd > 9")], "no"),
+    (
+        "approval of less",
+        [policy("forbid", "args.usd > 9", **APPROVED)],
+        [policy("forbid", "args.usd > 99", **APPROVED)],
+        "yes",
+    ),
+    ("approval of more", [policy("forbid", "args.usd > 9", **APPROVED)], [policy("forbid", "args.usd > 5", **APPROVED)], "no"),
+    ("one obligation less", [policy("forbid", **BOTH)], [policy("forbid", **APPROVED)], "yes"),
+    ("in two policies", [policy("forbid", **BOTH)], [policy("forbid", **APPROVED), policy("forbid", **MASKED)], "no"),
     ("length", [policy("forbid", "size(args.s) > 4")], [policy("forbid", "size(args.s) > 5")], "yes"),
 ]
 
@@ -68,8 +84,16 @@ def test_more_permissive_or_not(old: list[dict[str, Any]], new: list[dict[str, A
 
     assert (found.answer, found.why) == (answer, "")
     if found.request is not None:
-        assert PolicySet(new).decide(found.request).allow
-        assert not PolicySet(old).decide(found.request).allow
+        before, after = asked(old, found.request), asked(new, found.request)
+        assert after is not None
+        assert before is None or before - after
+        assert found.is_obliged is (before is not None)
+
+
+def asked(policies: list[dict[str, Any]], request: dict[str, Any]) -> set[str] | None:
+    """What a call has to meet to go on; None when it is refused whatever it meets."""
+    decision = PolicySet(policies).decide(request)
+    return {str(owed.obligation) for owed in decision.obligations} if decision.allow or decision.obligations else None
 
 
 def test_what_cannot_be_followed_is_said() -> None:

@@ -66,7 +66,7 @@ class Owed(NamedTuple):
     policy_digest: str
     """Of the compiled policy: another version of it is another policy."""
     message: str
-    """Of the policy, with the part of its condition that applied."""
+    """Of the policy; also why its condition could not be checked, if it could not."""
 
 
 def load_obligations(compiled: Any) -> tuple[Obligation, ...]:

@@ -1,6 +1,7 @@
 """`andon policy`: policies tested, explained, compared and translated. Works on files; only `explain` can ask the server."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,7 +89,9 @@ def explain(
     except PolicyError as error:
         raise fail(f"this version cannot load the policies in force: {error}", Exit.ERROR) from None
     if output is Format.JSON:
-        show_json({**msgspec.to_builtins(decision), "place": places.get(decision.policy_id, "")})
+        owed = [{"policy": each.policy_id, "what": str(each.obligation)} for each in decision.obligations]
+        plain = msgspec.to_builtins(replace(decision, obligations=()))
+        show_json({**plain, "obligations": owed, "place": places.get(decision.policy_id, "")})
     else:
         for what, text in _told(decision, places, count=len(compiled)):
             print(f"{what:<10} {visible(text, 1000)}".rstrip())
@@ -100,7 +103,7 @@ def diff(
     new: Annotated[Path, typer.Argument(help="What would take its place.")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Say whether NEW allows a call that OLD refuses, and show one. Needs the extra `prove`.
+    """Say whether NEW lets a call go on that OLD refuses or asks more of, and show one. Needs the extra `prove`.
 
     Exits with 0 when it allows none, proved over all calls; with 1 when there is one; with 5 when it cannot be told.
     """
@@ -112,11 +115,12 @@ def diff(
     if output is Format.JSON:
         show_json(found)
     elif found.answer == "no":
-        print(f"not more permissive: {new} allows nothing that {old} refuses")
+        print(f"not more permissive: {new} lets nothing go on that {old} refuses or asks more of")
     elif found.request is None:
         print(f"not known: {visible(found.why, 1000)}")
     else:
-        print(f"more permissive: {new} allows this call, {old} refuses it")
+        asks = "asks more of it" if found.is_obliged else "refuses it"
+        print(f"more permissive: {new} lets this call go on, {old} {asks}")
         print(f"request    {visible(msgspec.json.encode(found.request).decode(), 2000)}")
         print(f"refusal    {visible(found.refused_by, 1000)}")
     if found.answer != "no":
@@ -166,6 +170,9 @@ def _told(decision: Decision, places: dict[str, str], *, count: int) -> list[tup
     rule = f"by {by} ({place})" if place else f"by {by}" if by else ""
     if decision.allow:
         return [("allowed", rule or f"none of {count} policies stands in the way")]
+    if decision.obligations:
+        lines = [("obliged", "the call goes on once all of this is met"), ("message", decision.message)]
+        return [*lines, *(("owed", f"{each.obligation} (by {each.policy_id})") for each in decision.obligations)]
     lines = [("denied", rule or "by default"), ("message", decision.message), ("clause", decision.clause)]
     return [*(line for line in lines if line[1]), *(("near miss", miss) for miss in decision.near_misses)]
 

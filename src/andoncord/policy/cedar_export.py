@@ -6,7 +6,8 @@ A request to the exported policies is `principal = Agent::"<agent>"`, `action = 
 Cedar skips a policy that errs, prohibitions too; ours hold. So every permission repeats that no prohibition applies: where a
 prohibition cannot be checked, no permission can either, and Cedar's default denies. Cedar's `==` is false between different
 types; ours is an error, so the type is checked beside it. Cedar does not absorb errors as ours does: what is exported never
-allows what a guard refuses, and agrees wherever every part of the conditions can be evaluated.
+allows what a guard refuses, and agrees wherever every part of the conditions can be evaluated. Cedar has no obligations: a
+prohibition with some refuses there, and an annotation says what a guard would let it go on for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 from andoncord.kernel.errors import CallerError
 from andoncord.policy.policy import Policy
 from andoncord_sdk.explain import render
+from andoncord_sdk.obligation import load_obligations
 
 _HEADING = """\
 // Exported by Andoncord. A request: principal = Agent::"<agent>", action = Action::"<tool>", any resource,
@@ -37,16 +39,22 @@ def export_cedar(policies: Sequence[Policy]) -> str:
     others = [f"!({_whole(_scopes(policy, ('agent', 'role', 'environment')))})" for policy in permits]
     written = [_written("permit", "everyone-else", "", [*others, *unchecked])]
     written += [_written("permit", policy.id, policy.message, [_applies(policy), *unchecked]) for policy in permits]
-    written += [_written("forbid", policy.id, policy.message, [_applies(policy)]) for policy in forbids]
+    written += [_written("forbid", policy.id, policy.message, [_applies(policy)], owed=_owed(policy)) for policy in forbids]
     return _HEADING + "".join(written)
 
 
-def _written(effect: str, policy_id: str, message: str, conditions: Sequence[str]) -> str:
+def _written(effect: str, policy_id: str, message: str, conditions: Sequence[str], *, owed: str = "") -> str:
     said = f"@message({_quoted(message)})\n" if message else ""
+    said += f"@obligations({_quoted(owed)})\n" if owed else ""
     needed = [condition for condition in conditions if condition != "true"]
     whole = " &&\n  ".join(needed)
     when = f" when {{\n  {whole}\n}}" if needed else ""
     return f"\n@id({_quoted(policy_id)})\n{said}{effect} (principal, action, resource){when};\n"
+
+
+def _owed(policy: Policy) -> str:
+    """What lets a call go on that the policy forbids, in words."""
+    return "; ".join(str(each) for each in load_obligations(policy.obligations or None))
 
 
 def _applies(policy: Policy) -> str:

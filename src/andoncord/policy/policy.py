@@ -27,11 +27,12 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.vocabulary import Severity
 from andoncord.policy.document import Document, read_documents
 from andoncord.policy.expression import Tree, parse
+from andoncord_sdk.obligation import load_obligations
 from andoncord_sdk.policy import MAX_TEXT, PolicyError, PolicySet
 
 NAMES = ("agent", "role", "tool", "args", "run", "environment")
 """What a condition can ask about, and what a test's request can set."""
-FIELDS = ("id", "effect", "scope", "when", "message", "severity", "source", "tests")
+FIELDS = ("id", "effect", "scope", "when", "obligations", "message", "severity", "source", "tests")
 SCOPE_FIELDS = ("agent", "role", "tool", "environment", "resource")
 RESOURCE_FIELDS = ("argument", "prefix")
 TEST_FIELDS = ("name", "request", "expect")
@@ -39,7 +40,8 @@ TEST_FIELDS = ("name", "request", "expect")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RUN = {"id": "run", "task": "", "spent_micro_usd": 0, "calls": 0}
 
-Expectation = Literal["allow", "deny"]
+Expectation = Literal["allow", "deny", "oblige"]
+"""`oblige`: the call goes on once the obligations are met."""
 
 
 class PolicyTest(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     condition: str
     """As written; empty when it holds always."""
     when: Tree | None
+    obligations: tuple[dict[str, Any], ...]
+    """Of a prohibition: what lets a call go on all the same. Each a kind with its settings."""
     message: str
     severity: Severity | None
     source: str
@@ -137,8 +141,12 @@ def compile_policies(policies: Sequence[Policy]) -> list[dict[str, Any]]:
 
 
 def _compiled(policy: Policy) -> dict[str, Any]:
-    # Scopes that came later are left out where they narrow nothing: a guard refuses fields that it does not know.
-    later = {"role": policy.role if policy.role != "*" else None, "resource": policy.resource}
+    # What came later is left out where it says nothing: a guard refuses fields that it does not know.
+    later = {
+        "role": policy.role if policy.role != "*" else None,
+        "resource": policy.resource,
+        "obligations": list(policy.obligations) or None,
+    }
     return {
         **{name: value for name, value in later.items() if value is not None},
         "id": policy.id,
@@ -157,7 +165,7 @@ def _compiled(policy: Policy) -> dict[str, Any]:
 def _problem(policy: Policy, test: PolicyTest) -> str:
     """What a test finds wrong with its policy, were it the only one in force; empty when nothing is."""
     decision = PolicySet([_compiled(policy)]).decide(test.request)
-    got = "allow" if decision.allow else "deny"
+    got = "allow" if decision.allow else "oblige" if decision.obligations else "deny"
     if got == test.expect:
         return ""
     because = f" ({decision.explanation})" if decision.message else ""
@@ -165,12 +173,6 @@ def _problem(policy: Policy, test: PolicyTest) -> str:
 
 
 def _policy(document: Document) -> Policy:
-    if isinstance(document.value, dict) and "obligations" in document.value:
-        raise CallerError(
-            "obligations are not supported yet",
-            place=document.at("obligations"),
-            remedy="forbid the call, with a message that says what is needed",
-        )
     fields = document.check_fields((), FIELDS, what="a policy")
     policy_id = _text(document, "id")
     if not ID.fullmatch(policy_id):
@@ -196,6 +198,7 @@ def _policy(document: Document) -> Policy:
         environment=_text(document, "scope", "environment", default="*"),
         resource=resource,
         condition=condition,
+        obligations=_obligations(document, fields, effect),
         when=parse(condition, place=document.at("when"), names=NAMES) if condition else None,
         message=_text(document, "message", default="" if effect == "permit" else None),
         severity=Severity(_one_of(document, ("severity",), severity, tuple(Severity))) if severity is not None else None,
@@ -203,6 +206,25 @@ def _policy(document: Document) -> Policy:
         tests=_tests(document, fields),
         place=document.at(),
     )
+
+
+def _obligations(document: Document, fields: dict[str, Any], effect: str) -> tuple[dict[str, Any], ...]:
+    given = fields.get("obligations")
+    if given is None:
+        return ()
+    if effect == "permit":
+        remedy = "write a forbid with them, of the same scope, beside this permit"
+        raise CallerError("obligations belong to a forbid", place=document.at("obligations"), remedy=remedy)
+    if not isinstance(given, list) or not given:
+        raise CallerError(
+            "'obligations' has to be a list", place=document.at("obligations"), remedy="- require_approval: {role: …}"
+        )
+    for number, each in enumerate(given):
+        try:
+            load_obligations([each])
+        except ValueError as error:
+            raise CallerError(str(error), place=document.at("obligations", number)) from None
+    return tuple(given)
 
 
 def _tests(document: Document, fields: dict[str, Any]) -> tuple[PolicyTest, ...]:
@@ -229,11 +251,11 @@ def _test(document: Document, number: int) -> PolicyTest:
             what = "text" if kind is str else "a mapping"
             raise CallerError(f"{name!r} of a request has to be {what}", place=document.at(*path, "request", name))
     request["run"] = {**_RUN, **request["run"]}
-    expect = _one_of(document, (*path, "expect"), fields.get("expect"), ("allow", "deny"))
+    expect = _one_of(document, (*path, "expect"), fields.get("expect"), ("allow", "deny", "oblige"))
     return PolicyTest(
         name=_text(document, *path, "name", default=f"{number + 1}"),
         request=request,
-        expect="allow" if expect == "allow" else "deny",
+        expect="allow" if expect == "allow" else "oblige" if expect == "oblige" else "deny",
         place=document.at(*path),
     )
 

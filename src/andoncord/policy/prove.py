@@ -3,7 +3,7 @@
 A request is turned into unknowns: the texts of agent, role, tool and environment, and for every place that a condition reads
 (`args.amount`) what kind of value is there, and the value. Both sets become formulas over them, with the semantics of
 `andoncord_sdk.policy`: an error in a prohibition refuses, an error in a permission does not permit. Z3 then looks for a request
-that the new set allows and the old one refuses.
+that the new set lets go on and the old one refuses, or of which the old one asks something that the new one does not.
 
 What Z3 cannot follow (`matches`, indexing, lists and maps as values, sizes of anything but text) is an unknown of its own,
 the same for the same text of an expression. So "no" holds for all requests; a counterexample may come from such an unknown, and
@@ -21,7 +21,8 @@ import z3
 
 from andoncord_sdk.explain import render
 from andoncord_sdk.expression import MAX_TEXT
-from andoncord_sdk.policy import PolicySet
+from andoncord_sdk.obligation import Obligation, load_obligations
+from andoncord_sdk.policy import Decision, PolicySet
 from andoncord_sdk.values import INT_MAX, INT_MIN
 
 TIMEOUT_MS = 20_000
@@ -49,6 +50,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """One such request."""
     refused_by: str = ""
     """Why the old set refuses it."""
+    is_obliged: bool = False
+    """The old set does not refuse it outright: it obliges to something that the new one does not ask."""
     why: str = ""
     """Why the answer is unknown."""
 
@@ -66,23 +69,28 @@ def compare(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], 
     before, after = PolicySet(old), PolicySet(new)
     world = _World()
     kept = {_meaning(policy) for policy in new}
-    refusals = [world.refuses(policy) for policy in old if policy["effect"] == "forbid" and _meaning(policy) not in kept]
+    gone = [policy for policy in old if policy["effect"] == "forbid" and _meaning(policy) not in kept]
+    refusals = [(world.refuses(policy), asked) for policy in gone for asked in _obligations(policy) or (None,)]
     permits = [[policy for policy in side if policy["effect"] == "permit"] for side in (old, new)]
     if {_meaning(policy) for policy in permits[0]} != {_meaning(policy) for policy in permits[1]}:
-        refusals.append(z3.Not(world.permits(old)))
+        refusals.append((z3.Not(world.permits(old)), None))
     permitted = world.permits(new)
-    prohibitions = {policy["id"]: z3.Not(world.refuses(policy)) for policy in new if policy["effect"] == "forbid"}
     answer = Comparison(answer="no")
-    for refusal in refusals:  # One at a time: Z3 finds a request for one refusal much sooner than for any of many.
+    for refusal, asked in refusals:  # One at a time: Z3 finds a request for one refusal much sooner than for any of many.
         solver = z3.Solver()
         solver.set("timeout", max(timeout_ms // len(refusals), MIN_TIMEOUT_MS))
         solver.add(refusal, permitted, *world.facts)
-        found = _search(solver, world, before, after, dict(prohibitions))
+        standing = {
+            policy["id"]: z3.Not(world.refuses(policy))
+            for policy in new
+            if policy["effect"] == "forbid" and ((owed := _obligations(policy)) == () or asked in owed)
+        }
+        found = _search(solver, world, before, after, dict(standing), asked)
         if found.answer == "unknown" and world.opaque:
             # Perhaps there is a request without the lists and maps that are not followed.
             solver.reset()
             solver.add(refusal, permitted, *world.facts, *world.without_lists_and_maps())
-            again = _search(solver, world, before, after, dict(prohibitions))
+            again = _search(solver, world, before, after, dict(standing), asked)
             found = again if again.answer == "yes" else found
         if found.answer == "yes":
             return found
@@ -91,10 +99,16 @@ def compare(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], 
     return answer
 
 
-def _search(solver: Any, world: "_World", before: PolicySet, after: PolicySet, prohibitions: dict[str, Any]) -> Comparison:
+def _search(
+    solver: Any, world: "_World", before: PolicySet, after: PolicySet, prohibitions: dict[str, Any], asked: Obligation | None
+) -> Comparison:
     """Look for a request that meets the formulas, and that the evaluator decides as they say.
 
-    The new prohibitions are added as they turn out to refuse what was found: of many, few matter.
+    The new prohibitions are added as they turn out to stand against what was found: of many, few matter.
+
+    Args:
+        prohibitions: those of the new set that refuse outright or ask the same.
+        asked: what the old set asks; None where it refuses.
     """
     attempts = 0
     while attempts < MAX_ATTEMPTS:
@@ -108,10 +122,12 @@ def _search(solver: Any, world: "_World", before: PolicySet, after: PolicySet, p
         model = solver.model()
         request = world.request(model)
         refusal, decision = before.decide(request), after.decide(request)
-        if decision.allow and not refusal.allow:
-            return Comparison(answer="yes", request=request, refused_by=refusal.explanation)
-        if decision.policy_id in prohibitions:
-            solver.add(prohibitions.pop(decision.policy_id))
+        against = _against(decision, asked)
+        if not against and (_against(refusal, asked) or not (refusal.allow or refusal.obligations)):
+            is_obliged = bool(refusal.obligations)
+            return Comparison(answer="yes", request=request, refused_by=refusal.explanation, is_obliged=is_obliged)
+        if against in prohibitions:
+            solver.add(prohibitions.pop(against))
             continue
         if not world.opaque:
             break
@@ -121,10 +137,22 @@ def _search(solver: Any, world: "_World", before: PolicySet, after: PolicySet, p
     return Comparison(answer="unknown", why=f"no counterexample stood the test; Z3 does not follow {followed}")
 
 
+def _against(decision: Decision, asked: Obligation | None) -> str:
+    """The policy that refuses outright or, where that is what counts, asks for `asked`; empty when none does."""
+    if decision.obligations:
+        return next((owed.policy_id for owed in decision.obligations if owed.obligation == asked), "")
+    return "" if decision.allow else decision.policy_id or "nothing permits it"
+
+
+def _obligations(policy: Mapping[str, Any]) -> tuple[Obligation, ...]:
+    return load_obligations(policy.get("obligations"))
+
+
 def _meaning(policy: Mapping[str, Any]) -> bytes:
     """What two policies share when they decide alike: a refusal that both sets have makes no difference."""
     scope = [policy.get(name, "*") for name in (*_SCOPES, "tool")]
-    return msgspec.json.encode([policy["effect"], scope, policy.get("resource"), policy.get("when")], order="sorted")
+    said = [policy["effect"], scope, policy.get("resource"), policy.get("when"), policy.get("obligations")]
+    return msgspec.json.encode(said, order="sorted")
 
 
 class _Value(NamedTuple):
