@@ -17,7 +17,6 @@ from andoncord.adapters.system.server_process import ServerProcess, launch
 from andoncord.server.leases import TTL_MS
 from benchmarks.result import Result, quantile
 
-ROUNDS = 4
 PROCESSES = 3
 GUARDS_PER_PROCESS = 5
 WATCH_S = TTL_MS / 1_000 + 2.5
@@ -58,12 +57,12 @@ print(json.dumps(seen), flush=True)
 """
 
 
-def run() -> Result:
+def run(*, rounds: int = 4) -> Result:
     """In each round kill a server under load, and see when each of its agents made its last change."""
     chance = random.Random(7)
     leased: list[float] = []
     alone: list[float] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with (
             tempfile.TemporaryDirectory() as folder,
             launch(Path(folder) / "home") as server,
@@ -87,8 +86,9 @@ def run() -> Result:
         },
         baselines={"no_lease_last_write_s_max": max(alone)},
         notes=(
-            f"{ROUNDS} servers killed, each under {PROCESSES * GUARDS_PER_PROCESS} agents in {PROCESSES} processes.",
+            f"{rounds} servers killed, each under {PROCESSES * GUARDS_PER_PROCESS} agents in {PROCESSES} processes.",
             f"Each agent writes and reports every 10 ms; lease of {TTL_MS / 1_000:g} s; watched for {WATCH_S:g} s.",
+            "Supervision: none; the guard's lease alone ends the writing.",
             "The baseline is a guard that follows no server: it writes until the watching ends.",
         ),
     )
