@@ -20,7 +20,7 @@ from andoncord.testing.story import Story, finding
 
 def order(story: Story, rung: str, *, agents: tuple[str, ...] = ("refunds", "support"), **more: Any) -> str:
     """Give an order by hand and let the guards confirm it; its id."""
-    story.ask("order", incident="", rung=rung, agents=list(agents), **more)
+    story.ask("order", incident="", rung=rung, agents=list(agents), about=more.pop("scope", {}), **more)
     story.run()
     return list(story.state.orders.in_force)[-1]
 

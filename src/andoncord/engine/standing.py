@@ -33,7 +33,7 @@ def give(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tupl
     """Put an order in force for a scope. What is in force beside it stays: the strictest decides."""
     parameters = wish.parameters
     scope, rung, rate, allow, breaker = checked(
-        scope=dict(parameters.get("scope") or {}),
+        scope=dict(parameters.get("about") or {}),
         rung=str(parameters.get("rung") or ""),
         rate=parameters.get("rate"),
         allow=tuple(parameters.get("allow") or ()),
@@ -157,8 +157,14 @@ def _incident(
 
 
 def _home(state: State, order: StandingOrder) -> str:
+    """The open incident that an order for one agent belongs to: one with findings about it, or about nobody else."""
     agent = order.scope.one_agent
-    return next((each.id for each in reversed(state.incidents.values()) if agent and each.is_open and agent in each.agents), "")
+    found = (
+        incident.id
+        for incident in reversed(state.incidents.values())
+        if incident.is_open and agent in incident.agents and (incident.findings or incident.agents == (agent,))
+    )
+    return next(found, "") if agent else ""
 
 
 def _agents(wish: PersonAsked) -> list[str]:

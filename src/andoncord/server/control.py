@@ -277,6 +277,7 @@ def _connected(guard: Guard) -> dict[str, Any]:
         "kind": guard.registration.kind,
         "connected": guard.is_connected,
         "seen_ns": guard.seen_ns,
+        "capabilities": sorted(guard.registration.capabilities),
     }
     if guard.state:
         shown["rung"] = guard.state.get("rung", "none")

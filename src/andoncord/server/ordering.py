@@ -46,7 +46,7 @@ class Ordering:
         order = StandingOrder(id="", scope=scope, rung=rung, rate=rate, allow=allow, breaker=breaker)
         self._refuse_impossible(order, agents)
         said = {"agent": scope.agent, "role": scope.role, "tool": scope.tool, "run": scope.run}
-        return {**parameters, "scope": said, "agents": agents}
+        return {**{name: value for name, value in parameters.items() if name != "scope"}, "about": said, "agents": agents}
 
     def agents_of(self, order: str) -> list[str]:
         """The agents that hear of an order being lifted: those it covers now.
