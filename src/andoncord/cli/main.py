@@ -59,6 +59,8 @@ COMMANDS = {
     "redact": Command("redact", "redact", "Show what would be masked in a file before it is stored."),
     "redact": Command("redact", "redact", "Show what would be masked in a file before it is stored."),
     "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),
+    "backup": Command("backup", "backup", "Copy the whole record into a folder, while the server runs."),
+    "restore": Command("backup", "restore", "Put a backup into a new data directory."),
 }
 
 
