@@ -17,6 +17,7 @@ import uvloop
 from andoncord import config as configuration
 from andoncord.adapters.credentials.by_hook import Command, HookBroker
 from andoncord.adapters.credentials.by_webhook import WebhookBroker
+from andoncord.adapters.durable.carrier import DurableCarrier
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.schema import prepare
 from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
@@ -83,6 +84,9 @@ from andoncord.telemetry.prices import Pricing, rows, with_own
 
 TELEMETRY_FILE = "telemetry.db"
 CONTROL_FILE = "control.db"
+DURABLE_FILE = "durable.db"
+"""The durable engine's own; it may be deleted while the server is down."""
+NODE_FILE = "node.id"
 LOCK_FILE = "serve.lock"
 LEASE_SECRET_FILE = "lease.key"
 FLAG_FILE = "guards.flag"
@@ -216,7 +220,18 @@ async def _control(
         EffectKind.WAIT: WaitPerformer(clock),
         EffectKind.REVIEW: ReviewPerformer(folder=home / "reviews", clock=clock, state=lambda: engine.state),
     }
-    engine = Engine(journal=journal, clock=clock, performers=performers, playbooks=load_playbooks(config, beside=beside))
+    carrier = DurableCarrier(
+        database.location if not database.is_sqlite else f"sqlite:///{home / DURABLE_FILE}",
+        executor=ensure_node_id(home, entropy),
+        is_shared=not database.is_sqlite,
+    )
+    engine = Engine(
+        journal=journal,
+        clock=clock,
+        performers=performers,
+        playbooks=load_playbooks(config, beside=beside),
+        carrier=carrier,
+    )
     control = Control(
         engine=engine,
         hub=hub,
@@ -281,6 +296,7 @@ async def _control(
         digests=DigestFeed(telemetry=telemetry, engine=engine),
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=lambda: holds_of(engine.state)),
+        carrier=carrier,
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app"),
@@ -448,6 +464,14 @@ def ensure_local_token(home: Path, auth: Auth, access: SqlAccess) -> None:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(secret + "\n", encoding="utf-8")
+
+
+def ensure_node_id(home: Path, entropy: SystemEntropy) -> str:
+    """What this data directory is called among those that share a database."""
+    path = home / NODE_FILE
+    if not path.exists():
+        path.write_text(entropy.identifier("node") + "\n", encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def ensure_lease_secret(home: Path, entropy: SystemEntropy) -> bytes:

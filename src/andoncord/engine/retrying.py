@@ -11,8 +11,6 @@ from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.journal import Draft
 from andoncord.recover.plan import RecoveryPlan, Step, Strategy
 
-WATCH_MS = 60_000
-"""How long the agent is watched after the release before the retry counts as a success. Chosen: twelve leases."""
 RETRY_MINUTES = 2
 
 
@@ -29,7 +27,7 @@ def retry_instead(state: State, incident: Incident, made: RecoveryPlan) -> tuple
         return drafts, made
     if why := refusal(incident):
         return [*drafts, Draft(kind="retry.refused", incident=incident.id, body={"why": why})], made
-    return drafts, _plan(state, incident, read_step(step).settings["with"], made)
+    return drafts, _plan(state, incident, read_step(step).settings, made)
 
 
 def refusal(incident: Incident) -> str:
@@ -43,8 +41,8 @@ def refusal(incident: Incident) -> str:
     return ""
 
 
-def _plan(state: State, incident: Incident, values: dict[str, Any], instead: RecoveryPlan) -> RecoveryPlan:
-    agent = incident.agents[0]
+def _plan(state: State, incident: Incident, settings: dict[str, Any], instead: RecoveryPlan) -> RecoveryPlan:
+    agent, values, watch_ms = incident.agents[0], settings["with"], int(settings["watch_ms"])
     active = state.registry.active(agent)
     version = f"retry-{incident.id}"
     changed = ", ".join(f"{name} {value}" for name, value in values.items())
@@ -61,8 +59,8 @@ def _plan(state: State, incident: Incident, values: dict[str, Any], instead: Rec
     watch = Step(
         name="watch",
         kind=EffectKind.WAIT,
-        text=f"Watch for {WATCH_MS // 1_000} s whether it goes wrong again.",
-        parameters={"for_ms": WATCH_MS},
+        text=f"Watch for {watch_ms / 1_000:g} s whether it goes wrong again.",
+        parameters={"for_ms": watch_ms},
     )
     steps = (configure, restart, release, watch) if _is_supervised(state, incident) else (configure, release, watch)
     return RecoveryPlan(

@@ -2,19 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any
 
 from andoncord.engine.advance import advance
 from andoncord.engine.decide import decide
 from andoncord.engine.expiry import next_expiry_ns
-from andoncord.engine.facts import Fact, PlaybooksLoaded, ReceiptArrived, TimePassed
+from andoncord.engine.facts import Fact, PlaybooksLoaded, ReceiptArrived, SystemNoted, TimePassed
 from andoncord.engine.state import Intent, State, apply, replay
 from andoncord.kernel.effect import EffectKind, Outcome, Receipt
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Draft, Entry, extend
-from andoncord.kernel.ports import Clock, JournalStore, Performer
+from andoncord.kernel.ports import Carrier, Clock, JournalStore, Performer
+from andoncord.kernel.time import SECOND_NS, Instant
 from andoncord.respond.playbook import Playbook
 from andoncord.respond.steps import KINDS
 
+CONTAINMENT = frozenset(
+    {EffectKind.ORDER, EffectKind.CAPTURE, EffectKind.TERMINATE, EffectKind.VERIFY, EffectKind.REVOKE, EffectKind.POLICIES}
+)
+"""Effects that no carrier stands before: the journal carries them alone, so that nothing delays them (decision 9)."""
 MAX_ROUNDS = 100
 """Rounds of `advance` after one fact. A chain this long is a bug in the playbooks, not work."""
 GRACE_S = 5.0
@@ -65,6 +71,7 @@ class Engine:
         clock: where `now` comes from.
         performers: who carries out each kind of effect.
         playbooks: what is done for which incidents.
+        carrier: carries what is no containment; without one everything is carried by the journal alone.
 
     Raises:
         CallerError: a playbook has a step that nobody performs.
@@ -77,7 +84,9 @@ class Engine:
         clock: Clock,
         performers: Mapping[EffectKind, Performer],
         playbooks: Sequence[Playbook],
+        carrier: Carrier | None = None,
     ) -> None:
+        self._carrier = carrier
         self._journal = journal
         self._clock = clock
         self._performers = performers
@@ -120,7 +129,7 @@ class Engine:
             left_over = [self.state.intents[intent] for intent in self.state.outstanding]
             self._keep(catch_up(self.state, now=self._clock.now()))
             for intent in left_over:
-                self._start(intent)
+                self._start(intent, again=True)
         return len(left_over)
 
     async def keep_time(self) -> None:
@@ -173,29 +182,59 @@ class Engine:
                 if not _offer(queue, entry):
                     self._subscribers.discard(queue)
 
-    def _start(self, intent: Intent) -> None:
-        if intent.id not in self._tasks:
+    def _start(self, intent: Intent, *, again: bool = False) -> None:
+        if self._carrier is not None and intent.effect.kind not in CONTAINMENT:
+            until_ns = intent.effect.parameters.get("until_ns", 0) if intent.effect.kind is EffectKind.WAIT else 0
+            wait_s = max(0.0, (until_ns - self._clock.now()) / SECOND_NS)
+            self._carrier.carry(intent.id, run=run_of(intent), wait_s=wait_s, again=again)
+        elif intent.id not in self._tasks:
             task = asyncio.get_running_loop().create_task(self._perform(intent), name=f"effect {intent.id}")
             self._tasks[intent.id] = task
             task.add_done_callback(lambda _: self._tasks.pop(intent.id, None))
 
     async def _perform(self, intent: Intent) -> None:
-        """Perform one effect and submit its receipt. A performer that breaks or overruns gives a FAILED receipt, never none."""
+        """Perform one effect and submit its receipt."""
+        await self.record(await self.perform(intent.id))
+
+    def now(self) -> Instant:
+        """The time, for whoever carries effects."""
+        return self._clock.now()
+
+    async def record(self, receipt: Receipt) -> None:
+        """Write a receipt down, unless its intent has one."""
+        await self.submit(ReceiptArrived(receipt=receipt))
+
+    async def note(self, what: str, detail: dict[str, Any]) -> None:
+        """Write down something about the carrying of effects."""
+        await self.submit(SystemNoted(what=what, detail=detail))
+
+    async def perform(self, intent_id: str) -> Receipt:
+        """Perform one effect. A performer that breaks or overruns gives a FAILED receipt, never none.
+
+        What has a receipt is not performed again: the receipt is returned.
+        """
+        intent = self.state.intents[intent_id]
+        if intent.receipt is not None:
+            return intent.receipt
         performer = self._performers.get(intent.effect.kind)
         limit_s = intent.effect.deadline_ms / 1_000 + GRACE_S
         try:
             if performer is None:
                 raise LookupError(f"nobody performs {intent.effect.kind.value}")
             async with asyncio.timeout(limit_s):
-                receipt = await performer.perform(intent.id, intent.effect)
+                return await performer.perform(intent.id, intent.effect)
         except TimeoutError:
-            receipt = self._failed(intent, f"no answer within {limit_s:g} s")
+            return self._failed(intent, f"no answer within {limit_s:g} s")
         except Exception as error:
-            receipt = self._failed(intent, f"{type(error).__name__}: {error}")
-        await self.submit(ReceiptArrived(receipt=receipt))
+            return self._failed(intent, f"{type(error).__name__}: {error}")
 
     def _failed(self, intent: Intent, why: str) -> Receipt:
         return Receipt(intent=intent.id, outcome=Outcome.FAILED, at_ns=self._clock.now(), detail={"missing": why})
+
+
+def run_of(intent: Intent) -> str:
+    """What the carrying of an intent is called: another journal may use the same id for something else."""
+    return f"{intent.id}@{intent.issued_ns}"
 
 
 def refuse_unperformed(playbooks: Sequence[Playbook], performers: Collection[EffectKind]) -> None:

@@ -1,7 +1,7 @@
 """The ports of the engine: what it needs from outside, as protocols. The server names its own in `server.ports`."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from andoncord.kernel.effect import Effect, Receipt
 from andoncord.kernel.journal import Entry
@@ -28,6 +28,40 @@ class JournalStore(Protocol):
         ...
 
     def head(self) -> Entry | None: ...
+
+
+class Host(Protocol):
+    """What a carrier asks the engine for."""
+
+    def now(self) -> Instant: ...
+
+    async def perform(self, intent: str) -> Receipt:
+        """Perform the effect of an intent; what has a receipt is not performed again, its receipt is returned."""
+        ...
+
+    async def record(self, receipt: Receipt) -> None:
+        """Write a receipt down, unless the intent has one."""
+        ...
+
+    async def note(self, what: str, detail: dict[str, Any]) -> None:
+        """Write down something about the carrying itself."""
+        ...
+
+
+class Carrier(Protocol):
+    """Carries effects to their receipts across crashes of the process."""
+
+    def carry(self, intent: str, *, run: str, wait_s: float, again: bool) -> None:
+        """Have an effect performed and its receipt recorded.
+
+        Args:
+            run: names this carrying of it; the same one twice is carried once.
+            wait_s: let so much time pass first.
+            again: it may have been carried before.
+        """
+        ...
+
+    async def cancel(self, run: str) -> None: ...
 
 
 class Performer(Protocol):

@@ -17,6 +17,8 @@ IRREVERSIBLE = "irreversible"
 HOOK_BEFORE = "hook "
 """`hook NAME`: the reversal is another hook."""
 LONGEST_WAIT_MS = 30 * 24 * 3_600_000
+WATCH = "1m"
+"""How long an agent is watched after a retry before it counts as a success. Chosen: twelve leases."""
 RECOVERY_WORDS = ("person", "automatic")
 ROLES = ("respond", "admin")
 
@@ -79,7 +81,8 @@ def _retry(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     values = raw["with"]
     if not isinstance(values, dict) or not values:
         raise CallerError("with is missing", place=place, remedy="for example {temperature: 0.1, context_tokens: 64000}")
-    return {"with": values}
+    watch_ms = duration_ms(str(raw.get("watch", WATCH)), place=f"{place}.watch")
+    return {"with": values, "watch_ms": watch_ms}
 
 
 def _recover(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -110,6 +113,6 @@ KINDS: dict[str, Kind] = {
         check=_hook,
     ),
     "wait": Kind(effect=EffectKind.WAIT, fields=("for",), needed=("for",), reversals=(NOTHING,), check=_wait),
-    "retry": Kind(effect=None, fields=("with",), needed=("with",), reversals=(VERSION_BEFORE,), check=_retry),
+    "retry": Kind(effect=None, fields=("with", "watch"), needed=("with",), reversals=(VERSION_BEFORE,), check=_retry),
     "recover": Kind(effect=None, fields=("by", "role"), needed=("by",), reversals=(NOTHING,), check=_recover),
 }

@@ -5,10 +5,12 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from typing import Protocol
 
 from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import SystemNoted
 from andoncord.engine.run import Engine
+from andoncord.kernel.ports import Host
 from andoncord.server.deadman import Deadman
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.holds import HoldFeed
@@ -23,6 +25,14 @@ logger = logging.getLogger(__name__)
 RETURN_S = 2.5
 """After a start, guards that were there a moment ago get this long to come back before effects are performed again.
 Meanwhile each is told what is in force as it registers, so nothing is let go by waiting."""
+
+
+class CarrierLife(Protocol):
+    """Durable execution, from its start to its end."""
+
+    async def run(self, host: Host) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class ControlProcess:
@@ -42,6 +52,7 @@ class ControlProcess:
         digests: DigestFeed,
         deadman: Deadman,
         holds: HoldFeed,
+        carrier: CarrierLife,
     ) -> None:
         self._engine = engine
         self._hub = hub
@@ -54,6 +65,7 @@ class ControlProcess:
         self._digests = digests
         self._deadman = deadman
         self._holds = holds
+        self._carrier = carrier
         self._stop = asyncio.Event()
 
     async def run(self, worker: WorkerProcess, *, on_ready: Callable[[], None], watch: Coroutine[None, None, None]) -> None:
@@ -82,6 +94,7 @@ class ControlProcess:
                     asyncio.create_task(self._digests.run(), name="digests"),
                     asyncio.create_task(self._deadman.run(), name="heartbeat out"),
                     asyncio.create_task(self._engine.keep_time(), name="time"),
+                    asyncio.create_task(self._carrier.run(self._engine), name="durable execution"),
                 }
                 await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
             up.cancel()
@@ -136,4 +149,5 @@ class ControlProcess:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
         await self._digests.digest()
+        await self._carrier.close()
         await self._engine.stop()

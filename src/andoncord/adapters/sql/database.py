@@ -70,6 +70,11 @@ class Database:
         """How to name it in messages: without its password."""
         return self.url.render_as_string(hide_password=True)
 
+    @property
+    def location(self) -> str:
+        """Its whole address, with the password: for who connects, never for messages."""
+        return self.url.render_as_string(hide_password=False)
+
     def insert(self, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
         """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
