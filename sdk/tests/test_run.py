@@ -279,6 +279,20 @@ def test_a_guard_that_breaks_holds_rather_than_releases() -> None:
     assert (refusal.value.code, guard.state.in_flight) == ("guard_error", 0)
 
 
+def test_polling_by_declaration_and_another_state_are_no_loop() -> None:
+    """A declared poll may ask for ever; the same call after the world has changed is another one; else the fourth is refused."""
+    with Guard("a", polls=["wait"]).run() as run:
+        for _ in range(20):
+            run.call("wait", lambda job: "not yet", job=1)
+        for tick in range(20):
+            run.state = f"tick {tick}"
+            run.call("look", lambda: "nothing new")
+        for _ in range(2):
+            run.call("look", lambda: "nothing new")
+        with pytest.raises(RunStopped, match="look has repeated 3 times"):
+            run.call("look", lambda: "nothing new")
+
+
 def test_what_is_reported_are_the_arguments_that_were_checked() -> None:
     """A tool that changes its arguments does not change what is said about the call, although that is written down late."""
     with Guard("a").run() as run:

@@ -1,6 +1,6 @@
 """The check every guarded call passes: order in force, policies, scope, budget, loop. In that order; the strictest wins."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +49,8 @@ class Admission:
     """The declared scope; None where nothing is declared and everything is allowed."""
     policies: PolicySet | None = None
     on_loop: OnLoop = "stop"
+    polls: Collection[str] = ()
+    """Tools that poll or wait by declaration: asking them again is no loop."""
     hold_max_s: float | None = None
     on_nudge: Callable[[str], None] | None = None
     config_version: str = ""
@@ -281,7 +283,7 @@ class Admission:
             return None
         if run.is_held_for_loop(order):
             return order
-        repeats = run.loop.repeats_before(call.name, call.arguments_text) if run.loop.is_suspicious else None
+        repeats = run.loop.repeats_before(call.name, call.arguments_text, run.state) if run.loop.is_suspicious else None
         if repeats is None:
             return None
         message = f"{call.name} has repeated {repeats} times without progress, so it was not called again"

@@ -100,6 +100,7 @@ class Guard:
         prices: what models cost, as rows of a price table, before those that the server sends.
         policies: compiled policies that hold whatever the server sends.
         on_loop: what happens to a run that repeats itself without progress.
+        polls: tools that poll or wait by design: asking them again is no loop, whatever they answer.
         approvals: where approvals that policies require are looked for; without it, a call that needs one is denied.
         snapshots: what saves something before a call, by the name that policies give it.
         on_nudge: takes a sentence for the model at the third repetition.
@@ -144,6 +145,7 @@ class Guard:
         prices: Sequence[Mapping[str, Any]] = (),
         policies: Sequence[dict[str, Any]] = (),
         on_loop: OnLoop = "stop",
+        polls: Collection[str] = (),
         on_nudge: Callable[[str], None] | None = None,
         approvals: Approvals | None = None,
         snapshots: Mapping[str, SnapshotHook] | None = None,
@@ -194,6 +196,7 @@ class Guard:
             tools=None if tools is None else dict(tools),
             policies=PolicySet(list(policies)) if policies else None,
             on_loop=on_loop,
+            polls=frozenset(polls),
             hold_max_s=hold_max_s,
             on_nudge=on_nudge,
             on_unknown_price=on_unknown_price,

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Collection
 
 from andoncord_sdk.loop import MAX_PERIOD, STUCK_CALLS, LoopDetector, Repeat
 
@@ -15,6 +16,9 @@ class LoopWatch:
     One call that repeats is known before it is made; a longer cycle is known once it has been gone through often enough,
     and then the call that would go on with it is refused.
 
+    Args:
+        exempt: tools that poll or wait by declaration.
+
     >>> watch = LoopWatch()
     >>> for _ in range(3):
     ...     nudged = watch.observe("search", '{"q":"refund"}', "nothing found", False)
@@ -22,10 +26,11 @@ class LoopWatch:
     (3, 3, None)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, exempt: Collection[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._detector = LoopDetector()
-        self._recent: deque[tuple[str, str]] = deque(maxlen=MAX_PERIOD)
+        self._exempt = exempt
+        self._detector = LoopDetector(exempt=exempt)
+        self._recent: deque[tuple[str, str, str]] = deque(maxlen=MAX_PERIOD)
         self._cycle: Repeat | None = None
         self._is_at_limit = False
         """Once more of the call that was made last would be too often; only then is the next one compared before it is made."""
@@ -38,25 +43,29 @@ class LoopWatch:
         """
         return self._is_at_limit or self._cycle is not None
 
-    def repeats_before(self, tool: str, arguments: str) -> int | None:
-        """How often this call, or the cycle it would go on with, has repeated, if that is too often; otherwise None."""
+    def repeats_before(self, tool: str, arguments: str, state: str = "") -> int | None:
+        """How often this call, or the cycle it would go on with, has repeated, if that is too often; otherwise None.
+
+        Args:
+            state: the version of what the call acts on; under another one it is another call.
+        """
         if not self.is_suspicious:
             return None
         with self._lock:
-            repeat = self._detector.would_repeat(tool, arguments) if self._is_at_limit else None
+            repeat = self._detector.would_repeat(tool, arguments, state=state) if self._is_at_limit else None
             if repeat is not None and repeat.repeats >= RUN_CALLS:
                 return repeat.repeats
             cycle = self._cycle
-            if cycle is not None and self._recent[-cycle.period] == (tool, arguments):
+            if cycle is not None and self._recent[-cycle.period] == (tool, arguments, state):
                 return cycle.repeats
             return None
 
-    def observe(self, tool: str, arguments: str, result: str, failed: bool) -> int | None:
+    def observe(self, tool: str, arguments: str, result: str, failed: bool, state: str = "") -> int | None:
         """Count a call that has been made. The number of repetitions, at the moment when a word to the model is due."""
         with self._lock:
-            self._recent.append((tool, arguments))
-            repeat = self._detector.observe(tool, arguments, result, failed)
-            again = self._detector.would_repeat(tool, arguments)
+            self._recent.append((tool, arguments, state))
+            repeat = self._detector.observe(tool, arguments, result, failed, state=state)
+            again = self._detector.would_repeat(tool, arguments, state=state)
             repeats = 0 if again is None else again.repeats
             self._is_at_limit = repeats >= RUN_CALLS
             known = self._cycle
@@ -68,7 +77,7 @@ class LoopWatch:
     def reset(self) -> None:
         """Begin afresh."""
         with self._lock:
-            self._detector = LoopDetector()
+            self._detector = LoopDetector(exempt=self._exempt)
             self._recent.clear()
             self._cycle = None
             self._is_at_limit = False

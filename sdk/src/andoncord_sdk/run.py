@@ -52,6 +52,8 @@ class Run:
         id: names the run in everything that is reported about it.
         outcome: a word of your own for how it ended.
         nudge: the latest sentence about a repetition without progress, for the model.
+        state: your own word for the version of what the run acts on, such as a commit or a tick. Set it when that changes: the
+            same call in another state is no repetition.
         stopped: why the run was stopped, or None.
         outer: the run this one was opened in, or None.
     """
@@ -77,7 +79,8 @@ class Run:
             limit_calls=limits.calls,
             above=None if allowance is None else allowance.budget,
         )
-        self.loop = LoopWatch()
+        self.loop = LoopWatch(exempt=admission.polls)
+        self.state = ""
         self.probe_order = probe_order
         self.outcome = ""
         self.calls = 0

@@ -272,7 +272,8 @@ class Step(GuardedCall):
     def _end_attributes(self) -> Attributes:
         result = text_of(self.result)
         # A failure is its own outcome: its type stands in for the result, so that two different failures are not one loop.
-        repeats = self.run.loop.observe(self.name, self.arguments_text, result or self.error_type, bool(self.error_type))
+        outcome = result or self.error_type
+        repeats = self.run.loop.observe(self.name, self.arguments_text, outcome, bool(self.error_type), self.run.state)
         if repeats is not None:
             self.nudge = f"{self.name} repeated {repeats} times without progress. Try something else, or stop and say why."
             self.run.tell_nudge(self.nudge)
