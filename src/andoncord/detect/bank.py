@@ -9,6 +9,7 @@ from andoncord.detect.detector import Hit
 from andoncord.detect.facts import Facts, stable_digest
 from andoncord.detect.finding import Finding
 from andoncord.detect.ledger import PER_WEEK, KeptBudget, Ledger
+from andoncord.detect.mix import DecisionMix
 from andoncord.detect.ranges import OutOfRange
 from andoncord.detect.rule import Rule
 from andoncord.detect.runs import KINDS as RUN_KINDS
@@ -115,7 +116,9 @@ class Bank:
     def _index(self) -> None:
         self._watching = Watching(self._detectors)
         self._of_runs = tuple(
-            (rule, detector) for rule, detector in self._detectors if isinstance(detector, OutOfRange) and detector.counts_runs
+            (rule, detector)
+            for rule, detector in self._detectors
+            if isinstance(detector, OutOfRange | DecisionMix) and detector.counts_runs
         )
 
     def _switch_off(self, rule: Rule, error: Exception) -> None:
@@ -131,7 +134,7 @@ def _finding(rule: Rule, hit: Hit) -> Finding:
         id=stable_digest(rule.id, *map(str, hit.key), first, str(hit.onset_ns)),
         rule=rule.id,
         agent=event.agent,
-        severity=rule.severity,
+        severity=hit.severity or rule.severity,
         category=rule.category,
         pattern=rule.pattern,
         score=hit.score,

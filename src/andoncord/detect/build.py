@@ -13,6 +13,7 @@ from andoncord.detect.injection import InjectedAction
 from andoncord.detect.known import EVENT_NAME, mentions, needs
 from andoncord.detect.ledger import Ledger
 from andoncord.detect.loop import Repetition
+from andoncord.detect.mix import DecisionMix
 from andoncord.detect.quality import QualityDrop
 from andoncord.detect.ranges import OutOfRange
 from andoncord.detect.rule import (
@@ -58,6 +59,8 @@ NATIVE: dict[str, Callable[..., Detector]] = {
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
 BUDGETED: dict[str, Callable[..., Detector]] = {"quality_drop": QualityDrop}
 """Those of them that pay from the budget of false alarms."""
+OF_RUNS: dict[str, Callable[..., Detector]] = {"decision_mix": DecisionMix}
+"""Those that do and look at whole runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,11 @@ class _Builder:
                 max_groups=self.max_groups,
             )
         key = self._key(spec.group_by)
+        if spec.name in OF_RUNS:
+            runs, is_fed = self.shared.runs, self.shared.is_fed
+            return OF_RUNS[spec.name](
+                self.trigger, key=key, runs=runs, ledger=ledger, is_fed=is_fed, max_groups=self.max_groups
+            )
         if spec.name in BUDGETED:
             return BUDGETED[spec.name](self.trigger, key=key, ledger=ledger, max_groups=self.max_groups)
         return NATIVE[spec.name](self.trigger, key=key, max_groups=self.max_groups)

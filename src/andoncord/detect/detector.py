@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from andoncord.detect.facts import Facts, Key
 from andoncord.detect.known import Need, Tree
+from andoncord.kernel.vocabulary import Severity
 from andoncord.telemetry.event import Event, EventKind
 
 MAX_GROUPS = 10_000
@@ -26,6 +27,8 @@ class Hit:
     onset_ns: int
     evidence: tuple[str, ...]
     score: float = 1.0
+    severity: Severity | None = None
+    """Where it depends on what was found; otherwise the rule's."""
     words: dict[str, str] = field(default_factory=dict)
     """Fills in the rule's summary."""
     facts: dict[str, Any] = field(default_factory=dict)

@@ -26,6 +26,25 @@ SEASON_EVERY = 64
 """Values between two looks at whether it does."""
 
 
+class Draws:
+    """A fixed sequence of numbers in (0, 1): nothing depends on chance, so replay is identity.
+
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA (2014): splitmix64.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed & _WORD
+
+    def next(self) -> float:
+        """The next number."""
+        self._state = mixed = (self._state + 0x9E3779B97F4A7C15) & _WORD
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _WORD
+        return (((mixed ^ (mixed >> 31)) >> 11) + 0.5) / 9007199254740992.0
+
+
 class Profile:
     """The past of one number: its level, its day, its echo, and how the rest is spread.
 
@@ -44,6 +63,7 @@ class Profile:
     __slots__ = (
         "_anchor",
         "_counts",
+        "_draws",
         "_hour_counts",
         "_hour_sums",
         "_learned",
@@ -52,7 +72,6 @@ class Profile:
         "_product",
         "_season_weight",
         "_seasonal",
-        "_seed",
         "_square",
         "before",
         "count",
@@ -76,7 +95,7 @@ class Profile:
         self._season_weight = 0.0
         self.before = 0.0
         """The newest deviation."""
-        self._seed = seed & _WORD
+        self._draws = Draws(seed)
 
     @property
     def echo(self) -> float:
@@ -100,8 +119,8 @@ class Profile:
         """The rank of a number that is 0 or 1 among those before, of the same part of the day where the past shows parts."""
         count, events = self._of_hour(hour)
         if happened > 0.5:
-            return (count - events + self._draw() * (events + 1)) / (count + 1)
-        return self._draw() * (count - events + 1) / (count + 1)
+            return (count - events + self._draws.next() * (events + 1)) / (count + 1)
+        return self._draws.next() * (count - events + 1) / (count + 1)
 
     @property
     def is_seasonal(self) -> bool:
@@ -138,7 +157,7 @@ class Profile:
         counts, place = self._counts, self._place(left)
         total = sum(counts)
         below = sum(counts[:place])
-        return (below + self._draw() * (counts[place] + 1)) / (total + 1)
+        return (below + self._draws.next() * (counts[place] + 1)) / (total + 1)
 
     def left(self, deviation: float) -> float:
         """What is left of a deviation when the echo of the one before is taken away, as a distance from the first value."""
@@ -228,13 +247,6 @@ class Profile:
 
     def _place(self, left: float) -> int:
         return max(0, min(BINS - 1, int(left * self.per_unit + HALF + 0.5)))
-
-    def _draw(self) -> float:
-        """The next number of a fixed sequence in (0, 1): nothing depends on chance, so replay is identity (splitmix64)."""
-        self._seed = mixed = (self._seed + 0x9E3779B97F4A7C15) & _WORD
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _WORD
-        return (((mixed ^ (mixed >> 31)) >> 11) + 0.5) / 9007199254740992.0
 
     def _age(self) -> None:
         self._counts = array("H", [here // 2 for here in self._counts])

@@ -7,10 +7,11 @@ from zlib import crc32
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
 from andoncord.detect.ledger import Ledger, believed_ns
+from andoncord.detect.order import Orders
 from andoncord.detect.profile import Profile
 from andoncord.detect.roles import role_of
 from andoncord.detect.runs import ENDS, Runs, RunTotals
-from andoncord.detect.stream import AMOUNT, EVENT, SHARE, Alarm, Scale, Side, Stream, lendable
+from andoncord.detect.stream import AMOUNT, EVENT, SHARE, SURPRISE, Alarm, Scale, Side, Stream, lendable
 from andoncord.kernel.money import usd_text
 from andoncord.kernel.time import HOUR_NS
 from andoncord.telemetry.event import Event, EventKind
@@ -26,6 +27,8 @@ PER_RUN: dict[str, tuple[Scale, Reader]] = {
     "steps": (AMOUNT, lambda run: float(run.steps) if run.steps else None),
     "latency": (AMOUNT, lambda run: run.seconds * 1_000.0 if run.seconds else None),
     "tool_errors": (SHARE, lambda run: run.tool_errors / run.tool_calls if run.tool_calls else None),
+    "value": (AMOUNT, lambda run: run.value if run.value is not None and run.value >= 0.0 else None),
+    "surprise": (SURPRISE, lambda run: None),
 }
 """What can be watched of every run: how it is looked at, and how it is read; None where a run does not say."""
 PER_EVENT: dict[str, Scale] = {"score": SHARE, "correction": EVENT}
@@ -115,6 +118,7 @@ class OutOfRange:
         self.kinds = wanted | trigger.kinds | {EventKind.CHANGE_MADE}
         self._streams: Groups[_Watched] = Groups(_Watched, limit=max_groups)
         self._changes = Groups(_Count, limit=max_groups)
+        self._orders = Orders(limit=max_groups)
         self._roles = Groups(_Role, limit=max_groups)
         self._pools = Groups(_Pool, limit=min(MAX_ROLES, max_groups))
 
@@ -144,7 +148,11 @@ class OutOfRange:
 
     def _of_runs(self, runs: Iterable[RunTotals]) -> Iterator[Hit]:
         for run in runs:
-            value = self._per_run[1](run) if self._per_run else 0.0
+            if self._of == "surprise":
+                end = run.end
+                value = self._orders.take((end.agent, end.trusted), run.actions) if end is not None and run.actions else None
+            else:
+                value = self._per_run[1](run) if self._per_run else 0.0
             if run.end is not None and value is not None:
                 yield from self._take(run.end, value, run.judged_at_ns)
 
@@ -229,6 +237,8 @@ def _told(of: str, value: float) -> str:
     """A number of a run for people."""
     if of == "cost":
         return usd_text(int(value))
+    if of == "surprise":
+        return f"{value:.2f} nats"
     if of == "latency":
         return f"{value / 1_000:.3g} s"
-    return f"{value:.0f}" if of == "steps" else f"{value:.2f}" if of == "score" else f"{value:.1%}"
+    return f"{value:.0f}" if of in ("steps", "value") else f"{value:.2f}" if of == "score" else f"{value:.1%}"

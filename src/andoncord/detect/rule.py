@@ -130,7 +130,7 @@ class RepeatSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="repeat
 class StreamSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="stream"):
     """One number per run of an agent that lastingly leaves its past, within the fleet's budget of false alarms."""
 
-    of: Literal["failure", "cost", "steps", "latency", "tool_errors", "score", "correction"]
+    of: Literal["failure", "cost", "steps", "latency", "tool_errors", "score", "correction", "value", "surprise"]
     side: Side = Side.UP
 
 
@@ -146,6 +146,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "forbidden_edit",
         "scope_creep",
         "shared_depletion",
+        "decision_mix",
     ]
     group_by: Fields
 

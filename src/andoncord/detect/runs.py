@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from math import isfinite
 
 from andoncord.detect.ledger import believed_ns
 from andoncord.kernel.time import SECOND_NS
@@ -17,7 +18,9 @@ MAX_OVER = 20_000
 _MODEL = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
 _TOOL = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 ENDS = frozenset({EventKind.RUN_ENDED, EventKind.AGENT_INVOKED})
-KINDS = _MODEL | _TOOL | ENDS | {EventKind.RUN_STARTED}
+KINDS = _MODEL | _TOOL | ENDS | {EventKind.RUN_STARTED, EventKind.GUARD_DENIED}
+MAX_ACTIONS = 200
+"""Decisions remembered of one run."""
 
 RunKey = tuple[str, str, bool]
 
@@ -25,12 +28,28 @@ RunKey = tuple[str, str, bool]
 class RunTotals:
     """One run: what it spent, how long it took, whether it worked."""
 
-    __slots__ = ("cost_micro_usd", "end", "ended_ns", "judged_at_ns", "ok", "started_ns", "steps", "tool_calls", "tool_errors")
+    __slots__ = (
+        "actions",
+        "cost_micro_usd",
+        "end",
+        "ended_ns",
+        "judged_at_ns",
+        "ok",
+        "started_ns",
+        "steps",
+        "tool_calls",
+        "tool_errors",
+        "value",
+    )
 
     def __init__(self) -> None:
         self.cost_micro_usd = self.steps = self.tool_calls = self.tool_errors = 0
         self.started_ns = self.ended_ns = self.judged_at_ns = 0
         self.ok = True
+        self.value: float | None = None
+        """What it was worth, as emitters say (attribute `value`)."""
+        self.actions: list[str] = []
+        """What it decided, in order: tools called, partners reached, `!` before what the guard refused."""
         self.end: Event | None = None
         """The event that said that it is over."""
 
@@ -38,6 +57,12 @@ class RunTotals:
     def seconds(self) -> float:
         """How long it took."""
         return max(0, self.ended_ns - self.started_ns) / SECOND_NS
+
+
+def _add_value(run: RunTotals, event: Event) -> None:
+    value = event.attributes["value"]
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+        run.value = (run.value or 0.0) + value
 
 
 class Runs:
@@ -98,17 +123,25 @@ class Runs:
             run.steps += 1
             run.tool_calls += 1
             run.tool_errors += kind is EventKind.TOOL_FAILED
+            if len(run.actions) < MAX_ACTIONS:
+                run.actions.append(event.name)
+            if "value" in event.attributes:
+                _add_value(run, event)
         elif kind in _MODEL:
             run.steps += 1
             run.cost_micro_usd += event.cost_micro_usd
         elif kind in ENDS:
             run.ok = run.ok and event.ok
+            if "value" in event.attributes:
+                _add_value(run, event)
             if run.end is None:
                 self._ending.append((now_ns + SETTLE_NS, key))
                 if len(self._ending) > self._max_open:
                     self._ending.popleft()
             if run.end is None or not event.parent_span_id:
                 run.end = event
+        elif kind is EventKind.GUARD_DENIED and len(run.actions) < MAX_ACTIONS:
+            run.actions.append(f"!{event.name}")
 
     def _settled(self, now_ns: int) -> tuple[RunTotals, ...]:
         self._newest_ns = max(self._newest_ns, now_ns)

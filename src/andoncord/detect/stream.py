@@ -72,6 +72,8 @@ AMOUNT = Scale(per_unit=12.0, is_log=True, is_daily=True)
 """Costs, durations, counts, in bins of 8 per cent: the least change worth an alarm. Chosen."""
 SHARE = Scale(per_unit=50.0)
 """Shares and scores between 0 and 1, in bins of a fiftieth."""
+SURPRISE = Scale(per_unit=16.0)
+"""Nats a step, in bins of a sixteenth."""
 EVENT = Scale(per_unit=1.0, is_event=True)
 
 
