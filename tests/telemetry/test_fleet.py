@@ -7,7 +7,7 @@ from andoncord.kernel.time import MINUTE_NS, SECOND_NS
 from andoncord.telemetry import fleet
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.fleet import CALLED, HANDED_OVER, SENT, FleetMap, Sighting, edge_of, load
-from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, fleet_map
+from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, Fleet
 
 NOW = 1_800_000_000 * SECOND_NS
 
@@ -133,7 +133,8 @@ def test_declared_and_seen_complete_each_other() -> None:
         event(EventKind.AGENT_INVOKED, "writer-eu", span_id="b", parent_span_id="a"),
         event(EventKind.AGENT_INVOKED, "stranger", span_id="c", parent_span_id="a"),
     )
-    agents = {each["agent"]: each for each in fleet_map([declared], found.values(), {}, now=NOW)}
+    fleet_now = Fleet([declared], found.values(), {}, now=NOW)
+    agents = {name: fleet_now.agent(name) or {} for name in fleet_now.names()}
 
     tools = {each["name"]: (each["permission"], each["count"]) for each in agents["planner"]["tools"]}
     assert tools == {"search": ("read", 1), "publish": ("write", 0), "delete": ("not declared", 1)}
@@ -152,7 +153,7 @@ def test_silence_is_unknown_and_never_healthy() -> None:
         "held": Alive(state="contained", rung="pause", connected=1, known=1, last_ns=NOW),
         "gone": Alive(state="silent", known=1, last_ns=NOW - MINUTE_NS),
     }
-    states = {each["agent"]: (each["state"], each["why"]) for each in fleet_map(declared, found, alive, now=NOW)}
+    states = {each["agent"]: (each["state"], each["why"]) for each in Fleet(declared, found, alive, now=NOW).lines()}
 
     assert {agent: state for agent, (state, _) in states.items()} == {
         "gone": "unknown",

@@ -1,7 +1,7 @@
 """Reading the record back: the fleet map, traces, what was touched, figures over time, and what comes in now."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
 from andoncord.server.control import Control
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.fleet import load
-from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, fleet_map, summary
+from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, Fleet
 from andoncord.telemetry.folding import fold
 from andoncord.telemetry.stitch import stitch
 from andoncord.telemetry.transcript import transcript
@@ -40,7 +40,8 @@ class Reading:
 
     async def fleet(self) -> list[dict[str, Any]]:
         """One line for each agent, by name."""
-        return [summary(agent) for agent in await self._map()]
+        alive = self._alive()
+        return await asyncio.to_thread(lambda: self._map(alive).lines())
 
     async def agent(self, name: str) -> dict[str, Any]:
         """Everything about one agent.
@@ -48,12 +49,17 @@ class Reading:
         Raises:
             NotFoundError: nobody declared it, and it was never heard of.
         """
-        found = await self._map()
-        for agent in found:
-            if agent["agent"] == name:
-                return agent
-        known = ", ".join(agent["agent"] for agent in found[:10]) or "none yet"
-        raise NotFoundError(f"there is no agent {name!r}", remedy=f"known agents: {known}")
+        alive = self._alive()
+
+        def read() -> dict[str, Any]:
+            fleet = self._map(alive)
+            found = fleet.agent(name)
+            if found is None:
+                known = ", ".join(fleet.names()[:10]) or "none yet"
+                raise NotFoundError(f"there is no agent {name!r}", remedy=f"known agents: {known}")
+            return found
+
+        return await asyncio.to_thread(read)
 
     async def trace(self, trace_id: str, *, folded: bool = False) -> tuple[Event, ...]:
         """The events of one trace by start, each with the agent that its ancestors name.
@@ -138,10 +144,12 @@ class Reading:
 
         return await asyncio.to_thread(read)
 
-    async def _map(self) -> list[dict[str, Any]]:
-        alive = {each["agent"]: _alive(each) for each in self._control.fleet()}
-        now = self._control.clock.now()
-        return await asyncio.to_thread(lambda: fleet_map(self._declared, load(self._telemetry.fleet()), alive, now=now))
+    def _alive(self) -> dict[str, Alive]:
+        """What guards and orders say now; asked on the event loop, where it changes."""
+        return {each["agent"]: _alive(each) for each in self._control.fleet()}
+
+    def _map(self, alive: Mapping[str, Alive]) -> Fleet:
+        return Fleet(self._declared, load(self._telemetry.fleet()), alive, now=self._control.clock.now())
 
     def _of(self, agent: str, since_ns: int, until_ns: int) -> tuple[Event, ...]:
         return self._telemetry.of_agents([agent], since_ns=since_ns, until_ns=until_ns, limit=MAX_EVENTS)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from andoncord.kernel.time import MINUTE_NS, rfc3339, seconds_between
-from andoncord.telemetry.fleet import Seen, Sighting, edge_of
+from andoncord.telemetry.fleet import Change, Seen, Sighting, edge_of
 
 REPORTING_NS = 5 * MINUTE_NS
 """An agent without a guard counts as reporting for so long after its last signal; after that nothing is known of it. Chosen:
@@ -53,48 +53,107 @@ class Alive(msgspec.Struct, frozen=True, kw_only=True):
     last_ns: int = 0
 
 
-def fleet_map(
-    declared: Iterable[DeclaredAgent], seen: Iterable[Sighting], alive: Mapping[str, Alive], *, now: int
-) -> list[dict[str, Any]]:
-    """One record for each agent that is declared by name, was seen, or is known to the guard hub; by name."""
-    listed = list(declared)
-    sightings = {sighting.agent: sighting for sighting in seen}
-    names = sorted({each.agent for each in listed if not each.is_glob} | sightings.keys() | alive.keys())
-    called_by = _called_by(sightings.values())
-    return [
-        _agent(name, _declaration(listed, name), sightings.get(name), alive.get(name), called_by.get(name, []), now=now)
-        for name in names
-    ]
+class Fleet:
+    """The map at one instant.
 
+    Args:
+        declared: what people say, by name or by glob.
+        seen: what telemetry shows.
+        alive: what guards and orders say now.
+    """
 
-def summary(agent: Mapping[str, Any]) -> dict[str, Any]:
-    """The line of one agent in a list."""
-    wanted = (
-        "agent",
-        "state",
-        "why",
-        "rung",
-        "incident",
-        "declared",
-        "role",
-        "team",
-        "owner",
-        "criticality",
-        "environment",
-        "version",
-        "last_seen_at",
-        "first_seen_at",
-        "runs",
-        "is_trusted",
-        "is_inferred",
-    )
-    return {
-        **{name: agent[name] for name in wanted},
-        "tools": len(agent["tools"]),
-        "models": [model["name"] for model in agent["models"]],
-        "talks_to": [edge["agent"] for edge in agent["talks_to"]],
-        "changed_at": agent["changes"][0]["at"] if agent["changes"] else None,
-    }
+    def __init__(
+        self, declared: Iterable[DeclaredAgent], seen: Iterable[Sighting], alive: Mapping[str, Alive], *, now: int
+    ) -> None:
+        self._declared = list(declared)
+        self._seen = {sighting.agent: sighting for sighting in seen}
+        self._alive = alive
+        self._now = now
+
+    def names(self) -> list[str]:
+        """Every agent that is declared by name, was seen, or is known to the guard hub; sorted."""
+        return sorted({each.agent for each in self._declared if not each.is_glob} | self._seen.keys() | self._alive.keys())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """One line for each agent, by name."""
+        return [self._line(name) for name in self.names()]
+
+    def agent(self, name: str) -> dict[str, Any] | None:
+        """Everything about one agent; None where nobody knows it."""
+        if name not in self._seen and name not in self._alive and not any(each.agent == name for each in self._declared):
+            return None
+        said, sighting = self._said(name), self._sighted(name)
+        return {
+            **self._head(name),
+            "description": said.description,
+            "connected": self._alive[name].connected if name in self._alive else 0,
+            "known": self._alive[name].known if name in self._alive else 0,
+            "environments_seen": sorted(sighting.environments),
+            "version_declared": said.version,
+            "current": dict(sighting.current),
+            "versions": _rows({_version_name(key): each for key, each in sighting.versions.items()}),
+            "events": sighting.events,
+            "tools": _tools(said.tools, sighting.tools),
+            "models": _rows(sighting.models),
+            "systems": sorted(sighting.systems),
+            "depends_on": list(said.depends_on),
+            "talks_to": _edges(said.talks_to, sighting.edges),
+            "called_by": self._called_by(name),
+            "changes": [_change(change) for change in reversed(sighting.changes)],
+            "forgot": sighting.forgot,
+        }
+
+    def _line(self, name: str) -> dict[str, Any]:
+        said, sighting = self._said(name), self._sighted(name)
+        partners = dict.fromkeys(edge_of(key)[1] for key in sighting.edges)
+        unseen = [glob for glob in said.talks_to if not any(fnmatchcase(agent, glob) for agent in partners)]
+        return {
+            **self._head(name),
+            "tools": len(said.tools.keys() | sighting.tools.keys()),
+            "models": sorted(sighting.models),
+            "talks_to": [*partners, *unseen],
+            "changed_at": rfc3339(sighting.changes[-1].at_ns) if sighting.changes else None,
+        }
+
+    def _head(self, name: str) -> dict[str, Any]:
+        """What a line and a page both show."""
+        said, sighting, alive = self._said(name), self._sighted(name), self._alive.get(name)
+        last_ns = max(sighting.last_ns, alive.last_ns if alive else 0)
+        state, why = _state(alive, sighting.last_ns, last_ns, self._now)
+        return {
+            "agent": name,
+            "state": state,
+            "why": why,
+            "rung": alive.rung if alive else "none",
+            "incident": alive.incident if alive else None,
+            "declared": _declaration(self._declared, name) is not None,
+            "is_trusted": sighting.is_trusted,
+            "is_inferred": name in self._seen and sighting.is_inferred,
+            "role": said.role,
+            "team": said.team,
+            "owner": said.owner,
+            "criticality": said.criticality or "unknown",
+            "environment": said.environment or _latest(sighting.environments),
+            "version": sighting.current.get("version", ""),
+            "first_seen_at": rfc3339(sighting.first_ns) if sighting.first_ns else None,
+            "last_seen_at": rfc3339(last_ns) if last_ns else None,
+            "runs": sighting.runs,
+        }
+
+    def _said(self, name: str) -> DeclaredAgent:
+        return _declaration(self._declared, name) or DeclaredAgent(agent=name)
+
+    def _sighted(self, name: str) -> Sighting:
+        return self._seen.get(name) or Sighting(agent=name, is_inferred=False)
+
+    def _called_by(self, name: str) -> list[dict[str, Any]]:
+        return [
+            {"agent": sighting.agent, "how": how, **_seen(each)}
+            for sighting in self._seen.values()
+            for key, each in sighting.edges.items()
+            for how, agent in (edge_of(key),)
+            if agent == name
+        ]
 
 
 def _declaration(listed: list[DeclaredAgent], name: str) -> DeclaredAgent | None:
@@ -107,63 +166,23 @@ def _declaration(listed: list[DeclaredAgent], name: str) -> DeclaredAgent | None
     return globs[0] if globs else None
 
 
-def _agent(
-    name: str,
-    declared: DeclaredAgent | None,
-    seen: Sighting | None,
-    alive: Alive | None,
-    called_by: list[dict[str, Any]],
-    *,
-    now: int,
-) -> dict[str, Any]:
-    said, sighting = declared or DeclaredAgent(agent=name), seen or Sighting(agent=name, is_inferred=False)
-    last_ns = max(sighting.last_ns, alive.last_ns if alive else 0)
-    state, why = _state(alive, sighting.last_ns, last_ns, now)
+def _version_name(key: str) -> str:
+    """A kept version as people read it.
+
+    >>> _version_name("prompt 1.4")
+    '1.4 (prompt)'
+    """
+    what, _, value = key.partition(" ")
+    return f"{value} ({what})"
+
+
+def _change(change: Change) -> dict[str, Any]:
     return {
-        "agent": name,
-        "state": state,
-        "why": why,
-        "rung": alive.rung if alive else "none",
-        "incident": alive.incident if alive else None,
-        "connected": alive.connected if alive else 0,
-        "known": alive.known if alive else 0,
-        "declared": declared is not None,
-        "is_trusted": sighting.is_trusted,
-        "is_inferred": seen is not None and sighting.is_inferred,
-        "description": said.description,
-        "role": said.role,
-        "team": said.team,
-        "owner": said.owner,
-        "criticality": said.criticality or "unknown",
-        "environment": said.environment or _latest(sighting.environments),
-        "environments_seen": sorted(sighting.environments),
-        "version": sighting.current.get("version", ""),
-        "version_declared": said.version,
-        "current": dict(sighting.current),
-        "versions": _rows(
-            {key.partition(" ")[2] + f" ({key.partition(' ')[0]})": each for key, each in sighting.versions.items()}
-        ),
-        "first_seen_at": rfc3339(sighting.first_ns) if sighting.first_ns else None,
-        "last_seen_at": rfc3339(last_ns) if last_ns else None,
-        "events": sighting.events,
-        "runs": sighting.runs,
-        "tools": _tools(said.tools, sighting.tools),
-        "models": _rows(sighting.models),
-        "systems": sorted(sighting.systems),
-        "depends_on": list(said.depends_on),
-        "talks_to": _edges(said.talks_to, sighting.edges),
-        "called_by": called_by,
-        "changes": [
-            {
-                "at": rfc3339(change.at_ns),
-                "what": change.what,
-                "before": change.before,
-                "after": change.after,
-                "announced": change.is_announced,
-            }
-            for change in sorted(sighting.changes, key=lambda change: -change.at_ns)
-        ],
-        "forgot": sighting.forgot,
+        "at": rfc3339(change.at_ns),
+        "what": change.what,
+        "before": change.before,
+        "after": change.after,
+        "announced": change.is_announced,
     }
 
 
@@ -231,13 +250,4 @@ def _edges(declared: tuple[str, ...], seen: Mapping[str, Seen]) -> list[dict[str
         for glob in declared
         if not any(fnmatchcase(agent, glob) for agent in met)
     ]
-    return found
-
-
-def _called_by(sightings: Iterable[Sighting]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for sighting in sightings:
-        for key, each in sighting.edges.items():
-            how, agent = edge_of(key)
-            found.setdefault(agent, []).append({"agent": sighting.agent, "how": how, **_seen(each)})
     return found

@@ -9,7 +9,7 @@ from tests.server.console import sample_fleet
 from andoncord.kernel.errors import ConflictError, NotFoundError
 from andoncord.learn.review import BLANK
 from andoncord.server.console.port import Session
-from andoncord.telemetry.fleet_view import summary
+from andoncord.telemetry.fleet_view import Fleet
 
 NOW_NS = 1_767_276_000_000_000_000
 """2026-01-01T14:00:00Z."""
@@ -554,12 +554,13 @@ class SampleConsole:
         return [sample_fleet.overdue(NOW_NS)] if self.views else []
 
     async def fleet_map(self) -> list[dict[str, Any]]:
-        return [summary(agent) for agent in self._agents()]
+        return self._agents().lines()
 
     async def agent(self, name: str) -> dict[str, Any]:
+        fleet = self._agents()
         if name == "nobody":
             raise NotFoundError("there is no agent 'nobody'", remedy="known agents: refund-agent")
-        return next((agent for agent in self._agents() if agent["agent"] == name), {**self._agents()[0], "agent": name})
+        return fleet.agent(name) or {**(fleet.agent("refund-agent") or {}), "agent": name}
 
     async def series(self, agent: str) -> dict[str, Any]:
         return sample_fleet.figures(agent, NOW_NS)
@@ -567,7 +568,7 @@ class SampleConsole:
     async def touched(self, agent: str) -> dict[str, Any]:
         return sample_fleet.traces_left(agent, NOW_NS, HOSTILE if self.is_hostile else "")
 
-    def _agents(self) -> list[dict[str, Any]]:
+    def _agents(self) -> Fleet:
         return sample_fleet.agents(self._fleet, NOW_NS, HOSTILE if self.is_hostile else "")
 
     @property

@@ -11,7 +11,7 @@ from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
 from andoncord.server.reading import shown_series, shown_touched
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.fleet import FleetMap
-from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, fleet_map
+from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, Fleet
 
 HOUR_NS = 60 * MINUTE_NS
 DECLARED = DeclaredAgent(
@@ -77,7 +77,7 @@ def events(now: int, hostile: str = "") -> list[Event]:
     return found
 
 
-def agents(rows: Iterable[Mapping[str, Any]], now: int, hostile: str = "") -> list[dict[str, Any]]:
+def agents(rows: Iterable[Mapping[str, Any]], now: int, hostile: str = "") -> Fleet:
     """The fleet map of the sample's agents."""
     seen = FleetMap()
     seen.observe(events(now, hostile))
@@ -90,7 +90,7 @@ def agents(rows: Iterable[Mapping[str, Any]], now: int, hostile: str = "") -> li
         )
         for row in rows
     }
-    return fleet_map([DECLARED], seen.take_changed(), alive, now=now)
+    return Fleet([DECLARED], seen.take_changed(), alive, now=now)
 
 
 def figures(agent: str, now: int) -> dict[str, Any]:
