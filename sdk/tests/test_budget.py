@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from andoncord_sdk import Guard, RunStopped
+from andoncord_sdk import CallDenied, Guard, RunStopped
 from andoncord_sdk.budget import NOTHING, Amounts, Budget, Limits, cost_of
 
 
@@ -175,3 +175,34 @@ def test_sixteen_callers_of_several_runs_never_exceed_the_budget_above_them(seed
         assert all(limit is None or spent <= limit for limit, spent in zip(budget.limits, budget.spent, strict=True))
     assert above.spent == Amounts(*(sum(run.spent[index] for run in runs) for index in range(3)))
     assert above.spent.tokens > 39_000 or above.spent.calls > 850 or above.spent.micro_usd > 990_000
+
+
+PRICE = {"provider": "acme", "model": "a-1", "input": 3, "output": 15}
+
+
+def test_an_unknown_price_is_refused_where_money_is_limited() -> None:
+    """Unknown is not free. A stated maximum, a price, a promise to state the cost or no limit on money let the call be made."""
+    with Guard("a", budget_usd=1).run() as run:
+        with pytest.raises(CallDenied, match="the price of x is not known and the budget is limited: state max_cost_usd"):
+            run.model_step("x").begin()
+        run.model_step("x", max_cost_usd=0.1).begin().end()
+        run.model_step("x", is_priced=True).begin().end()
+    for guard in (
+        Guard("a", budget_calls=9),
+        Guard("a", budget_usd=1, on_unknown_price="estimate"),
+        Guard("a", budget_usd=1, prices=[{**PRICE, "model": "x"}]),
+    ):
+        with guard.run() as run:
+            run.model_step("x").begin().end()
+
+
+def test_a_call_is_settled_by_the_price_table_when_its_cost_is_not_stated() -> None:
+    """Tokens times price; and the tokens themselves."""
+    with Guard("a", budget_usd=1, budget_tokens=2_000, prices=[PRICE]).run() as run:
+        with run.model_step("a-1") as call:
+            call.input_tokens, call.output_tokens = 1_000, 100
+        run.model_call(model="a-1", input_tokens=100, output_tokens=10)
+
+        assert run.budget.spent == Amounts(4_500 + 450, 1_210, 1)
+        with pytest.raises(RunStopped, match="budget of 2000 tokens does not cover this call: 1210 tokens spent"):
+            run.model_step("a-1", max_tokens=900).begin()

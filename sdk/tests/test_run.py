@@ -280,7 +280,7 @@ def test_a_guard_that_breaks_holds_rather_than_releases() -> None:
 
 
 def test_polling_by_declaration_and_another_state_are_no_loop() -> None:
-    """A declared poll may ask for ever; the same call after the world has changed is another one; else the fourth is refused."""
+    """A declared poll may ask for ever; the same call after the world has changed is another one; else the 4th is refused."""
     with Guard("a", polls=["wait"]).run() as run:
         for _ in range(20):
             run.call("wait", lambda job: "not yet", job=1)

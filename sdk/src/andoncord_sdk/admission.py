@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from andoncord_sdk import _platform
@@ -18,7 +19,7 @@ from andoncord_sdk.lease import Lease
 from andoncord_sdk.obligation import Owed
 from andoncord_sdk.orders import Gate, Order
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
-from andoncord_sdk.policy import BoundPolicies, PolicySet
+from andoncord_sdk.policy import MAX_NEAR_MISSES, BoundPolicies, PolicySet
 from andoncord_sdk.prices import Prices
 
 if TYPE_CHECKING:
@@ -272,7 +273,10 @@ class Admission:
         if self.tools is not None and call.name not in self.tools:
             # Out of scope ends the run, so it outranks a policy that would only refuse the call.
             message = f"{self.agent} may not use {call.name}: it is not among its declared tools"
-            raise RunStopped("scope", message, tool=call.name)
+            undeclared = RunStopped("scope", message, tool=call.name)
+            nearest = get_close_matches(call.name, self.tools, n=MAX_NEAR_MISSES)
+            undeclared.near_misses = tuple(f"{name} is declared, to {self.tools[name]}" for name in nearest)
+            raise undeclared
         if denied is not None:
             raise denied
         if owed or call.owed:

@@ -50,7 +50,8 @@ MONITORED_HEARTBEATS = 4
 
 LADDER = ("deny", "pause", "resume", "stop", "restrict", "throttle", "quarantine", "scoped", "breaker")
 """What a guard can really do about calls: `scoped` is to hold an order about single tools and runs apart from the others."""
-CAPABILITIES = (*LADDER, "scope", "policies", "budget", "shared_budget", "loop", "config", "lease", "flag", "model_calls")
+CAPABILITIES = (*LADDER, "scope", "policies", "obligations", "budget", "shared_budget", "loop", "config", "lease", "flag")
+CAPABILITIES += ("model_calls",)
 """`model_calls`: they are guarded as well. `probe` is added once one is registered."""
 
 _log = logging.getLogger("andoncord_sdk")
