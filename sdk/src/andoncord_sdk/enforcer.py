@@ -30,9 +30,13 @@ MESSAGE_TOOLS = (
     "handoff*",
     "hand_off*",
     "delegate_*",
+    "Delegate work to coworker",
+    "Ask question to coworker",
+    "ask_question_to_coworker",
     "ask_agent*",
     "call_agent*",
     "Task",
+    "Agent",
     "SendMessage",
 )
 """Names by which hand-offs, messages and calls between agents are recognised, beside those that are declared: what the
@@ -126,7 +130,7 @@ class Enforcer:
 
     def is_message(self, call: "GuardedCall") -> bool:
         """Whether a call sends or takes a message, or hands the task to another agent."""
-        return call.is_tool and any(matches(call.name) for matches in self._is_message_tool)
+        return call.is_message or (call.is_tool and any(matches(call.name) for matches in self._is_message_tool))
 
     def wait_s(self, call: "GuardedCall") -> float | None:
         """Seconds until the turn of a call that is throttled; None for any other."""

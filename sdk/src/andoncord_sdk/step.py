@@ -35,6 +35,8 @@ class GuardedCall(ABC):
     name_attribute: ClassVar[str]
     kind: ClassVar[int] = KIND_INTERNAL
     is_tool: ClassVar[bool] = False
+    is_message: ClassVar[bool] = False
+    """Something that goes to another agent or comes from one, whatever it is called."""
 
     __slots__ = (
         "_arguments_text",

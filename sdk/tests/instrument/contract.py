@@ -7,6 +7,7 @@ inherits the tests.
 import asyncio
 import contextlib
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -125,6 +126,7 @@ class AdapterContract(ABC):
             telemetry=wire.url,
             token="andon_sdk_test",
             tools={"lookup": "read", "refund": "write", "broken": "read"},
+            messages=("refund",),
         )
         wire.wait_stream()
         yield guard
@@ -279,6 +281,64 @@ class AdapterContract(ABC):
 
         assert desk.done == ["lookup 17"]
         assert "look before you leap" in script.results[0]
+
+    def test_an_allow_list_names_the_tools_that_are_left(self, desk: Desk, guard: Guard, wire: WireServer) -> None:
+        """Whatever they are declared as; the model reads why another is refused."""
+        self.order(wire, {"rung": "restrict", "allow": ["ref*"], "reason": "nothing else today"})
+        script = Script(Wish("lookup"), Wish("refund"), "done")
+
+        assert self.run(self.adapter(guard), script, desk) == "done"
+
+        assert desk.done == ["refund 17"]
+        assert "nothing else today" in script.results[0]
+
+    def test_a_tool_that_nobody_may_call_leaves_the_run_alone(self, desk: Desk, guard: Guard, wire: WireServer) -> None:
+        """An order about one tool refuses its calls; the run goes on with the others."""
+        self.order(wire, {"rung": "kill", "scope": {"tool": "refund"}, "reason": "fraud"})
+        script = Script(Wish("refund"), Wish("lookup"), "done")
+
+        assert self.run(self.adapter(guard), script, desk) == "done"
+
+        assert desk.done == ["lookup 17"]
+        assert "fraud" in script.results[0]
+
+    def test_a_quarantine_holds_a_message_and_nothing_else(self, desk: Desk, guard: Guard, wire: WireServer) -> None:
+        """The model is asked and other tools are called; the message is sent after the release, once."""
+        script = Script(Wish("lookup"), Wish("refund"), "done")
+        desk.during_lookup = lambda: wire.ack_of(wire.order("quarantine", (1, 1)))
+
+        self.hold_and_release(guard, wire, script, desk, ["lookup 17"])
+
+        assert desk.done == ["lookup 17", "refund 17"]
+
+    def test_a_throttled_tool_is_called_at_its_turn(self, desk: Desk, guard: Guard, wire: WireServer) -> None:
+        """Five calls a second before, so one every fifth of a second at most; nothing is refused."""
+        now_ns = time.time_ns()
+        before = [("lookup", "r", f"s{number}", now_ns - number * 200_000_000) for number in range(1, 11)]
+        guard._admission.gate.recent.extend(before)
+        self.order(wire, {"rung": "throttle", "rate": 1.0, "scope": {"tool": "lookup"}})
+        times: list[float] = []
+        desk.during_lookup = lambda: times.append(time.monotonic())
+        script = Script(Wish("lookup", order="1"), Wish("lookup", order="2"), Wish("lookup", order="3"), "done")
+
+        assert self.run(self.adapter(guard), script, desk) == "done"
+
+        assert desk.done == ["lookup 1", "lookup 2", "lookup 3"]
+        assert times[2] - times[0] > 0.3
+
+    def test_what_the_framework_leaves_no_room_for_is_not_announced(self, guard: Guard) -> None:
+        """Orders that need it are then not counted as carried out."""
+        self.adapter(guard)
+
+        assert ("model_calls" in guard.capabilities) is self.knows_model_calls
+        assert {"deny", "pause", "resume", "stop", "restrict", "throttle", "quarantine"} <= set(guard.capabilities)
+
+    @staticmethod
+    def order(wire: WireServer, *orders: dict[str, Any]) -> None:
+        """Put orders of their own in force."""
+        event = {"agent": "*", "rung": "none", "epoch": [1, 1], "reason": "", "by": "person:test", "incident": "inc-1"}
+        wire.in_force = {**event, "orders": [{"id": f"o{number}", **each} for number, each in enumerate(orders)]}
+        wire.ack_of(wire.push("order", wire.in_force))
 
     def test_a_kill_ends_the_run_with_agent_stopped(self, desk: Desk, guard: Guard, wire: WireServer) -> None:
         """The order takes effect at the next step; a new run does not begin."""

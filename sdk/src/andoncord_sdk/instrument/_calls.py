@@ -1,7 +1,7 @@
 """What the adapters have in common: runs, guarded calls, what models cost, and the guard's own reason for an end."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,14 @@ Prices = Mapping[str, tuple[float, float]]
 """US dollars per million input and output tokens, by model. Cached input counts in full: the guard errs on the dear side."""
 
 
+class HandOff(Step):
+    """A hand-off from one agent to the next that is no call of a tool: held like a message, and never reported as a step."""
+
+    is_tool = False
+    is_message = True
+    __slots__ = ()
+
+
 class Unfinished(Exception):
     """A call of which the framework never told the end."""
 
@@ -31,6 +39,8 @@ class Calls:
 
     Args:
         guard: decides; one run of the framework is one run of the guard.
+        through: the adapter's name.
+        lacks: which of the guard's capabilities its framework leaves no room for; they are announced no more.
         prices: what models cost. Required when the guard has a budget, since an unknown price must not count as free.
         max_call_usd: the most a single model call can cost, held before it is made; None holds the dearest so far.
 
@@ -38,10 +48,19 @@ class Calls:
         ValueError: a budget without prices.
     """
 
-    def __init__(self, guard: Guard, *, prices: Prices | None = None, max_call_usd: float | None = None) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        through: str,
+        lacks: Collection[str] = (),
+        prices: Prices | None = None,
+        max_call_usd: float | None = None,
+    ) -> None:
         if guard.has_budget and prices is None:
             raise ValueError("the guard has a budget, so it needs to know what models cost: pass prices={model: (in, out)}")
         self.guard = guard
+        guard.reached_through(through, lacks=lacks)
         self._prices = prices or {}
         self._max_call_usd = max_call_usd
         self._open_calls: dict[tuple[str, object], GuardedCall] = {}
@@ -117,6 +136,31 @@ class Calls:
         price = self._prices.get(model)
         return None if price is None else (input_tokens * price[0] + output_tokens * price[1]) / TOKENS_PER_PRICE
 
+    async def hand_off(self, name: str) -> None:
+        """Wait while messages, or all calls, are held: for a framework that hands over without calling a tool.
+
+        Raises:
+            GuardError: it must not be handed over.
+        """
+        run = self.guard.enclosing_run(name)
+        admission, step = run.admission, HandOff(run, name, {})
+        try:
+            while True:
+                order = admission.gate.order
+                if order.measures is None and not admission.enforcer.outbox:
+                    return
+                if admission.enforcer.check(run, step, order) is None:
+                    return
+                turn_s = admission.enforcer.wait_s(step)
+                wait_s = turn_s if turn_s is not None else admission.hold_max_s
+                if not await admission.gate.wait_change_async(order, wait_s) and turn_s is None:
+                    raise admission.held_too_long(run, step, order)
+        except GuardError as refusal:
+            admission.refuse(run, step, refusal)
+            raise
+        finally:
+            admission.enforcer.over(step)
+
     def break_off(self, fault: Exception, *, run: Run | None = None) -> None:
         """End `run`, or the enclosing one, because the guard broke and the framework would make a result of that and go on."""
         if isinstance(fault, RunStopped):
@@ -160,6 +204,21 @@ async def admit_async(step: Step) -> CallDenied | None:
     except CallDenied as refusal:
         return _readable(refusal)
     return None
+
+
+@contextmanager
+def optional(distribution: str) -> Iterator[None]:
+    """Around the imports of a framework: without it, what to install is said.
+
+    >>> with optional("no-such-framework"):
+    ...     import no_such_framework
+    Traceback (most recent call last):
+    ImportError: install the framework with: pip install no-such-framework
+    """
+    try:
+        yield
+    except ImportError as missing:
+        raise ImportError(f"install the framework with: pip install {distribution}") from missing
 
 
 @contextmanager

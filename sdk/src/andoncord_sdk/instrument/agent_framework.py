@@ -29,6 +29,7 @@ from andoncord_sdk.instrument._calls import (
     admit_async,
     cut,
     ending,
+    optional,
     tool_call,
     tool_response,
     with_nudge,
@@ -36,7 +37,7 @@ from andoncord_sdk.instrument._calls import (
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import ModelStep
 
-try:
+with optional("'andoncord-sdk[agent-framework]'"):
     from agent_framework import (
         ChatContext,
         ChatMiddleware,
@@ -47,8 +48,6 @@ try:
         MiddlewareFailure,
         ResponseStream,
     )
-except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install 'andoncord-sdk[agent-framework]'") from missing
 
 CallNext = Callable[[], Awaitable[None]]
 
@@ -70,7 +69,7 @@ class AgentGuard:
 
     def __init__(self, guard: Guard, *, prices: Prices | None = None, max_call_usd: float | None = None) -> None:
         self.guard = guard
-        calls = Calls(guard, prices=prices, max_call_usd=max_call_usd)
+        calls = Calls(guard, through="agent_framework", prices=prices, max_call_usd=max_call_usd)
         self._calls = calls
         self.middleware: tuple[FunctionMiddleware, ChatMiddleware] = (_Functions(calls), _Chats(calls))
 

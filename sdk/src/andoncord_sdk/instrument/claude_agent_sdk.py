@@ -24,14 +24,12 @@ from dataclasses import replace
 from typing import Any
 
 from andoncord_sdk.guard import Guard
-from andoncord_sdk.instrument._calls import Calls, Prices, admit_async, cut, tool_call
+from andoncord_sdk.instrument._calls import Calls, Prices, admit_async, cut, optional, tool_call
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import Step
 
-try:
+with optional("claude-agent-sdk"):
     from claude_agent_sdk import AssistantMessage, ClaudeAgentOptions, HookMatcher, ResultMessage, TextBlock, ToolUseBlock
-except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install claude-agent-sdk") from missing
 
 HOLD_S = 24 * 3600.0
 """How long a paused call may wait unless the caller says otherwise: chosen, a working day and the night after it."""
@@ -53,7 +51,7 @@ class ClaudeGuard:
         if hold_s <= 0:
             raise ValueError(f"hold_s must be greater than 0, got {hold_s}")
         self.guard = guard
-        self._calls = Calls(guard, prices=prices)
+        self._calls = Calls(guard, through="claude_agent_sdk", lacks=("model_calls",), prices=prices)
         self._hold_s = hold_s
         self._run: Run | None = None
         """The hooks of a session may run in the context of an earlier run, so the run is not taken from there."""

@@ -28,15 +28,13 @@ from typing import Any
 
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.guard import Guard
-from andoncord_sdk.instrument._calls import MAX_MESSAGES, Calls, Prices, admit, text, with_nudge
+from andoncord_sdk.instrument._calls import MAX_MESSAGES, Calls, Prices, admit, optional, text, with_nudge
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import ModelStep, Step
 
-try:
+with optional("crewai"):
     from crewai.hooks import HookAborted, InterceptionPoint
     from crewai.hooks.dispatch import get_global_hook_list, register
-except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install crewai") from missing
 
 FAILED = "Error executing tool: "
 """How CrewAI begins the result of a tool that raised."""
@@ -67,7 +65,7 @@ class CrewGuard:
 
     def __init__(self, guard: Guard, *, prices: Prices | None = None, max_call_usd: float | None = None) -> None:
         self.guard = guard
-        self._calls = Calls(guard, prices=prices, max_call_usd=max_call_usd)
+        self._calls = Calls(guard, through="crewai", prices=prices, max_call_usd=max_call_usd)
         self._asked: dict[tuple[str, int], _Asked] = {}
         self._refused: dict[tuple[str, int], str] = {}
         """What the model is told about calls that were refused, until CrewAI asks for the result."""

@@ -27,16 +27,15 @@ from andoncord_sdk.instrument._calls import (
     Prices,
     admit_async,
     cut,
+    optional,
     tool_call,
     tool_response,
 )
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import GuardedCall, ModelStep, Step
 
-try:
+with optional("google-adk"):
     from google.adk.plugins.base_plugin import BasePlugin
-except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install google-adk") from missing
 
 
 class GuardPlugin(BasePlugin):
@@ -54,7 +53,7 @@ class GuardPlugin(BasePlugin):
     def __init__(self, guard: Guard, *, prices: Prices | None = None, max_call_usd: float | None = None) -> None:
         super().__init__(name="andoncord")
         self.guard = guard
-        self._calls = Calls(guard, prices=prices, max_call_usd=max_call_usd)
+        self._calls = Calls(guard, through="google_adk", prices=prices, max_call_usd=max_call_usd)
 
     def open(self, task: str = "") -> AbstractContextManager[Run]:
         """A guarded run around whatever starts the runner inside it. Outside of one, its calls are refused.

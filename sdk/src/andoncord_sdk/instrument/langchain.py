@@ -33,6 +33,7 @@ from andoncord_sdk.instrument._calls import (
     admit_async,
     cut,
     ending,
+    optional,
     tool_call,
     tool_response,
     with_nudge,
@@ -40,14 +41,12 @@ from andoncord_sdk.instrument._calls import (
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import ModelStep, Step
 
-try:
+with optional("'andoncord-sdk[langchain]'"):
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
     from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
     from langgraph.prebuilt import ToolNode
     from langgraph.prebuilt.tool_node import ToolCallRequest
     from langgraph.types import Command
-except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install 'andoncord-sdk[langchain]'") from missing
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 
@@ -71,7 +70,7 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     def __init__(self, guard: Guard, *, prices: Prices | None = None, max_call_usd: float | None = None) -> None:
         super().__init__()
         self.guard = guard
-        self._calls = Calls(guard, prices=prices, max_call_usd=max_call_usd)
+        self._calls = Calls(guard, through="langchain", prices=prices, max_call_usd=max_call_usd)
 
     def open(self, task: str = "") -> AbstractContextManager[Run]:
         """A guarded run around whatever starts the agent inside it. Outside of one, its calls are refused.

@@ -37,13 +37,14 @@ from andoncord_sdk.instrument._calls import (
     Prices,
     admit_async,
     cut,
+    optional,
     tool_call,
     tool_response,
 )
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import ModelStep, Step
 
-try:
+with optional("'andoncord-sdk[openai-agents]'"):
     from agents import (
         Agent,
         AgentHooks,
@@ -58,9 +59,8 @@ try:
         ToolOutputGuardrail,
         ToolOutputGuardrailData,
         default_tool_error_function,
+        handoff,
     )
-except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install 'andoncord-sdk[openai-agents]'") from missing
 
 
 class GuardedRunner:
@@ -85,7 +85,7 @@ class GuardedRunner:
         unguarded: Collection[str] = (),
     ) -> None:
         self.guard = guard
-        self._calls = Calls(guard, prices=prices, max_call_usd=max_call_usd)
+        self._calls = Calls(guard, through="openai_agents", prices=prices, max_call_usd=max_call_usd)
         self._unguarded = frozenset(unguarded)
 
     async def run(self, agent: Agent[Any], input: Any, *, task: str = "", **options: Any) -> RunResult:  # noqa: A002
@@ -164,15 +164,18 @@ class GuardedRunner:
         return reachable
 
     def _watch_handoffs(self, agent: Agent[Any]) -> list[Agent[Any]]:
-        agent.handoffs = [self._guarded_handoff(item) if isinstance(item, Handoff) else item for item in agent.handoffs]
-        return [item for item in agent.handoffs if isinstance(item, Agent)]
+        reachable = [item for item in agent.handoffs if isinstance(item, Agent)]
+        # An agent in the list is what the framework makes a hand-off of; made here, it can be held.
+        offered = [handoff(item) if isinstance(item, Agent) else item for item in agent.handoffs]
+        agent.handoffs = [self._guarded_handoff(item) for item in offered]
+        return reachable
 
-    def _guarded_handoff(self, handoff: Handoff[Any, Any]) -> Handoff[Any, Any]:
-        invoke = handoff.on_invoke_handoff
+    def _guarded_handoff(self, offered: Handoff[Any, Any]) -> Handoff[Any, Any]:
+        invoke = offered.on_invoke_handoff
         if isinstance(invoke, _GuardedHandoff):
             invoke = invoke.invoke
-        guarded = copy.copy(handoff)
-        guarded.on_invoke_handoff = _GuardedHandoff(self, invoke)
+        guarded = copy.copy(offered)
+        guarded.on_invoke_handoff = _GuardedHandoff(self, invoke, offered.tool_name)
         return guarded
 
     def _guarded(self, tool: Any) -> Any:
@@ -195,6 +198,14 @@ class GuardedRunner:
         return bool(guardrails) and isinstance(guardrails[-1], _Admit) and guardrails[-1].runner is self
 
     # ------------------------------------------------------------------------------------------------- calls
+
+    async def hand_off(self, name: str) -> None:
+        """Wait until a hand-off may be made, or end the run."""
+        try:
+            await self._calls.hand_off(name)
+        except CallDenied as refusal:
+            self._calls.break_off(refusal)
+            raise
 
     async def admit_tool(self, data: ToolInputGuardrailData) -> ToolGuardrailFunctionOutput:
         """Begin a guarded step, or tell the model why there is none."""
@@ -318,13 +329,15 @@ class _Hooks(AgentHooks[Any]):
 
 
 class _GuardedHandoff:
-    """Puts the agent that is handed off to under the guard, whichever it turns out to be."""
+    """Hands off when nothing holds that, and puts the agent that is handed off to under the guard, whichever it is."""
 
-    def __init__(self, runner: GuardedRunner, invoke: Any) -> None:
+    def __init__(self, runner: GuardedRunner, invoke: Any, name: str) -> None:
         self.runner = runner
         self.invoke = invoke
+        self.name = name
 
     async def __call__(self, context: Any, arguments: str) -> Any:
+        await self.runner.hand_off(self.name)
         agent = await self.invoke(context, arguments)
         self.runner.watch(agent)
         return agent

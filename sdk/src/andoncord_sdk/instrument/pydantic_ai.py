@@ -27,20 +27,19 @@ from andoncord_sdk.instrument._calls import (
     admit_async,
     cut,
     ending,
+    optional,
     tool_call,
     tool_response,
     with_nudge,
 )
 from andoncord_sdk.run import Run
 
-try:
+with optional("'andoncord-sdk[pydantic-ai]'"):
     from pydantic_ai import RunContext
     from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
     from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
     from pydantic_ai.models import ModelRequestContext
     from pydantic_ai.tools import ToolDefinition
-except ImportError as missing:  # pragma: no cover - needs an environment without the framework
-    raise ImportError("install the framework with: pip install 'andoncord-sdk[pydantic-ai]'") from missing
 
 
 class GuardCapability(AbstractCapability[Any]):
@@ -57,7 +56,7 @@ class GuardCapability(AbstractCapability[Any]):
 
     def __init__(self, guard: Guard, *, prices: Prices | None = None, max_call_usd: float | None = None) -> None:
         self.guard = guard
-        self._calls = Calls(guard, prices=prices, max_call_usd=max_call_usd)
+        self._calls = Calls(guard, through="pydantic_ai", prices=prices, max_call_usd=max_call_usd)
 
     def open(self, task: str = "") -> AbstractContextManager[Run]:
         """A guarded run around whatever starts the agent inside it. Outside of one, its calls are refused.

@@ -27,6 +27,8 @@ from andoncord.testing.conformance.pep import EnforcementPointContract
 from andoncord_sdk import AgentStopped, CallDenied, Guard, GuardError, RunStopped
 from andoncord_sdk.admission import ToolKind
 from andoncord_sdk.instrument.openai_agents import GuardedRunner
+from andoncord_sdk.ladder import Rung
+from andoncord_sdk.orders import Order
 
 set_tracing_disabled(True)
 
@@ -324,6 +326,30 @@ def test_an_agent_that_is_handed_off_to_is_guarded(desk: Desk, wrap: Callable[[A
         run(GuardedRunner(guard), front)
 
     assert desk.done == []
+
+
+@pytest.mark.parametrize("wrap", [lambda agent: agent, handoff], ids=["agent", "handoff"])
+def test_a_hand_off_waits_while_messages_are_held(desk: Desk, wrap: Callable[[Agent[Any]], Any]) -> None:
+    """The agent that hands off goes on until then; the other one begins after the release."""
+    specialist = desk.agent(ScriptedModel(calls("lookup"), says("done")))
+    front = Agent(name="front", model=ScriptedModel(calls("transfer_to_refund_agent")), handoffs=[wrap(specialist)])
+    guard = Guard("refund-agent", tools={"lookup": "read"})
+    gate = guard._admission.gate
+    gate.apply(Order(rung=Rung.QUARANTINE, epoch=(1, 1)))
+    answers: list[str] = []
+
+    async def main() -> None:
+        running = asyncio.create_task(GuardedRunner(guard).run(front, "refund order 17"))
+        async with asyncio.timeout(DEADLINE_S):
+            while not guard._admission.enforcer.outbox:  # noqa: ASYNC110  # it has no event to wait for
+                await asyncio.sleep(0)
+        assert (desk.done, running.done()) == ([], False)
+        gate.apply(Order(epoch=(1, 2)))
+        answers.append((await running).final_output)
+
+    asyncio.run(main())
+
+    assert (answers, desk.done) == (["done"], ["lookup 17"])
 
 
 def test_an_agent_used_as_a_tool_is_guarded(desk: Desk) -> None:
