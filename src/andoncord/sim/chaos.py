@@ -15,17 +15,18 @@ import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from andoncord.adapters.durable.carrier import DurableCarrier
+from andoncord.adapters.durable.carrier import SCHEMA, DurableCarrier
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.system.clock import SystemClock
+from andoncord.adapters.system.postgres_process import PostgresProcess
 from andoncord.detect.finding import Finding
 from andoncord.engine.facts import FindingArrived, PersonAsked
 from andoncord.engine.run import Engine
@@ -348,6 +349,31 @@ class Stores:
         shutil.rmtree(place.world.parent)
 
 
+class PostgresStores(Stores):
+    """The same in databases of a PostgreSQL; the durable engine's data is in the same database, as in a real cluster."""
+
+    def __init__(self, folder: Path, server: PostgresProcess) -> None:
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder)
+        self._server = server
+        self._origin = server.new_database()
+        database = Database(self._origin)
+        migrate(database)
+        database.close()
+
+    def place(self, *, durable: bool) -> Place:
+        """A new place."""
+        home = super().place(durable=False)
+        url = self._server.new_database(like=self._origin)
+        location = Database(url).location
+        return replace(home, control=url, durable=location if durable else "", is_shared=durable)
+
+    def forget(self, place: Place) -> None:
+        """Delete a place."""
+        super().forget(place)
+        self._server.drop_database(place.control)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
     """What came of one try against the run that nobody killed."""
@@ -381,11 +407,22 @@ def try_deaths(place: Place, scenario: Scenario, wanted: Came, deaths: Sequence[
         if code not in (0, KILLED):
             return Tried(died=died, lost=0, doubled=0, asked_again=0, why=f"ended with {code}")
         if loses_engine:
-            for file in place.world.parent.glob("durable.db*"):
-                file.unlink()
+            lose_engine(place)
     code, _ = in_child(place, scenario)
     if code != 0:
         return Tried(died=died, lost=0, doubled=0, asked_again=0, why=f"ended with {code}")
     came = look(place)
     lost, doubled, why = differences(came, wanted)
     return Tried(died=died, lost=lost, doubled=doubled, asked_again=came.asked_again, why=why)
+
+
+def lose_engine(place: Place) -> None:
+    """Delete everything that the durable engine keeps."""
+    if not place.is_shared:
+        for file in place.world.parent.glob("durable.db*"):
+            file.unlink()
+        return
+    database = Database(place.control)
+    with database.writing() as connection:
+        connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+    database.close()

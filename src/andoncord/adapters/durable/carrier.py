@@ -164,7 +164,7 @@ class DurableCarrier:
                     "application_version": VERSION,
                     "serializer": DBOSPortableJSONSerializer(),
                     "enable_otlp": False,
-                    "log_level": "WARNING",
+                    "log_level": "ERROR",
                     "notification_listener_polling_interval_sec": LISTEN_S,
                 }
             )

@@ -67,13 +67,25 @@ class PostgresProcess:
                 raise PostgresMissingError(f"PostgreSQL did not come up: {said}")
             time.sleep(POLL_S)
 
-    def new_database(self) -> str:
-        """An empty database; its address."""
+    def new_database(self, *, like: str = "") -> str:
+        """A database; its address.
+
+        Args:
+            like: the address of one to copy, which nobody is connected to; without it the new one is empty.
+        """
         self._count += 1
         name = f"andon_{self._count}"
-        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "andon"]
-        subprocess.run([str(self._programs / "createdb"), *where, name], check=True)
+        template = ["-T", like.rpartition("/")[2]] if like else []
+        subprocess.run([str(self._programs / "createdb"), *self._where, *template, name], check=True)
         return f"postgresql://andon@127.0.0.1:{self.port}/{name}"
+
+    def drop_database(self, url: str) -> None:
+        """Delete a database, whoever is connected to it."""
+        subprocess.run([str(self._programs / "dropdb"), *self._where, "--force", url.rpartition("/")[2]], check=True)
+
+    @property
+    def _where(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "andon"]
 
     def close(self) -> None:
         """End it at once and delete its files."""
