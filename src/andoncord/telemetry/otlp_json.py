@@ -180,7 +180,7 @@ def _whole(body: bytes, decoder: "msgspec.json.Decoder[Whole]") -> Whole | None:
         return None
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
