@@ -78,7 +78,7 @@ from andoncord.server.preparer import Preparer
 from andoncord.server.reading import Reading
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
-from andoncord.server.worker import FINDINGS, serve_worker, stop_self, tell_parent
+from andoncord.server.worker import FIGURES, FINDINGS, serve_worker, stop_self, tell_parent
 from andoncord.server.worker_process import WorkerProcess, python_command
 from andoncord.telemetry.prices import Pricing, rows, with_own
 
@@ -264,6 +264,7 @@ async def _control(
         control=control,
         deadman=deadman,
         worker=worker_state,
+        figures=lambda: worker.figures,
         machine=machine,
         processes=SystemProcesses(),
         home=home,
@@ -341,6 +342,8 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
         pricing=Pricing(with_own(setup.config.prices)),
+        on_figures=lambda figures: tell_parent(FIGURES + figures + b"\n"),
+        memory=MemoryFiles(home / MEMORY_FOLDER),
     )
     settings = setup.config.server
     preparer = Preparer((*python_command("andoncord.server.prepare"), str(settings.max_body_mib * 1024 * 1024)))

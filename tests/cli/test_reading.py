@@ -192,6 +192,8 @@ def test_figures_for_prometheus(server: ServerProcess) -> None:
     assert bare <= helped
     assert "andoncord_loss_ledger_balanced 1.0" in text
     assert 'andoncord_ingest_records_total{outcome="stored",reason="",signal="traces"}' in text
+    assert 'andoncord_batch_detection_seconds_quantile{quantile="0.99"}' in text
+    assert "andoncord_false_alarms_expected_total" in text
     assert "planner" not in text
 
 

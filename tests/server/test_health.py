@@ -13,9 +13,8 @@ from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.time import HOUR_NS, Instant
 from andoncord.server import deadman as deadmen
 from andoncord.server.deadman import BeatTarget, Deadman
-from andoncord.server.health import fence_times_ms, unbalanced
-from andoncord.server.metrics import nearest_rank
-from andoncord.telemetry.batch import LedgerLine, Signal
+from andoncord.server.figures import nearest_rank
+from andoncord.server.health import fence_times_ms
 from andoncord.testing.clock import SimClock
 from andoncord.testing.journal import MemoryJournal
 from andoncord.testing.story import PLAYBOOKS, finding
@@ -110,19 +109,6 @@ async def _a_target_that_cannot_be_told_is_named(tmp_path: Path) -> None:
     assert len(deadman.failing) == 2
     assert deadman.sent_ns == 0
     assert not any("secret" in name for name in deadman.failing)
-
-
-def test_a_ledger_that_does_not_add_up_is_said() -> None:
-    """Accepted is stored, duplicate or rejected, each signal for itself."""
-
-    def line(outcome: str, count: int, signal: Signal = Signal.TRACES) -> LedgerLine:
-        return LedgerLine(signal=signal, outcome=outcome, count=count)
-
-    assert unbalanced([line("accepted", 5), line("stored", 3), line("duplicate", 1), line("rejected", 1)]) == []
-    assert unbalanced([line("accepted", 5), line("stored", 4), line("accepted", 1, Signal.LOGS)]) == [
-        "logs: 1 accepted and 0 accounted for",
-        "traces: 5 accepted and 4 accounted for",
-    ]
 
 
 def test_quantiles_are_measured_values() -> None:

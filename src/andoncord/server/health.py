@@ -13,8 +13,9 @@ from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.time import DAY_NS, rfc3339, seconds_between
 from andoncord.server.control import Control
 from andoncord.server.deadman import MAX_LAG, TURN_S, Deadman
+from andoncord.server.figures import WorkerFigures
 from andoncord.server.ports import Processes
-from andoncord.telemetry.batch import LedgerLine
+from andoncord.server.reconcile import Reconciliation, reconcile
 
 MIB = 1 << 20
 DISK_FAIL_BYTES = 200 * MIB
@@ -69,6 +70,7 @@ class Health:
 
     Args:
         worker: whether the ingest worker is up, and its process id.
+        figures: what the worker last told about itself.
         settings: sentences about settings that will hurt, each with its remedy.
     """
 
@@ -78,6 +80,7 @@ class Health:
         control: Control,
         deadman: Deadman,
         worker: Callable[[], tuple[bool, int | None]],
+        figures: Callable[[], WorkerFigures | None],
         machine: Machine,
         processes: Processes | None,
         home: Path,
@@ -86,6 +89,7 @@ class Health:
         self.control = control
         self.deadman = deadman
         self.worker = worker
+        self.figures = figures
         self.machine = machine
         self._processes = processes
         self._home = home
@@ -188,14 +192,18 @@ class Health:
         )
 
     async def _ledger(self) -> Check:
-        lines = await asyncio.to_thread(self.control.telemetry.ledger)
-        problems = unbalanced(lines)
-        if problems:
+        found = await self.reconciled()
+        if not found.balanced:
             remedy = "keep the data directory as it is and report it: accepted telemetry is missing"
-            return _check("loss ledger", Verdict.FAIL, "; ".join(problems), remedy)
-        accepted = sum(line.count for line in lines if line.outcome == "accepted")
-        rejected = sum(line.count for line in lines if line.outcome == "rejected")
-        return _check("loss ledger", Verdict.OK, f"{accepted} accepted, {rejected} of them rejected with a reason: it adds up")
+            return _check("loss ledger", Verdict.FAIL, "; ".join(found.problems), remedy)
+        accepted, rejected = (_count(found, outcome) for outcome in ("accepted", "rejected"))
+        text = f"{accepted} accepted, {rejected} of them rejected with a reason, {found.storage.events} kept: it adds up"
+        return _check("loss ledger", Verdict.OK, text)
+
+    async def reconciled(self) -> Reconciliation:
+        """The loss ledger compared with the store. What arrives meanwhile may stand on one side only: a second look tells."""
+        found = await asyncio.to_thread(reconcile, self.control.telemetry)
+        return found if found.balanced else await asyncio.to_thread(reconcile, self.control.telemetry)
 
     def _promises(self) -> Check:
         late = self.overdue()
@@ -257,23 +265,8 @@ def shown_overdue(late: Overdue) -> dict[str, Any]:
     return {**{name: value for name, value in shown.items() if name != "since_ns"}, "since_at": rfc3339(late.since_ns)}
 
 
-def unbalanced(lines: Iterable[LedgerLine]) -> list[str]:
-    """What does not add up: accepted = stored + duplicate + rejected, for each signal.
-
-    >>> from andoncord.telemetry.batch import Signal
-    >>> unbalanced([LedgerLine(signal=Signal.LOGS, outcome="accepted", count=2)])
-    ['logs: 2 accepted and 0 accounted for']
-    """
-    accepted: dict[str, int] = {}
-    known: dict[str, int] = {}
-    for line in lines:
-        table = accepted if line.outcome == "accepted" else known
-        table[line.signal.value] = table.get(line.signal.value, 0) + line.count
-    return [
-        f"{signal}: {accepted.get(signal, 0)} accepted and {known.get(signal, 0)} accounted for"
-        for signal in sorted(accepted.keys() | known.keys())
-        if accepted.get(signal, 0) != known.get(signal, 0)
-    ]
+def _count(found: Reconciliation, outcome: str) -> int:
+    return sum(line.count for line in found.lines if line.outcome == outcome)
 
 
 def last_proven_kill_ns(intents: Iterable[Any], incidents: Iterable[Any]) -> int:

@@ -1,7 +1,7 @@
 """The server's figures about itself, as Prometheus reads them. Counts alone: no name of an agent, no text of anybody."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
@@ -10,9 +10,10 @@ from andoncord.engine.audit import Fault
 from andoncord.kernel.effect import Outcome
 from andoncord.kernel.time import SECOND_NS, seconds_between
 from andoncord.kernel.vocabulary import IncidentState, Severity
-from andoncord.server.health import CANARY, Health, fence_times_ms, unbalanced
+from andoncord.server.figures import QUANTILES, nearest_rank
+from andoncord.server.health import CANARY, Health, fence_times_ms
 from andoncord.server.leases import LeaseOffice
-from andoncord.telemetry.batch import LedgerLine
+from andoncord.server.reconcile import Reconciliation
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NOTICES = frozenset(("notify", "page", "ticket", "notice", "hook"))
@@ -21,19 +22,20 @@ INCIDENTS_READ = 1_000
 """The latest incidents that detection latency is read from."""
 
 
-def render(health: Health, leases: LeaseOffice, *, ledger: Sequence[LedgerLine], lag: int, version: str) -> bytes:
-    """The figures now. `ledger` and `lag` were read from the store, which is not done on the event loop."""
+def render(health: Health, leases: LeaseOffice, *, store: Reconciliation, version: str) -> bytes:
+    """The figures now. `store` was read before, which is not done on the event loop."""
     registry = CollectorRegistry()
-    registry.register(_Figures(health, leases, ledger, lag, version))
+    registry.register(_Figures(health, leases, store, version))
     return generate_latest(registry)
 
 
 class _Figures:
-    def __init__(self, health: Health, leases: LeaseOffice, ledger: Sequence[LedgerLine], lag: int, version: str) -> None:
-        self._health, self._leases, self._ledger, self._lag, self._version = health, leases, ledger, lag, version
+    def __init__(self, health: Health, leases: LeaseOffice, store: Reconciliation, version: str) -> None:
+        self._health, self._leases, self._store, self._version = health, leases, store, version
 
     def collect(self) -> Iterator[Metric]:
         yield from self._ingest()
+        yield from self._worker()
         yield from self._incidents()
         yield from self._controls()
         yield from self._fleet()
@@ -45,12 +47,38 @@ class _Figures:
             "Telemetry records by what became of them: accepted = stored + duplicate + rejected.",
             labels=("signal", "outcome", "reason"),
         )
-        for line in self._ledger:
+        for line in self._store.lines:
             records.add_metric((line.signal.value, line.outcome, line.reason), line.count)
         yield records
-        yield _gauge("andoncord_ingest_lag_batches", "Telemetry batches that are accepted and not yet read out.", self._lag)
-        balanced = not unbalanced(self._ledger)
-        yield _gauge("andoncord_loss_ledger_balanced", "1 while every accepted record is accounted for.", balanced)
+        lag, storage = self._store.lag, self._store.storage
+        yield _gauge("andoncord_ingest_lag_batches", "Telemetry batches that are accepted and not yet read out.", lag)
+        text = "1 while every accepted record is accounted for, and everything stored is there."
+        yield _gauge("andoncord_loss_ledger_balanced", text, self._store.balanced)
+        yield _gauge("andoncord_events_kept", "Events in the store.", storage.events)
+        room = GaugeMetricFamily("andoncord_store_bytes", "Room that telemetry takes on disk.", labels=("of",))
+        room.add_metric(("segments",), storage.segment_bytes)
+        room.add_metric(("log",), storage.log_bytes)
+        yield room
+
+    def _worker(self) -> Iterator[Metric]:
+        figures = self._health.figures()
+        if figures is None:
+            return
+        took = GaugeMetricFamily(
+            "andoncord_batch_detection_seconds_quantile",
+            "From the receipt of a batch to the end of its detection, the latest groups. Nearest rank.",
+            labels=("quantile",),
+        )
+        for quantile, took_ms in figures.detection_ms.items():
+            took.add_metric((quantile,), took_ms / 1_000)
+        yield took
+        alarms = figures.alarms
+        text = "False alarms that the statistical detectors may have raised at most, by their budget."
+        yield CounterMetricFamily("andoncord_false_alarms_expected", text, value=alarms.expected)
+        text = "Alarms that the statistical detectors raised, true and false."
+        yield CounterMetricFamily("andoncord_statistical_alarms", text, value=alarms.observed)
+        yield _gauge("andoncord_alarm_budget_streams", "Streams that share the budget of false alarms.", alarms.streams)
+        yield _gauge("andoncord_rules_at_fault", "Rules that stumbled over an event.", figures.rules_at_fault)
 
     def _incidents(self) -> Iterator[Metric]:
         state = self._health.control.state
@@ -167,18 +195,8 @@ def _quantiles(name: str, text: str, taken: dict[str, Sequence[float]]) -> Itera
     for whose, values in taken.items():
         label = (whose,) if labels else ()
         summary.add_metric(label, count_value=len(values), sum_value=sum(values))
-        for quantile in (0.5, 0.99):
+        for quantile in QUANTILES:
             if values:
                 gauges.add_metric((*label, str(quantile)), nearest_rank(values, quantile))
     yield summary
     yield gauges
-
-
-def nearest_rank(values: Iterable[float], quantile: float) -> float:
-    """A value that was really measured.
-
-    >>> nearest_rank([4.0, 1.0, 3.0, 2.0], 0.5), nearest_rank([4.0, 1.0, 3.0, 2.0], 0.99)
-    (2.0, 4.0)
-    """
-    ranked = sorted(values)
-    return ranked[max(0, -int(-len(ranked) * quantile // 1) - 1)]

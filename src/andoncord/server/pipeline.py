@@ -9,7 +9,8 @@ import msgspec
 from andoncord.detect.bank import Bank
 from andoncord.detect.finding import Finding
 from andoncord.detect.ports import TelemetryWriter
-from andoncord.kernel.time import HOUR_NS, SECOND_NS
+from andoncord.kernel.time import HOUR_NS, MINUTE_NS, SECOND_NS
+from andoncord.server.figures import FigureTeller
 from andoncord.server.inbox import Inbox
 from andoncord.server.ports import ServerClock
 from andoncord.server.prepare import Answer, decode
@@ -40,6 +41,8 @@ class Pipeline:
         on_findings: called from the thread after new findings were recorded.
         on_failure: called once, from the thread, when it cannot go on.
         pricing: puts a cost on model calls whose emitter sends none.
+        memory: keeps what detectors have learned over a restart; without one they begin anew.
+        on_figures: gets the worker's figures about itself every few seconds, from the thread.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class Pipeline:
         on_findings: Callable[[], None],
         on_failure: Callable[[], None],
         pricing: Pricing = NO_PRICES,
+        memory: Memory | None = None,
+        on_figures: Callable[[bytes], None] | None = None,
     ) -> None:
         self._writer = writer
         self._pricing = pricing
@@ -65,6 +70,7 @@ class Pipeline:
         self._beats: dict[tuple[str, str, bool], Beat] = {}
         self._fleet = FleetMap()
         self._fleet_kept_ns = 0
+        self._figures = FigureTeller(on_figures)
         self._started_ns = clock.now()
         self._faults_told: set[str] = set()
         self._thread = Thread(target=self._run, name="pipeline", daemon=True)
@@ -101,6 +107,10 @@ class Pipeline:
                 if not self._read_some():
                     self._tick()
                     self._inbox.wait(TICK_S)
+                now = self._clock.now()
+                self._figures.look(now=now, alarms=self._bank.budget, rules_at_fault=len(self._bank.faults))
+                self._keep()
+            self._keep(everything=True)
             self._fleet_kept_ns = 0
             if self._is_fleet_due(self._clock.now()):
                 self._record(seq=None, events=(), findings=(), beats=(), ledger=())
@@ -145,6 +155,7 @@ class Pipeline:
         beats = self._freshen([event for _, event in fresh])
         self._record(seq=last, events=fresh, findings=findings, beats=beats, ledger=ledger)
         self._inbox.done(last)
+        self._figures.detected(received_ns=group[0][0].received_ns, now=self._clock.now())
 
     def _tell_faults(self) -> None:
         """Say once what a detector stumbled over."""

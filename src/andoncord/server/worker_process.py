@@ -6,7 +6,8 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from andoncord.server.worker import FINDINGS, READY
+from andoncord.server.figures import WorkerFigures, read
+from andoncord.server.worker import FIGURES, FINDINGS, READY
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class WorkerProcess:
         self._child: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
+        self.figures: WorkerFigures | None = None
+        """What it last told about itself."""
 
     @property
     def state(self) -> tuple[bool, int | None]:
@@ -99,6 +102,8 @@ class WorkerProcess:
                 self._on_findings()
             elif line == READY:
                 self.ready.set()
+            elif line.startswith(FIGURES):
+                self.figures = read(line.removeprefix(FIGURES)) or self.figures
         return await child.wait()
 
 

@@ -66,6 +66,6 @@ class HealthApi:
     async def metrics(self, request: Request) -> Response:
         """Figures about Andoncord itself, for Prometheus; needs a token that may read."""
         await self._door.auth.require(request, Scope.READ)
-        ledger, lag = await asyncio.to_thread(lambda: (self._telemetry.ledger(), self._telemetry.lag()))
-        body = render(self._health, self._leases, ledger=ledger, lag=lag, version=self._version)
+        store = await self._health.reconciled()
+        body = render(self._health, self._leases, store=store, version=self._version)
         return Response(body, media_type=CONTENT_TYPE)
