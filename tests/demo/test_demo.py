@@ -92,6 +92,15 @@ def test_the_applied_proposal_changes_behaviour(document: dict[str, Any]) -> Non
     assert document["proposal_refused_again"]
 
 
+def test_the_death_of_the_control_plane_stops_writers(document: dict[str, Any]) -> None:
+    """Within the lease and half a second; what was held stays held through the restart, and all goes on."""
+    outage = document["control_plane_death"]
+    assert 0 < outage["last_write_s"] <= outage["allowed_s"]
+    assert outage["refused"] > 0
+    assert (outage["held_through"], outage["released"]) == (True, True)
+    assert outage["back_s"] is not None
+
+
 def test_nothing_is_left_running(told: tuple[Path, "subprocess.CompletedProcess[str]"]) -> None:
     """Server, supervisor and agents have ended with the demo."""
     assert not _processes_about(told[0])

@@ -1,10 +1,12 @@
 """`andon demo`: a fleet misbehaves in four ways and is seen, stopped, explained, brought back and learned from."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -13,12 +15,14 @@ from rich.console import Console
 
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.environment import home_directory
-from andoncord.adapters.system.server_process import launch
+from andoncord.adapters.system.server_process import ServerProcess, launch
 from andoncord.cli.demo_telling import Telling
+from andoncord.kernel.time import SECOND_NS
 from andoncord.sim.client import Api
 from andoncord.sim.crew import Crew
 from andoncord.sim.director import Director
 from andoncord.sim.fleet import declarations
+from andoncord.sim.outage import OutageScene
 from andoncord.sim.story import OPERATOR, Score
 from andoncord.sim.surroundings import SharedFolder
 
@@ -63,7 +67,9 @@ def _perform(telling: Telling, *, headless: bool, seed: int) -> Score:
     folder.mkdir()
     config = base / "andon.yaml"
     config.write_text(yaml.safe_dump({"agents": declarations()}, sort_keys=False), encoding="utf-8")
-    with launch(base / "server", config=config) as server, Crew(base / "logs") as crew:
+    with contextlib.ExitStack() as running:
+        server = running.enter_context(launch(base / "server", config=config))
+        crew = running.enter_context(Crew(base / "logs"))
         crew.watch_over(server.pid)
         api = _operator(server.api_url, server.admin_token)
         telling.say(f"console: {server.login_url}  (valid once, for 5 minutes)")
@@ -80,11 +86,32 @@ def _perform(telling: Telling, *, headless: bool, seed: int) -> Score:
         director.cast(crew, server=server.api_url, telemetry=server.otlp_url, directory=folder)
         director.play()
         score = director.score()
+
+        def restart() -> ServerProcess:
+            again = launch(base / "server", config=config, api_port=api_port, otlp_port=otlp_port, grpc_port=grpc_port)
+            return running.enter_context(again)
+
+        api_port, otlp_port, grpc_port = (port_of(url) for url in (server.api_url, server.otlp_url, server.grpc_url))
+        scene = OutageScene(crew=crew, folder=folder, restart=restart, clock=clock, tell=director.say)
+        outage, server = scene.play(server, api)
+        wall_s = round((clock.monotonic_ns() - started_ns) / SECOND_NS, 1)
+        score = msgspec.structs.replace(score, control_plane_death=outage, wall_s=wall_s)
         telling.summarise(score)
         if not headless:
             _linger(director, telling, login=_fresh_login(api) or server.login_url)
         api.close()
     return score
+
+
+def port_of(url: str) -> int:
+    """The port in an address.
+
+    >>> port_of("http://127.0.0.1:8420")
+    8420
+    """
+    port = urlsplit(url).port
+    assert port is not None
+    return port
 
 
 def _operator(url: str, admin_token: str) -> Api:

@@ -126,7 +126,7 @@ class Director:
             if self._now_s() > deadline_s:
                 raise RuntimeError(f"these agents did not report in: {', '.join(sorted(missing))}; gone: {crew.gone()}")
             self._pause.wait(TICK_S)
-        self._say("setup", "", f"{len(FLEET)} agents at work, each a process with its own token: {', '.join(FLEET)}")
+        self.say("setup", "", f"{len(FLEET)} agents at work, each a process with its own token: {', '.join(FLEET)}")
 
     def _running(self) -> set[str]:
         agents = self._api.get("/api/v1/agents")["items"]
@@ -141,7 +141,7 @@ class Director:
     def play(self) -> None:
         """Bring the failures about one after the other and see each through, until all have ended or time is up."""
         opening_s = self._now_s()
-        self._say("setup", "", f"everything is quiet; in {QUIET_S:.0f} seconds something will go wrong")
+        self.say("setup", "", f"everything is quiet; in {QUIET_S:.0f} seconds something will go wrong")
         while self._now_s() < self._deadline_s:
             self._pause.wait(TICK_S)
             elapsed_s = self._now_s() - opening_s - QUIET_S
@@ -193,7 +193,7 @@ class Director:
             self._api.post(f"/api/v1/registry/{failure.agent}/active", {"version": SECOND, "reason": reason})
         if failure.lays:
             self._folder.put(*failure.lays)
-        self._say("fault", failure.agent, f"({failure.letter}) {failure.injected}")
+        self.say("fault", failure.agent, f"({failure.letter}) {failure.injected}")
 
     def _is_over(self) -> bool:
         followed = [each for each in self._incidents.values() if each.failure]
@@ -219,7 +219,8 @@ class Director:
         if view["resolved_at"] and "review" in followed.told and followed.once("ended"):
             self._close_review(followed)
 
-    def _say(self, kind: str, agent: str, text: str) -> None:
+    def say(self, kind: str, agent: str, text: str) -> None:
+        """Tell a scene that happens now."""
         self._tell(Scene(at_s=self._now_s(), kind=kind, agent=agent, text=text))
 
     # ---- the operator
@@ -230,7 +231,7 @@ class Director:
         is_ordered = any(receipt["kind"] == "order" for receipt in view["receipts"])
         if failure and failure.lays and is_ordered and followed.once("cleared"):
             self._folder.clear(failure.lays[0])
-            self._say("operator", failure.agent, f"this demo, as {OPERATOR}, {failure.cleared}")
+            self.say("operator", failure.agent, f"this demo, as {OPERATOR}, {failure.cleared}")
         if followed.is_echo and not view["containment"] and self._is_proof_done() and followed.once("disposed"):
             self._dispose(view)
         step = view["next"]
@@ -247,14 +248,14 @@ class Director:
             {"reason": "approved after reading the incident room"},
             key=f"{view['id']}-approve-{followed.approvals}",
         )
-        self._say("operator", failure.agent, f"this demo, as {OPERATOR}, approved the recovery")
+        self.say("operator", failure.agent, f"this demo, as {OPERATOR}, approved the recovery")
 
     def _dispose(self, view: Mapping[str, Any]) -> None:
         """What the proof set off is the same case again, and nothing had to be stopped: close it as a duplicate."""
         reason = "the same document, refused by the policy that the review brought"
         path = f"/api/v1/incidents/{view['id']}/disposition"
         self._api.post(path, {"disposition": "duplicate", "reason": reason}, key=f"{view['id']}-dispose")
-        self._say(
+        self.say(
             "operator", ", ".join(view["agents"]), f"this demo, as {OPERATOR}, closed {view['id']} as a duplicate: {reason}"
         )
 
@@ -265,7 +266,7 @@ class Director:
             return
         proposal = view["review"]["proposal"]
         if not proposal:
-            self._say("alarm", failure.agent, "the review proposes no structural change")
+            self.say("alarm", failure.agent, "the review proposes no structural change")
             return
         self._api.post(
             f"/api/v1/incidents/{view['id']}/proposal/apply",
@@ -273,11 +274,11 @@ class Director:
             key=f"{view['id']}-apply",
         )
         why = visible(proposal["why"])
-        self._say("operator", failure.agent, f"this demo, as {OPERATOR}, applied the proposed {proposal['kind']}: {why}")
+        self.say("operator", failure.agent, f"this demo, as {OPERATOR}, applied the proposed {proposal['kind']}: {why}")
         assert failure.lays is not None
         self._folder.put(*failure.lays)
         self._let_in_again = True
-        self._say("fault", failure.agent, f"({failure.letter}) the same document is uploaded again")
+        self.say("fault", failure.agent, f"({failure.letter}) the same document is uploaded again")
 
     # ---- looking
 
@@ -304,7 +305,7 @@ class Director:
             name = agent["agent"]
             if agent["rung"] in HOLDING and name not in disturbed and name not in self._stopped_healthy:
                 self._stopped_healthy.add(name)
-                self._say("alarm", name, "was stopped although nothing was wrong with it")
+                self.say("alarm", name, "was stopped although nothing was wrong with it")
 
     def _look_for_refusal(self) -> None:
         if not self._let_in_again or self._refused_s is not None:
@@ -313,7 +314,7 @@ class Director:
             refusal = msgspec.json.decode(line)
             self._refused_s = self._now_s()
             self._folder.clear(UPLOADS)
-            self._say("proof", refusal["agent"], f"{refusal['tool']} refused by the new policy: {visible(refusal['message'])}")
+            self.say("proof", refusal["agent"], f"{refusal['tool']} refused by the new policy: {visible(refusal['message'])}")
             return
 
     def _now_s(self) -> float:

@@ -98,6 +98,28 @@ class IncidentScore(msgspec.Struct, frozen=True, kw_only=True):
     review: str | None
 
 
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of the death of the control plane."""
+
+    last_write_s: float
+    """When the last write of an agent that needs a lease was let through, counted from the kill."""
+    allowed_s: float
+    """The length of a lease, and half a second."""
+    refused: int
+    """Writes that were refused for want of a lease until the server was back."""
+    back_s: float | None
+    """From the new start until the agent wrote again; None when it did not."""
+    held_through: bool
+    """Whether an agent that was paused before wrote nothing through the crash and the restart."""
+    released: bool
+
+    @property
+    def is_good(self) -> bool:
+        """Writers stopped in time, what was held stayed held, and all went on."""
+        in_time = self.last_write_s <= self.allowed_s and self.refused > 0
+        return in_time and self.back_s is not None and self.held_through and self.released
+
+
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """The one document of `andon demo --headless --json`."""
 
@@ -113,11 +135,14 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     proposal_refused_again: bool
     """Whether the applied proposal of failure b's review refused the same document when it came again."""
     kpi: dict[str, Any]
+    control_plane_death: Outage | None = None
+    """The last scene; None where it was not played."""
 
     @property
     def is_good(self) -> bool:
-        """Nothing was missed and nothing healthy was stopped."""
-        return not self.missed and self.false_stops == 0
+        """Nothing was missed, nothing healthy was stopped, and the death of the control plane stopped whoever writes."""
+        outage = self.control_plane_death
+        return not self.missed and self.false_stops == 0 and (outage is None or outage.is_good)
 
 
 def score_incident(view: Mapping[str, Any], *, failure: str | None, onset: Onset | None) -> IncidentScore:
