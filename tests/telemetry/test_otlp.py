@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from andoncord.telemetry.batch import event_key
 from andoncord.telemetry.event import EventKind
 from andoncord.telemetry.otlp import (
     Decoded,
@@ -419,3 +420,15 @@ def test_wrong_types_never_raise(over: dict[str, Any], scope: Any, resource: Any
 
     assert decoded.seen == len(decoded.events) + sum(rejection.count for rejection in decoded.rejected)
     assert any(event.span_id == CHILD for event in decoded.events)
+
+
+def test_plain_log_records_of_one_span_are_events_of_their_own() -> None:
+    """They hang on the span they were written in, and none is taken for the span or for another of its records."""
+    records = [
+        {"timeUnixNano": START, "traceId": TRACE, "spanId": ROOT, "body": {"stringValue": text}} for text in ("one", "two")
+    ]
+    spans = decode(span(spanId=ROOT, parentSpanId="")).events
+    written = decode_logs_json(logs(*records), received_ns=int(START)).events
+
+    assert [(event.span_id, event.parent_span_id, event.trace_id) for event in written] == [("", ROOT, TRACE)] * 2
+    assert len({event_key(event) for event in (*spans, *written)}) == 3

@@ -176,6 +176,9 @@ class Canon:
         event = self._base(fields, extra, source, received_ns)
         event["kind"] = kind
         event["trace_id"], event["span_id"] = raw.trace_id, raw.span_id
+        if kind is EventKind.OTHER:
+            # It hangs on the span it was written in and is not that span, nor another record of it.
+            event["span_id"], event["parent_span_id"] = "", raw.span_id
         event["start_ns"] = event["end_ns"] = raw.at_ns
         event["name"] = _name(self._log_name(kind, fields, name))
         if kind is EventKind.RUN_ENDED:

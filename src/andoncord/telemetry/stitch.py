@@ -51,7 +51,11 @@ def settle(drafts: list[dict[str, Any]], fallbacks: list[str]) -> None:
         if draft["agent"] and draft.get("run_id") and draft.get("task"):
             continue
         if by_span is None:
-            by_span = {(other["trace_id"], other["span_id"]): other for other in drafts if "parent_span_id" in other}
+            by_span = {
+                (other["trace_id"], other["span_id"]): other
+                for other in drafts
+                if "parent_span_id" in other and other["span_id"]
+            }
         _inherit(draft, by_span, above)
     if by_span is None:
         by_span = {}
