@@ -343,7 +343,6 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         on_failure=stop_self,
         pricing=Pricing(with_own(setup.config.prices)),
         on_figures=lambda figures: tell_parent(FIGURES + figures + b"\n"),
-        memory=MemoryFiles(home / MEMORY_FOLDER),
     )
     settings = setup.config.server
     preparer = Preparer((*python_command("andoncord.server.prepare"), str(settings.max_body_mib * 1024 * 1024)))

@@ -41,7 +41,6 @@ class Pipeline:
         on_findings: called from the thread after new findings were recorded.
         on_failure: called once, from the thread, when it cannot go on.
         pricing: puts a cost on model calls whose emitter sends none.
-        memory: keeps what detectors have learned over a restart; without one they begin anew.
         on_figures: gets the worker's figures about itself every few seconds, from the thread.
     """
 
@@ -54,7 +53,6 @@ class Pipeline:
         on_findings: Callable[[], None],
         on_failure: Callable[[], None],
         pricing: Pricing = NO_PRICES,
-        memory: Memory | None = None,
         on_figures: Callable[[bytes], None] | None = None,
     ) -> None:
         self._writer = writer
@@ -109,8 +107,6 @@ class Pipeline:
                     self._inbox.wait(TICK_S)
                 now = self._clock.now()
                 self._figures.look(now=now, alarms=self._bank.budget, rules_at_fault=len(self._bank.faults))
-                self._keep()
-            self._keep(everything=True)
             self._fleet_kept_ns = 0
             if self._is_fleet_due(self._clock.now()):
                 self._record(seq=None, events=(), findings=(), beats=(), ledger=())
