@@ -336,6 +336,30 @@ def test_calls_are_counted(wire: WireServer, start: Start) -> None:
     assert wire.wait_log("andoncord.guard.denied")["andoncord.decision.code"] == "budget"
 
 
+def test_a_tool_that_fails_is_left_alone(wire: WireServer, start: Start) -> None:
+    """Two failed calls open its breaker; the third does not reach the server, and another tool does."""
+    proxy = start("--breaker", "say=calls_min:2,open_s:60")
+    for id_ in (1, 2):
+        failed = json.dumps({"jsonrpc": "2.0", "id": id_, "result": {"content": [], "isError": True}})
+        assert proxy.ask(proxy.call(id_, "say", text=failed))["result"]["isError"] is True
+    refused = proxy.ask(proxy.call(3, "say", text="{}"))["result"]
+    assert "2 of 2 calls failed" in refused["content"][0]["text"]
+    assert refused["_meta"]["andoncord/decision"]["code"] == "breaker"
+    assert proxy.ask(proxy.call(4, "echo"))["result"]["content"] == []
+    assert [json.loads(line)["id"] for line in proxy.reached_server().splitlines()] == [1, 2, 4]
+    assert wire.wait_log("andoncord.guard.degraded")["andoncord.decision.code"] == "breaker_open"
+    assert "model_calls" not in wire.wait(lambda: wire.reports)[-1]["capabilities"]
+
+
+def test_an_order_about_one_tool_leaves_the_session_alone(wire: WireServer, start: Start) -> None:
+    """Its calls are refused with the reason; the others go on."""
+    killed = {"id": "o1", "rung": "kill", "scope": {"tool": "say"}, "reason": "fraud"}
+    wire.in_force = {"rung": "none", "epoch": [1, 1], "reason": "", "orders": [killed]}
+    proxy = start()
+    assert "may not be called: fraud" in str(proxy.ask(proxy.call(1, "say", text="{}"))["result"]["content"])
+    assert proxy.ask(proxy.call(2, "echo"))["result"]["content"] == []
+
+
 def test_a_held_call_can_be_taken_back(wire: WireServer, start: Start) -> None:
     """The server never hears of it, before or after the release."""
     wire.in_force = {"rung": "pause", "epoch": [1, 1], "reason": "test"}
@@ -434,6 +458,7 @@ def test_a_broken_guard_passes_nothing(part: str, monkeypatch: pytest.MonkeyPatc
         (["--agent", "a", "--", "server", "andon_pat_x"], "holds a token"),
         (["--agent", "a", "--allow", "look", "--", "server"], "TOOL=read"),
         (["--agent", "a", "--allow", "look=all", "--", "server"], "read"),
+        (["--agent", "a", "--breaker", "pay=trials:0", "--", "server"], "trials is 1 to"),
     ],
 )
 def test_wrong_options_start_nothing(

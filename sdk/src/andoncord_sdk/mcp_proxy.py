@@ -11,13 +11,15 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast, get_args
 
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import ToolKind
+from andoncord_sdk.breaker import BreakerSettings
+from andoncord_sdk.breaking import settings_in
 from andoncord_sdk.guard import Guard
 from andoncord_sdk.mcp.calls import Send
 from andoncord_sdk.mcp.messages import Lines, Message, write
@@ -59,6 +61,7 @@ class Options:
         let: what the server may ask of the client: sampling, roots, elicitation.
         environment: names of variables the server gets besides the usual few.
         calls_max: tool calls in one session.
+        breakers: circuit breakers, by glob over tools, beside those that the control plane declares.
         hold_max_s: how long a call is held while the agent is paused, before it is refused.
         server: the control plane; None to follow no orders.
         telemetry: the OTLP/HTTP receiver; None to report nothing.
@@ -76,6 +79,7 @@ class Options:
     let: frozenset[str] = frozenset()
     environment: Sequence[str] = ()
     calls_max: int | None = None
+    breakers: Mapping[str, BreakerSettings] = field(default_factory=dict)
     hold_max_s: float = DEFAULT_HOLD_MAX_S
     server: str | None = DEFAULT_SERVER
     telemetry: str | None = DEFAULT_TELEMETRY
@@ -115,7 +119,9 @@ def proxy(options: Options) -> int:
         token=_platform.environment_variable(options.token_env),
         tools=options.tools,
         hold_max_s=options.hold_max_s,
+        breakers=options.breakers,
     )
+    guard.reached_through("mcp_proxy", lacks=("model_calls",))
     try:
         if upstream is not None:
             return asyncio.run(HttpProxy(guard, rules, pins, upstream, options.port).serve())
@@ -262,6 +268,32 @@ def tools_of(allowed: Sequence[str], path: Path | None) -> dict[str, ToolKind] |
     return cast("dict[str, ToolKind]", found) if allowed or path is not None else None
 
 
+def breakers_of(words: Sequence[str]) -> dict[str, BreakerSettings]:
+    """The circuit breakers that options set.
+
+    Raises:
+        ValueError: one of them makes no sense.
+
+    >>> breakers_of(["pay*=calls_min:5,open_s:10"])["pay*"].open_s
+    10.0
+    >>> breakers_of(["pay*=opens:10"])
+    Traceback (most recent call last):
+    ValueError: --breaker pay*: a breaker has no 'opens'
+    """
+    found: dict[str, BreakerSettings] = {}
+    for word in words:
+        glob, _, settings = word.partition("=")
+        given: dict[str, float | int] = {}
+        try:
+            for each in filter(None, settings.split(",")):
+                name, _, value = each.partition(":")
+                given[name] = int(value) if name in ("calls_min", "trials") else float(value)
+            found |= settings_in({glob: given})
+        except ValueError as wrong:
+            raise ValueError(f"--breaker {glob}: {wrong}") from None
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -285,6 +317,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--env", action="append", default=[], metavar="NAME", help="a variable that the server gets as well")
     parser.add_argument("--max-calls", type=int, metavar="N", help="tool calls in one session")
     parser.add_argument(
+        "--breaker",
+        action="append",
+        default=[],
+        metavar="GLOB[=KEY:VALUE,…]",
+        help="a circuit breaker for tools, such as 'pay*=calls_min:5,open_s:30'",
+    )
+    parser.add_argument(
         "--hold-max", type=float, default=DEFAULT_HOLD_MAX_S, metavar="S", help="seconds (default: %(default)s)"
     )
     parser.add_argument("--server", default=DEFAULT_SERVER, help="the control plane (default: %(default)s)")
@@ -306,6 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 let=frozenset(chosen.let),
                 environment=chosen.env,
                 calls_max=chosen.max_calls,
+                breakers=breakers_of(chosen.breaker),
                 hold_max_s=chosen.hold_max,
                 server=None if chosen.offline else chosen.server,
                 telemetry=None if chosen.offline else chosen.telemetry,

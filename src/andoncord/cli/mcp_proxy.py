@@ -13,6 +13,7 @@ from andoncord_sdk.mcp_proxy import (
     DEFAULT_TELEMETRY,
     DEFAULT_TOKEN_ENV,
     Options,
+    breakers_of,
     proxy,
     tools_of,
 )
@@ -39,6 +40,10 @@ def mcp_proxy(
     ] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A variable that the server gets as well.")] = None,
     max_calls: Annotated[int | None, typer.Option(min=0, help="Tool calls in one session.")] = None,
+    breaker: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB[=KEY:VALUE,…]", help="A circuit breaker for tools, such as 'pay*=calls_min:5,open_s:30'."),
+    ] = None,
     hold_max: Annotated[
         float, typer.Option(min=0, help="Seconds a call is held while the agent is paused; then it is refused.")
     ] = DEFAULT_HOLD_MAX_S,
@@ -64,6 +69,7 @@ def mcp_proxy(
             let=frozenset(let or []),
             environment=env or [],
             calls_max=max_calls,
+            breakers=breakers_of(breaker or []),
             hold_max_s=hold_max,
             server=None if offline else server,
             telemetry=None if offline else telemetry,
