@@ -36,6 +36,7 @@ from andoncord.adapters.system.flags import FlagFile
 from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
+from andoncord.adapters.system.memory import MemoryFiles
 from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.server_process import TOKEN_FILE
 from andoncord.config import Config
@@ -88,6 +89,7 @@ DURABLE_FILE = "durable.db"
 """The durable engine's own; it may be deleted while the server is down."""
 NODE_FILE = "node.id"
 LOCK_FILE = "serve.lock"
+MEMORY_FOLDER = "detectors"
 LEASE_SECRET_FILE = "lease.key"
 FLAG_FILE = "guards.flag"
 LOCAL_NAME = "local"
@@ -342,6 +344,7 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
         pricing=Pricing(with_own(setup.config.prices)),
+        memory=MemoryFiles(home / MEMORY_FOLDER),
         on_figures=lambda figures: tell_parent(FIGURES + figures + b"\n"),
     )
     settings = setup.config.server

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from andoncord.detect import snapshot
 from andoncord.detect.build import Shared, build
 from andoncord.detect.declared import Declarations, Declared
 from andoncord.detect.detector import Hit
@@ -52,6 +53,9 @@ class Bank:
         self._ledger = Ledger(per_week=false_alarms_per_week)
         shared = Shared(ledger=self._ledger, is_fed=True)
         self._runs = shared.runs
+        self._seen_ns = 0
+        self._known_until: dict[str, int] = {}
+        """Rule → until when its detector has seen everything, while events are replayed."""
         self._detectors: list[Watcher] = [(rule, build(rule, shared=shared)) for rule in self.rules]
         self._index()
 
@@ -61,6 +65,8 @@ class Bank:
             event = bounded(event)
         if event.attributes.get("probe") is True:
             return ()
+        seen_ns = event.received_ns or event.at_ns
+        self._seen_ns = max(self._seen_ns, seen_ns)
         findings: list[Finding] = []
         if self._of_runs and event.kind in RUN_KINDS:
             over = self._runs.observe(event)
@@ -80,6 +86,7 @@ class Bank:
     def tick(self, now_ns: int) -> tuple[Finding, ...]:
         """Let time pass: what should have come by `now_ns` and did not."""
         findings: list[Finding] = []
+        self._seen_ns = max(self._seen_ns, now_ns)
         if self._of_runs:
             over = self._runs.tick(now_ns)
             if over:
@@ -91,12 +98,42 @@ class Bank:
                 self._switch_off(rule, error)
         return tuple(findings)
 
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The rules whose detectors learn for longer than events are kept in mind."""
+        return tuple(rule.id for rule, detector in self._detectors if hasattr(detector, "memory"))
+
+    def remember(self, rule_id: str) -> bytes:
+        """What the detector of a rule has learned, for `recall` after a restart."""
+        rule, detector = next(each for each in self._detectors if each[0].id == rule_id)
+        return snapshot.save(rule, detector.memory, until_ns=self._seen_ns)  # type: ignore[attr-defined]
+
+    def recall(self, kept: Mapping[str, bytes]) -> dict[str, str]:
+        """Give detectors back what they had learned; which could not be given back, and why. They begin anew."""
+        refused: dict[str, str] = {}
+        for rule, detector in self._detectors:
+            if rule.id in kept and hasattr(detector, "memory"):
+                try:
+                    self._known_until[rule.id] = snapshot.load(rule, detector.memory, kept[rule.id])
+                except snapshot.Refused as why:
+                    refused[rule.id] = str(why)
+        return refused
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """Show events of before the restart again. What they led to then was found then; who still knows them does not look."""
+        for event in events:
+            self.observe(event)
+        self._known_until = {}
+
     def budget(self) -> KeptBudget:
         """The budget of false alarms: what was expected, what was observed."""
         return self._ledger.kept()
 
     def _show(self, watchers: Iterable[Watcher], event: Event, facts: Facts, findings: list[Finding]) -> None:
+        known_until = self._known_until
         for rule, detector in watchers:
+            if known_until and known_until.get(rule.id, -1) >= (event.received_ns or event.at_ns):
+                continue
             try:
                 hits = detector.observe(event, facts)
                 if hits:
@@ -108,8 +145,10 @@ class Bank:
 
     def _judge(self, runs: tuple[RunTotals, ...], findings: list[Finding]) -> None:
         for rule, detector in self._of_runs:
+            until_ns = self._known_until.get(rule.id, -1)
+            fresh = tuple(run for run in runs if run.judged_at_ns > until_ns) if until_ns >= 0 else runs
             try:
-                findings += [_finding(rule, hit) for hit in detector.judge(runs)]
+                findings += [_finding(rule, hit) for hit in detector.judge(fresh)]
             except Exception as error:
                 self._switch_off(rule, error)
 

@@ -38,7 +38,8 @@ class Detector(Protocol):
     """Running state over a stream of events: no I/O, no clock. Replaying the stream rebuilds it."""
 
     kinds: frozenset[EventKind]
-    """The only kinds it has to be shown. One that looks at nothing but what its triggers match also has `triggers`."""
+    """The only kinds it has to be shown. One that looks at nothing but what its triggers match also has `triggers`; one that
+    learns for longer than events are replayed has `memory`, the groups that a snapshot keeps."""
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]: ...
 
@@ -107,6 +108,12 @@ class Groups(Generic[S]):
 
     def drop(self, key: Key) -> S | None:
         return self._held.pop(key, None)
+
+    def fill(self, items: Iterable[tuple[Key, S]]) -> None:
+        """Hold these instead, the newest last, as many as there is room for."""
+        self._held = OrderedDict(items)
+        while len(self._held) > self._limit:
+            self._held.popitem(last=False)
 
     def items(self) -> Iterator[tuple[Key, S]]:
         return iter(self._held.items())

@@ -7,6 +7,7 @@ refused. A run counts once, by the shares its decisions have: decisions of one r
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import sqrt
+from typing import Any
 from zlib import crc32
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
@@ -134,6 +135,11 @@ class DecisionMix:
         self._agents = Groups(_Agent, limit=max_groups)
         self._roles: Groups[Past] = Groups(Past, limit=min(1_000, max_groups))
         self._names: Groups[list[str]] = Groups(list, limit=max_groups)
+
+    @property
+    def memory(self) -> tuple[Groups[Any], ...]:
+        """What it has learned."""
+        return (self._agents, self._roles, self._names)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if event.kind is EventKind.CHANGE_MADE:

@@ -67,11 +67,11 @@ class Orders:
     """
 
     def __init__(self, *, limit: int) -> None:
-        self._agents = Groups(_Orders, limit=limit)
+        self.agents = Groups(_Orders, limit=limit)
 
     def take(self, key: tuple[str, bool], steps: Sequence[str]) -> float | None:
         """How surprising a run's steps are, in nats a step; None as long as too few runs are known. Then they are known too."""
-        orders = self._agents.at(key)
+        orders = self.agents.at(key)
         surprise = orders.surprise(steps) if orders.runs >= MIN_RUNS else None
         orders.learn(steps)
         return surprise

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from andoncord.detect.declared import Objective
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
@@ -104,7 +105,7 @@ class _Changes:
 
 
 class _Stream:
-    __slots__ = ("changes", "known", "objective", "outcomes", "raised", "rate", "recent", "versions")
+    __slots__ = ("changes", "known", "objective", "outcomes", "raised", "rate", "recent")
 
     def __init__(self) -> None:
         self.rate: FailureRate | None = None
@@ -129,6 +130,11 @@ class QualityDrop:
         self._trigger, self._key = trigger, key
         self._changes = Groups(_Changes, limit=max_groups)
         self._streams: Groups[_Stream] = Groups(_Stream, limit=max_groups)
+
+    @property
+    def memory(self) -> tuple[Groups[Any], ...]:
+        """What it has learned."""
+        return (self._changes, self._streams)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if event.kind is EventKind.CHANGE_MADE:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 from zlib import crc32
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
@@ -121,6 +122,11 @@ class OutOfRange:
         self._orders = Orders(limit=max_groups)
         self._roles = Groups(_Role, limit=max_groups)
         self._pools = Groups(_Pool, limit=min(MAX_ROLES, max_groups))
+
+    @property
+    def memory(self) -> tuple[Groups[Any], ...]:
+        """What it has learned."""
+        return (self._streams, self._changes, self._roles, self._pools, self._orders.agents)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         kind = event.kind

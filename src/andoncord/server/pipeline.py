@@ -12,7 +12,7 @@ from andoncord.detect.ports import TelemetryWriter
 from andoncord.kernel.time import HOUR_NS, MINUTE_NS, SECOND_NS
 from andoncord.server.figures import FigureTeller
 from andoncord.server.inbox import Inbox
-from andoncord.server.ports import ServerClock
+from andoncord.server.ports import Memory, ServerClock
 from andoncord.server.prepare import Answer, decode
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal, beats_of, event_key, unpack_body
 from andoncord.telemetry.event import Event
@@ -28,6 +28,8 @@ GRACE_NS = 5 * SECOND_NS
 REBUILD_NS = HOUR_NS
 REBUILD_EVENTS = 100_000
 FLEET_EVERY_NS = SECOND_NS
+KEEP_EVERY_NS = MINUTE_NS
+"""How often what detectors have learned is kept; the hour of events that is replayed covers what came since."""
 NO_PRICES = Pricing(())
 
 
@@ -41,6 +43,7 @@ class Pipeline:
         on_findings: called from the thread after new findings were recorded.
         on_failure: called once, from the thread, when it cannot go on.
         pricing: puts a cost on model calls whose emitter sends none.
+        memory: keeps what detectors have learned over a restart; without one they begin anew.
         on_figures: gets the worker's figures about itself every few seconds, from the thread.
     """
 
@@ -53,8 +56,12 @@ class Pipeline:
         on_findings: Callable[[], None],
         on_failure: Callable[[], None],
         pricing: Pricing = NO_PRICES,
+        memory: Memory | None = None,
         on_figures: Callable[[bytes], None] | None = None,
     ) -> None:
+        self._memory = memory
+        self._to_keep: list[str] = []
+        self._kept_ns = 0
         self._writer = writer
         self._pricing = pricing
         self._bank = bank
@@ -105,8 +112,10 @@ class Pipeline:
                 if not self._read_some():
                     self._tick()
                     self._inbox.wait(TICK_S)
+                self._keep()
                 now = self._clock.now()
                 self._figures.look(now=now, alarms=self._bank.budget, rules_at_fault=len(self._bank.faults))
+            self._keep(everything=True)
             self._fleet_kept_ns = 0
             if self._is_fleet_due(self._clock.now()):
                 self._record(seq=None, events=(), findings=(), beats=(), ledger=())
@@ -119,8 +128,24 @@ class Pipeline:
         """Show the detectors the events of the last hour again. What they found then is recorded already."""
         self._beats = {(beat.agent, beat.instance, beat.trusted): beat for beat in self._writer.beats()}
         self._fleet = FleetMap(load(self._writer.fleet()))
-        for event in self._writer.recent_events(after_ns=self._started_ns - REBUILD_NS, limit=REBUILD_EVENTS):
-            self._bank.observe(event)
+        if self._memory is not None:
+            for rule, why in self._bank.recall(self._memory.kept()).items():
+                logger.warning("rule %s learns anew: what it had learned cannot be used, %s", rule, why)
+        self._bank.replay(self._writer.recent_events(after_ns=self._started_ns - REBUILD_NS, limit=REBUILD_EVENTS))
+
+    def _keep(self, *, everything: bool = False) -> None:
+        """Keep what one detector has learned, each in its turn, so that none of them holds up the others for long."""
+        if self._memory is None:
+            return
+        now = self._clock.now()
+        if everything or (not self._to_keep and now - self._kept_ns >= KEEP_EVERY_NS):
+            self._to_keep, self._kept_ns = list(self._bank.learning), now
+        for rule in self._to_keep if everything else self._to_keep[:1]:
+            try:
+                self._memory.keep(rule, self._bank.remember(rule))
+            except OSError as error:
+                logger.warning("what rule %s has learned could not be kept: %s", rule, error)
+        self._to_keep = [] if everything else self._to_keep[1:]
 
     def _read_some(self) -> bool:
         """Read out a group of batches; False when there was none."""

@@ -25,6 +25,14 @@ class Entropy(Protocol):
     def identifier(self, prefix: str) -> str: ...
 
 
+class Memory(Protocol):
+    """What detectors have learned, by rule."""
+
+    def keep(self, name: str, body: bytes) -> None: ...
+
+    def kept(self) -> dict[str, bytes]: ...
+
+
 class Flags(Protocol):
     """Flags in shared memory: how an order reaches guards on this machine before any message does."""
 
