@@ -37,7 +37,7 @@ def test_nothing_may_be_spent_before_the_first_slice() -> None:
 
     slices.allowance.errand(300, 0).do()
 
-    assert slices.reports == [{"spent": [0, 0, 0], "ceiling": [0, 0, 0], "need": [300, 0, 1]}]
+    assert slices.reports == [{"spent": [0, 0, 0], "ceiling": [0, 0, 0], "need": [300, 0, 1], "is_leaving": False}]
     assert budget.reserve(300) is not None
 
 
@@ -74,7 +74,7 @@ def test_a_forked_child_starts_with_nothing() -> None:
 
     slices.allowance.forget_other_threads()
 
-    assert slices.allowance.report() == {"spent": [0, 0, 0], "ceiling": [0, 0, 0], "need": [0, 0, 0]}
+    assert slices.allowance.report() == {"spent": [0, 0, 0], "ceiling": [0, 0, 0], "need": [0, 0, 0], "is_leaving": False}
     assert slices.allowance.budget.spent == Amounts()
 
 

@@ -37,7 +37,10 @@ class Fleet:
     def renew(self, number: int, *, is_lost: bool = False, need: int = 0) -> Answer:
         report: dict[str, Any] = self.guards[number].report()
         asked = Ask(
-            spent=tuple(report["spent"]), ceiling=tuple(report["ceiling"]), need=(need, 0, 0) if need else tuple(report["need"])
+            spent=tuple(report["spent"]),
+            ceiling=tuple(report["ceiling"]),
+            need=(need, 0, 0) if need else tuple(report["need"]),
+            is_leaving=report["is_leaving"],
         )
         given = self.server.ask("agent", f"i{number}", asked, now=self.now)
         for key, body in self.server.changes().items():
@@ -140,6 +143,19 @@ def test_what_a_vanished_guard_held_counts_as_spent_until_it_tells() -> None:
     amounts = allotments.view(now=later)[0]["micro_usd"]
     assert isinstance(amounts, dict)
     assert (amounts["spent"], amounts["unreported"]) == (50, 0)
+
+
+def test_a_guard_that_ends_gives_everything_back() -> None:
+    """What it spent stays, the rest is free at once, and nothing of it is remembered."""
+    fleet = Fleet([cap((1_000, None, None))], 1)
+    fleet.renew(0, need=200)
+    assert fleet.spend(0, 150)
+
+    fleet.guards[0].give_back()
+    fleet.renew(0)
+
+    assert fleet.server.view(now=fleet.now)[0]["micro_usd"] == {"limit": 1_000, "spent": 150, "held": 0, "unreported": 0}
+    assert list(fleet.disk) == ["team\x1fsupport"]
 
 
 def test_a_new_period_begins_at_nothing() -> None:

@@ -57,6 +57,7 @@ class Allowance:
         """What waiting calls need, each held until it has been answered."""
         self._next = 0
         self._is_final = False
+        self._is_leaving = False
 
     @property
     def is_covered(self) -> bool:
@@ -79,7 +80,7 @@ class Allowance:
             waiting = list(self._needs.values())
         need = [held[unit] + sum(each[unit] for each in waiting) for unit in range(3)] if waiting else [0, 0, 0]
         ceiling = [spent[unit] if limit is None else max(limit, spent[unit]) for unit, limit in enumerate(limits)]
-        return {"spent": list(spent), "ceiling": ceiling, "need": need}
+        return {"spent": list(spent), "ceiling": ceiling, "need": need, "is_leaving": self._is_leaving}
 
     def take(self, text: str) -> None:
         """Put an answer in force. Its proof has been checked.
@@ -115,6 +116,7 @@ class Allowance:
         """Keep nothing beyond what is spent and held. False if no shared budget covers the agent."""
         if self._until_ns is None:
             return False
+        self._is_leaving = True
         self.budget.limit_to(Limits._make(None if limit is None else 0 for limit in self.budget.limits))
         return True
 

@@ -35,7 +35,8 @@ AHEAD = 4
 """A slice covers this many times what was spent since the last report: four renewals."""
 STARVING_NS = 5 * SECOND_NS
 """After a guard got less than it needs, the others give back half of what they have not used, for so long."""
-FORGET_NS = 31 * DAY_NS
+FORGET_NS = DAY_NS
+"""A guard that was not heard of for so long does not come back. If it does, what it spent counts again: the safe side."""
 MAX_SLICES = 20_000
 SEP = "\x1f"
 """Divides the parts of a key; no name contains it."""
@@ -69,6 +70,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Up to where it may spend, as it knows; what lies above `spent` is its slice."""
     need: Triple = (0, 0, 0)
     """How much above `spent` it must be able to go on to make the call that waits."""
+    is_leaving: bool = False
+    """It ends: nothing is to be given, and what it does not hold any more is free."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +156,9 @@ class Allotments:
         known = self._slices.get((agent, instance))
         before = [] if known is None else list(known.ceiling)
         mine = self._report(agent, instance, ask, caps, now)
+        if ask.is_leaving:
+            self._leave(mine, now)
+            return Answer(ceiling=ask.ceiling, life_ms=LIFE_NS // 1_000_000)
         ceiling: list[int | None] = [None, None, None]
         why, is_final = "", False
         for unit in range(len(UNITS)):
@@ -240,6 +246,15 @@ class Allotments:
         if account is None or account.start_ns != start:
             account = self._accounts[key] = Account(start_ns=start)
         return account
+
+    def _leave(self, mine: Slice, now: Instant) -> None:
+        """A guard ends; what it still holds, for calls that have not ended, lapses in its time."""
+        mine.until_ns = now + LIFE_NS + MARGIN_NS
+        if any(mine.held(unit) for unit in range(len(UNITS))):
+            self._note(mine)
+            return
+        del self._slices[mine.agent, mine.instance]
+        self._changed[_slice_key(mine)] = None
 
     def _report(self, agent: str, instance: str, ask: Ask, caps: Caps, now: Instant) -> Slice:
         """Charge what was spent since the last report, and take back what the guard says it has not got."""

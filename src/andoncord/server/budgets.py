@@ -71,6 +71,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     spent: tuple[Amount, Amount, Amount]
     ceiling: tuple[Amount, Amount, Amount]
     need: tuple[Amount, Amount, Amount] = (0, 0, 0)
+    is_leaving: bool = False
 
 
 class BudgetOffice:
@@ -87,7 +88,7 @@ class BudgetOffice:
 
     def give(self, asked: Asked, *, agent: str, instance: str, guard: str, key: bytes, nonce: str) -> dict[str, Any]:
         """The answer to a report, with its proof."""
-        ask = Ask(spent=asked.spent, ceiling=asked.ceiling, need=asked.need)
+        ask = Ask(spent=asked.spent, ceiling=asked.ceiling, need=asked.need, is_leaving=asked.is_leaving)
         given = self._allotments.ask(agent, instance, ask, now=self._clock.now())
         if changes := self._allotments.changes():
             self._store.save(changes)
