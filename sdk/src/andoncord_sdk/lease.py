@@ -327,6 +327,8 @@ class LeaseKeeper:
         content = parse_json(answer)
         if not isinstance(content, dict):
             raise WireError(f"expected a lease, got {str(content)[:200]}")
+        if guard != self._guard:
+            return  # It is for the registration before this one, whose key is gone: no forgery, and no use.
         self._receive(content)
         if self._allowance is not None and isinstance(allotted := content.get("budget"), dict):
             try:

@@ -145,6 +145,11 @@ REFUND: dict[str, Any] = {
             "missing": [],
             "evidence": ["1 of 1 guards acknowledged epoch 1.3", "no step started in 2.0 s of heartbeats after the fence"],
             "in_flight": [],
+            "stages": [
+                {"stage": "REQUESTED", "at": "2026-01-01T13:45:48.141Z"},
+                {"stage": "CREDENTIALS_REVOKED", "at": "2026-01-01T13:45:48.300Z"},
+                {"stage": "VERIFIED", "at": "2026-01-01T13:45:50.200Z"},
+            ],
         }
     ],
     "orders": [order("refund-agent", "pause", "13:45:48.141")],
@@ -276,6 +281,7 @@ POISONED: dict[str, Any] = {
             "missing": [],
             "evidence": ["process tree seen empty"],
             "in_flight": [],
+            "stages": [],
         }
     ],
     "next": {
@@ -384,6 +390,7 @@ HUNG: dict[str, Any] = {
             "in_flight": [
                 {"instance": "indexer-1", "tool": "index.write", "span_id": "a1", "run_id": "r1", "disposition": "unknown"}
             ],
+            "stages": [],
         }
     ],
     "orders": [

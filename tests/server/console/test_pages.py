@@ -122,6 +122,13 @@ def test_unverified_says_what_is_missing(client: TestClient) -> None:
     assert "index.write unknown: it may have had its effect" in containment.text
 
 
+def test_a_verdict_shows_the_states_it_came_through(client: TestClient) -> None:
+    """Each state of the proof with its time, in their order."""
+    panel = client.get("/incidents/inc_000001").text.split('id="containment"')[1]
+    states = panel.split("States of the proof")[1].split("</ol>")[0]
+    assert states.index("Requested") < states.index("Credentials revoked") < states.index("Verified")
+
+
 def test_a_verdict_does_not_speak_about_a_later_order(console: SampleConsole, client: TestClient) -> None:
     """An order that came after the verdict is said to be unjudged, in the room and among the containments in force."""
     console.views["inc_000001"]["orders"] = [order("refund-agent", "kill", "13:59:00.000")]
