@@ -1,7 +1,10 @@
 """Costs of model calls by the price table: sourced, dated, never counted twice, and unknown where nobody says."""
 
+import json
 from datetime import date
+from importlib import resources
 
+import msgspec
 import pytest
 
 from andoncord.kernel.errors import CallerError
@@ -53,7 +56,7 @@ def test_own_prices_stand_before_the_built_in() -> None:
 
 
 def test_only_leaves_are_priced_and_emitters_are_believed() -> None:
-    """A sum on an agent's span is not priced, a cost that came is kept, others are unknown."""
+    """A sum on an agent's span is not priced, a cost that came is kept, a free call stays free, others are unknown."""
 
     def span(number: int, operation: str, model: str, more: str = "") -> str:
         return (
@@ -71,14 +74,15 @@ def test_only_leaves_are_priced_and_emitters_are_believed() -> None:
             span(1, "invoke_agent", "claude-haiku-4-5"),
             span(2, "chat", "claude-haiku-4-5"),
             span(3, "chat", "claude-haiku-4-5", cost(0.5)),
-            span(4, "chat", "local-1"),
+            span(4, "chat", "local-1", cost(0)),
+            span(5, "chat", "local-1"),
         )
     )
     decoded = decode_traces_json(f'{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{spans}]}}]}}]}}'.encode(), received_ns=0)
     found = sorted(Pricing(default_prices()).priced(decoded.events), key=lambda event: event.span_id)
 
-    assert [event.cost_micro_usd for event in found] == [0, 1_000, 500_000, 0]
-    assert [COST_UNKNOWN in event.attributes for event in found] == [False, False, False, True]
+    assert [event.cost_micro_usd for event in found] == [0, 1_000, 500_000, 0, 0]
+    assert [COST_UNKNOWN in event.attributes for event in found] == [False, False, False, False, True]
     assert str(found[1].attributes[COST_FROM]).startswith("anthropic ")
 
 
@@ -105,3 +109,13 @@ def test_a_wrong_table_says_where(text: str, complaint: str) -> None:
     """A file that is no table, a price without source, a negative price and a misspelt key are refused with their place."""
     with pytest.raises(CallerError, match=complaint):
         load(text, place="p.yaml")
+
+
+def test_the_schema_for_editors_names_every_field() -> None:
+    """What the schema allows of a model is what a price can say, and it asks for what a price needs."""
+    schema = json.loads(resources.files("andoncord").joinpath("prices/prices.schema.json").read_text(encoding="utf-8"))
+    model = schema["properties"]["models"]["items"]
+
+    assert set(model["properties"]) == set(Price.__struct_fields__)
+    needed = {field.name for field in msgspec.structs.fields(Price) if field.required}
+    assert set(model["required"]) | {"source", "date"} == needed
