@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 MAX_OPEN_REQUESTS = 1_024
 MAX_OPEN_MIB = 256
 """Requests held in memory at once, by number and by size."""
-INLINE_BYTES = 64 * 1024
-"""Up to this size masking and decoding take less time than handing them to another process is worth."""
+INLINE_BYTES = 16 * 1024
+INLINE_PACKED_BYTES = 1024
+"""Up to this size, plain or compressed, masking and decoding take less time than handing them to another process is worth."""
 PATIENCE_S = 0.5
 PAUSE_S = 0.005
 """While memory is full of decoded batches, a request waits so long at most, looking so often: cheaper than to decode twice."""
@@ -171,7 +172,8 @@ class Ingest:
             trusted_agents=(sent.token.agent,) if sent.token else (),
             received_ns=self._clock.now(),
         )
-        if len(sent.body) <= INLINE_BYTES or self._preparer is None:
+        inline = INLINE_PACKED_BYTES if sent.compression.strip() else INLINE_BYTES
+        if len(sent.body) <= inline or self._preparer is None:
             prepared = prepare(job, limit=self.limit)
             return await self._keep(prepared.batch, prepared.decoded, prepared.decoded.rejected, len(prepared.decoded.events))
         await self._be_patient()

@@ -9,7 +9,7 @@ import msgspec
 from andoncord.kernel.money import MICRO_PER_USD, micro_usd
 from andoncord.telemetry.aliases import AliasTable, NumberedMessages, SpanKind
 from andoncord.telemetry.event import Event, EventKind, Scalar
-from andoncord.telemetry.messages import as_text, input_messages, said_text, tool_text
+from andoncord.telemetry.messages import as_text, input_messages, instructions_text, said_text, tool_text
 from andoncord.telemetry.raw import Attributes, RawLog, RawSpan
 
 MAX_TEXT = 32_768
@@ -354,7 +354,8 @@ def _texts(event: dict[str, Any], fields: Attributes, kind: SpanKind, extra: dic
         _put(event, extra, "output_text", said_text(said))
     instructions = fields.get("instructions")
     if instructions is not None:
-        _put(event, extra, "instructions", said_text(instructions))
+        told = instructions_text(instructions) if isinstance(instructions, str) else said_text(instructions)
+        _put(event, extra, "instructions", told)
     elif orders:
         _put(event, extra, "instructions", orders)
 

@@ -1,6 +1,8 @@
 """What was said, out of the many shapes in which emitters write prompts and completions."""
 
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -8,12 +10,50 @@ import msgspec
 from andoncord.telemetry import unwrap
 
 _decode = msgspec.json.Decoder().decode
+_MARKS = re.compile("|".join(map(re.escape, unwrap.MARKS)))
 
 SYSTEM_ROLES = frozenset({"system", "developer"})
 HISTORY_ROLES = frozenset({"assistant", "model", "ai", "tool", "function"})
 """In an input these repeat earlier steps, which stand in their own spans."""
 MAX_MESSAGES = 2_048
 """Messages read of one prompt; the newest are kept."""
+INSTRUCTIONS_KEPT = 128
+"""Different instructions remembered as they were read."""
+
+
+class _Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    content: str
+
+
+class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    role: str
+    parts: list[_Text]
+    finish_reason: str | None = None
+
+
+_decode_said = msgspec.json.Decoder(list[_Said]).decode
+
+
+def only_texts(value: Any) -> list[tuple[str, str]] | None:
+    """Role and text of each message, where all are in the current form of OpenTelemetry and hold nothing but texts.
+
+    Most do, and this is a third of the work of reading any form.
+
+    >>> only_texts('[{"role":"user","parts":[{"type":"text","content":"Hi"}]}]')
+    [('user', 'Hi')]
+    >>> only_texts('[{"role":"user","content":"Hi"}]') is None
+    True
+    """
+    if not isinstance(value, str) or not value.startswith('[{"role":'):
+        return None
+    try:
+        messages = _decode_said(value)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return [
+        (message.role, message.parts[0].content if len(message.parts) == 1 else _lines(part.content for part in message.parts))
+        for message in messages[-MAX_MESSAGES:]
+    ]
 
 
 def compact_json(value: Any) -> str:
@@ -60,6 +100,10 @@ def input_texts(value: Any) -> tuple[str, str]:
 
 def input_messages(value: Any) -> tuple[list[str], str]:
     """The messages an agent was given, one text each, and the instructions among them."""
+    plain = only_texts(value)
+    if plain:
+        given = [text for role, text in plain if text and role not in SYSTEM_ROLES and role not in HISTORY_ROLES]
+        return given, _lines(text for role, text in plain if role in SYSTEM_ROLES)
     messages = message_list(value)
     if messages is None:
         return [as_text(value)], ""
@@ -79,8 +123,17 @@ def said_text(value: Any) -> str:
     >>> said_text('[{"role":"assistant","parts":[{"type":"tool_call","name":"refund","arguments":{"order":7}}]}]')
     'refund({"order":7})'
     """
+    plain = only_texts(value)
+    if plain:
+        return plain[0][1] if len(plain) == 1 else _lines(text for _, text in plain)
     messages = message_list(value)
     return as_text(value) if messages is None else _lines(said(message) for message in messages)
+
+
+@lru_cache(maxsize=INSTRUCTIONS_KEPT)
+def instructions_text(value: str) -> str:
+    """`said_text` for what an agent is told at every call, which is mostly the same."""
+    return said_text(value)
 
 
 def said(message: dict[str, Any]) -> str:
@@ -103,7 +156,7 @@ def tool_text(value: Any) -> str:
     '{"output": "a tool may well call it so"}'
     """
     text = as_text(value)
-    if not text.startswith("{") or not any(mark in text for mark in unwrap.MARKS):
+    if not text.startswith("{") or not _MARKS.search(text):
         return text
     try:
         decoded = _decode(text)

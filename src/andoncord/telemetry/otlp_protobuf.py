@@ -175,7 +175,8 @@ def _pair(pair: bytes) -> tuple[str, Any]:
     if read is None:
         whole = KeyValue.FromString(pair)
         read = whole.key, _plain(whole.value, 0)
-    if size <= MAX_REMEMBERED_BYTES and not isinstance(read[1], list | dict):
+    # Lists and maps, too: nobody changes the values of attributes.
+    if size <= MAX_REMEMBERED_BYTES:
         if len(_remembered) >= MAX_REMEMBERED:
             _remembered.clear()
         _remembered[pair] = read
