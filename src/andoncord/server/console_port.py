@@ -10,6 +10,7 @@ from andoncord.server.auth import COOKIE, Auth
 from andoncord.server.console.port import Session
 from andoncord.server.control import Control
 from andoncord.server.health import Health, shown_overdue
+from andoncord.server.ordering import Ordering
 from andoncord.server.reading import Reading
 
 SHOWN_MINUTES = 60
@@ -75,4 +76,6 @@ class ServerConsolePort:
         self._auth.end_session(request)
 
     async def act(self, command: str, *, by: str, incident: str, agent: str, parameters: Mapping[str, Any], key: str) -> None:
+        if command == "lift":
+            parameters = {**parameters, "agents": Ordering(self._control).agents_of(str(parameters["order"]))}
         await self._control.ask(command, by=by, incident=incident, agent=agent, parameters=parameters, key=key)

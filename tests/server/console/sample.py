@@ -50,8 +50,12 @@ def finding(rule: str, agent: str, severity: str, category: str, pattern: str, s
 
 def order(agent: str, rung: str, at: str, **more: Any) -> dict[str, Any]:
     return {
+        "id": "inc_000001.002",
+        "standing": None,
         "agent": agent,
+        "what": rung,
         "rung": rung,
+        "expires_at": None,
         "epoch": [1, 3],
         "incident": "inc_000001",
         "by": "andoncord",

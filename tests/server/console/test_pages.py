@@ -139,6 +139,25 @@ def test_a_verdict_does_not_speak_about_a_later_order(console: SampleConsole, cl
     assert ["not judged" in row.text for row in rows if "refund-agent" in row.text] == [True]
 
 
+def test_an_order_that_stands_by_itself_is_shown_with_its_scope_and_lifted_there(
+    console: SampleConsole, client: TestClient
+) -> None:
+    """In the room and among what is in force, once each; its form lifts it, and the release of the agent is another matter."""
+    standing = {"id": "ord_000001", "standing": "ord_000001", "what": "quarantine", "expires_at": "2026-01-01T15:00:00Z"}
+    console.views["inc_000001"]["orders"] = [order("tool mail.* of role clerk", "quarantine", "13:59:00.000", **standing)]
+    room = parse(client.get("/incidents/inc_000001").text).one("section", id="containment")
+    rows = parse(client.get("/").text).one("section", id="in-force").all("p", class_="row")
+
+    assert "Quarantine for tool mail.* of role clerk ord_000001" in room.text
+    assert "ends by itself" in room.text
+    (form,) = room.all("form")
+    assert (form.attributes["action"], form.fields()["order"]) == ("/incidents/inc_000001/lift", "ord_000001")
+    assert [row.text for row in rows if "Quarantine for tool mail.* of role clerk" in row.text]
+    lifted = {**form.fields(), "reason": "it was a drill", "messages": "drop"}
+    assert client.post(form.attributes["action"], data=lifted).status_code == 303
+    assert console.asked[0]["parameters"] == {"order": "ord_000001", "reason": "it was a drill", "messages": "drop"}
+
+
 def test_what_another_incident_holds_is_not_released_here(console: SampleConsole, client: TestClient) -> None:
     """A room shows that another incident holds its agent, links there, and offers no release of its own."""
     console.views["inc_000001"]["orders"] = [order("refund-agent", "kill", "13:59:00.000", incident="inc_000004")]

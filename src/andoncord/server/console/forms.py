@@ -70,6 +70,13 @@ def _release(fields: Fields) -> Command:
     return Command(agent=agent, parameters={"reason": _required(fields, "reason", "say why it is safe to release the agent")})
 
 
+def _lift(fields: Fields) -> Command:
+    order = _required(fields, "order", "choose the order to lift")
+    messages = "drop" if fields.get("messages") == "drop" else "deliver"
+    reason = _required(fields, "reason", "say why it is not needed any more")
+    return Command(parameters={"order": order, "reason": reason, "messages": messages})
+
+
 def _dispose(fields: Fields) -> Command:
     disposition = fields.get("disposition", "")
     if disposition not in tuple(Disposition):
@@ -139,6 +146,7 @@ ROOM_FORMS: Mapping[str, Form] = {
     "release": Form(
         command="release", read=_release, anchor="containment", done="Release ordered. Its receipt is shown under Containment."
     ),
+    "lift": Form(command="lift", read=_lift, anchor="containment", done="Lifted. Who confirmed it is shown under Containment."),
     "disposition": Form(command="dispose", read=_dispose, anchor="close", done="The disposition is recorded."),
     "notes": Form(command="note", read=_note, anchor="notes", done="The note is in the record."),
     "proposal": Form(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from andoncord.kernel.vocabulary import IncidentState, SevLevel
-from andoncord.respond.ladder import RUNGS
+from andoncord.respond.ladder import LADDER
 from andoncord.server.console.filters import duration
 from andoncord.server.console.room import Json, verdict_on
 
@@ -35,6 +35,8 @@ class Containment(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     incident: str
     verdict: str | None
+    order: str = ""
+    """The order that stands by itself; then `agent` is its scope in words."""
 
 
 class Pill(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +75,13 @@ def pill(open_incidents: Sequence[Json]) -> Pill:
     return Pill(text=f"{len(open_incidents)} open, worst {worst} · {tail}", tone="bad" if loose else "warn")
 
 
-HELD_WORDS = {"kill": ("killed", "✕"), "pause": ("paused", "‖"), "restrict": ("restricted", "◐")}
+HELD_WORDS = {
+    "kill": ("killed", "✕"),
+    "pause": ("paused", "‖"),
+    "quarantine": ("quarantined", "⊘"),
+    "restrict": ("restricted", "◐"),
+    "throttle": ("throttled", "≈"),
+}
 
 
 def fleet_cells(fleet: Iterable[Json], held: Iterable[Containment] = ()) -> list[AgentCell]:
@@ -115,23 +123,27 @@ def _cell(agent: Json, proven: Collection[str]) -> AgentCell:
 
 
 def _height(rung: Any) -> int:
-    return RUNGS.index(rung) if rung in RUNGS else 0
+    return LADDER.index(rung) if rung in LADDER else 0
 
 
 def in_force(fleet: Iterable[Json], views: Iterable[Json]) -> list[Containment]:
-    """Every rung above none, with who ordered it and when, from the incidents' orders."""
+    """Every rung that holds an agent, and every order that stands by itself, with who gave it and when."""
     by_id = {view["id"]: view for view in views}
     latest: dict[str, Json] = {}
+    standing: dict[str, Json] = {}
     for view in by_id.values():
         for order in view.get("orders") or ():
+            if order.get("standing"):
+                standing[order["standing"]] = order
+                continue
             known = latest.get(order["agent"])
             if known is None or (order.get("at") or "") >= (known.get("at") or ""):
                 latest[order["agent"]] = order
     held: list[Containment] = []
     for agent in fleet:
         rung = agent.get("rung") or "none"
-        if rung == "none":
-            continue
+        if rung == "none" or (agent.get("orders") and not agent.get("incident")):
+            continue  # What only an order of its own holds is shown once, with that order.
         order = latest.get(agent["agent"], {})
         incident = str(order.get("incident") or "")
         held.append(
@@ -145,7 +157,20 @@ def in_force(fleet: Iterable[Json], views: Iterable[Json]) -> list[Containment]:
                 verdict=verdict_on(order, by_id.get(incident, {})),
             )
         )
-    return sorted(held, key=lambda one: (-_height(one.rung), one.agent))
+    held += [
+        Containment(
+            agent=order["agent"],
+            rung=order["what"],
+            by=str(order.get("by") or ""),
+            at=order.get("at"),
+            reason=str(order.get("reason") or ""),
+            incident=str(order.get("incident") or ""),
+            verdict=None,
+            order=order["standing"],
+        )
+        for order in standing.values()
+    ]
+    return sorted(held, key=lambda one: (bool(one.order), -_height(one.rung), one.agent))
 
 
 class ProvenKill(msgspec.Struct, frozen=True, kw_only=True, order=True):

@@ -62,8 +62,8 @@ def unjudged(view: Json) -> list[Json]:
 
 
 def _holds(order: Json, view: Json) -> bool:
-    """Whether this incident ordered it and it holds its agent: a view also shows what others ordered for the same agents."""
-    return order["rung"] != "none" and order.get("incident") in (None, "", view["id"])
+    """Whether this incident holds its agent by it: a view also shows what others ordered, and orders of their own."""
+    return not order.get("standing") and order["rung"] != "none" and order.get("incident") in (None, "", view["id"])
 
 
 def rungs(view: Json) -> list[Json]:
