@@ -270,7 +270,7 @@ async def _control(
         machine=machine,
         processes=SystemProcesses(),
         home=home,
-        settings=config.doubts(),
+        settings=[*config.doubts(), *missing_programs(config)],
     )
     app = web_app(
         settings=config.server,
@@ -448,6 +448,15 @@ def load_policies(config: Config, *, beside: Path) -> list[dict[str, Any]]:
         for policy in policies.load(text, place=place)
     ]
     return policies.compile_policies(found)
+
+
+def missing_programs(config: Config) -> list[tuple[str, str]]:
+    """Hooks that could not be started, each with its remedy: found now, and not in the night they are needed."""
+    return [
+        (f"hook {name} runs {hook.run[0]}, which is not there", "install it, or correct the hook")
+        for name, hook in config.hooks.items()
+        if not machine.has_program(hook.run[0])
+    ]
 
 
 def beat_targets(home: Path, config: Config) -> list[BeatTarget]:

@@ -1,5 +1,6 @@
 """`andon doctor`."""
 
+import socket
 import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,7 +119,7 @@ def _server(directory: Path) -> list[dict[str, Any]]:
     text = f"{url} answers, and is {'ready' if ready.is_success else f'not ready: {ready.text.strip()}'}"
     found = [_check("server", "ok" if ready.is_success else "fail", text, "look at the ingest worker and its lag")]
     if where and not server_from_environment():
-        found.append(_telemetry_port(where))
+        found += [_telemetry_port(where), _grpc_port(where)]
     return found + list(answer.json()["checks"])
 
 
@@ -129,6 +130,16 @@ def _telemetry_port(where: Announcement) -> dict[str, Any]:
     except httpx2.HTTPError as error:
         return _check("telemetry port", "fail", f"no answer from {where.otlp_url} ({error})", "look at the server's log")
     return _check("telemetry port", "ok", f"{where.otlp_url} answers ({answer.status_code} to an empty request)")
+
+
+def _grpc_port(where: Announcement) -> dict[str, Any]:
+    """Whether somebody listens for OTLP over gRPC."""
+    host, _, port = where.grpc_url.rpartition("/")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        return _check("gRPC port", "fail", f"no answer from {where.grpc_url} ({error})", "look at the server's log")
+    return _check("gRPC port", "ok", f"{where.grpc_url} answers")
 
 
 def _announced(directory: Path) -> Announcement | None:

@@ -112,17 +112,22 @@ class Pricing:
         attributes = event.attributes
         if COST_UNKNOWN in attributes or COST_FROM in attributes:
             return event
-        provider = str(attributes.get("provider", ""))
-        cost = self._prices.cost_micro_usd(
-            event.name,
-            provider=provider,
-            input_tokens=event.input_tokens,
-            output_tokens=event.output_tokens,
-            cache_read_tokens=_count(attributes.get("cache_read_tokens", 0)),
-            cache_write_tokens=_count(attributes.get("cache_write_tokens", 0)),
-        )
+        provider = attributes.get("provider", "")
+        provider = provider if isinstance(provider, str) else str(provider)
         row = self._prices.row(event.name, provider=provider, input_tokens=event.input_tokens)
-        if cost is None or row is None:
+        cost = (
+            None
+            if row is None
+            else self._prices.cost_micro_usd(
+                event.name,
+                provider=provider,
+                input_tokens=event.input_tokens,
+                output_tokens=event.output_tokens,
+                cache_read_tokens=_count(attributes.get("cache_read_tokens", 0)),
+                cache_write_tokens=_count(attributes.get("cache_write_tokens", 0)),
+            )
+        )
+        if row is None or cost is None:
             return msgspec.structs.replace(event, attributes={**attributes, COST_UNKNOWN: True})
         said = f"{row.get('provider', 'own')} {row['date']}"
         return msgspec.structs.replace(event, cost_micro_usd=cost, attributes={**attributes, COST_FROM: said})

@@ -50,6 +50,11 @@ def clock_is_synchronised() -> bool | None:
     return None if answer < 0 else answer != TIME_ERROR
 
 
+def has_program(name: str) -> bool:
+    """Whether a program can be started by this name."""
+    return shutil.which(name) is not None
+
+
 def openings(home: Path) -> list[str]:
     """Ways in which others than the owner could write into `home` or replace it, a sentence each."""
     found: list[str] = []
