@@ -47,7 +47,6 @@ class Preparer:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
-        self._end()
 
     async def prepare(self, job: Job) -> Answer:
         """What became of a job, with its batch.
@@ -108,14 +107,21 @@ class Preparer:
             return has_answered
         finally:
             self._up.clear()
-            self._end()
             for future in self._waiting:
                 if not future.done():
                     future.set_exception(ConnectionError("ended"))
                     future.exception()  # Whoever waited may have gone.
             self._waiting.clear()
+            await _end(child)
 
-    def _end(self) -> None:
-        child = self._child
-        if child is not None and child.returncode is None:
-            child.kill()
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """See that a process is gone, and its pipes with it."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    if child.returncode is None:
+        child.kill()
+    child.stdin.close()
+    await child.wait()
+    while await child.stdout.read(STREAM_BYTES):
+        pass
