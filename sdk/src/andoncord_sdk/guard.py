@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission, OnLoop, OnUnknownPrice, ToolKind
 from andoncord_sdk.allowance import Allowance
 from andoncord_sdk.approval import Approvals
+from andoncord_sdk.arguments import arguments_of
 from andoncord_sdk.breaker import Breakers, BreakerSettings, Changed
 from andoncord_sdk.breaking import Breaking, settings_in
 from andoncord_sdk.budget import Limits, micro_usd
@@ -50,8 +50,8 @@ MONITORED_HEARTBEATS = 4
 
 LADDER = ("deny", "pause", "resume", "stop", "restrict", "throttle", "quarantine", "scoped", "breaker")
 """What a guard can really do about calls: `scoped` is to hold an order about single tools and runs apart from the others."""
-CAPABILITIES = (*LADDER, "scope", "policies", "obligations", "budget", "shared_budget", "loop", "config", "lease", "flag")
-CAPABILITIES += ("model_calls",)
+CHECKS = ("scope", "policies", "obligations", "budget", "shared_budget", "loop")
+CAPABILITIES = (*LADDER, *CHECKS, "config", "lease", "flag", "model_calls")
 """`model_calls`: they are guarded as well. `probe` is added once one is registered."""
 
 _log = logging.getLogger("andoncord_sdk")
@@ -258,7 +258,7 @@ class Guard:
 
         def decorate(fn: Callable[P, T]) -> Callable[P, T]:
             tool = name or fn.__name__
-            named, replaced = _arguments_of(fn)
+            named, replaced = arguments_of(fn)
 
             if inspect.iscoroutinefunction(fn):
 
@@ -576,38 +576,6 @@ class Guard:
             self._keeper.start()
         if self._link is not None:
             self._link.start()
-
-
-Named = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
-Replaced = Callable[[Mapping[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
-
-
-def _arguments_of(fn: Callable[..., Any]) -> tuple[Named, Replaced]:
-    """How to name the arguments of a call of `fn`, defaults included, for a policy must see what the function will see; and how
-    to make arguments for it out of named ones again.
-    """
-    signature = inspect.signature(fn)
-    catch_all = next((name for name, given in signature.parameters.items() if given.kind is given.VAR_KEYWORD), None)
-
-    def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        if catch_all is not None:
-            arguments.update(arguments.pop(catch_all))
-        return arguments
-
-    def replaced(arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        parameters = signature.parameters.keys() - {catch_all}
-        bound = inspect.BoundArguments(signature, OrderedDict())
-        for name in signature.parameters:  # In this order: positional ones are taken one after the other.
-            if name != catch_all and name in arguments:
-                bound.arguments[name] = arguments[name]
-        if catch_all is not None:
-            bound.arguments[catch_all] = {name: value for name, value in arguments.items() if name not in parameters}
-        return bound.args, bound.kwargs
-
-    return named, replaced
 
 
 _guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()
