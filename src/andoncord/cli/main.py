@@ -61,6 +61,8 @@ COMMANDS = {
     "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),
     "backup": Command("backup", "backup", "Copy the whole record into a folder, while the server runs."),
     "restore": Command("backup", "restore", "Put a backup into a new data directory."),
+    "export": Command("exchange", "export", "Write stored telemetry to a file."),
+    "import": Command("exchange", "import_", "Send recorded telemetry to the server."),
 }
 
 

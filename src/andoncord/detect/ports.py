@@ -35,8 +35,10 @@ class SeriesPoint(msgspec.Struct, frozen=True, kw_only=True):
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept, and how much room it takes."""
 
+    stored: int
+    """Events that were ever stored, by the ledger at the same moment."""
     events: int
-    """Of all that were ever stored: those that are kept."""
+    """Of these: those that are kept."""
     expired: int
     """Those that retention has deleted."""
     tail_events: int

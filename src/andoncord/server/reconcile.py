@@ -34,13 +34,13 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reconcile(reader: TelemetryReader, *, deep: bool = False) -> Reconciliation:
-    """Compare the ledger with the store. What arrives meanwhile may be counted on one side only: a second look tells.
+    """Compare the ledger with the store. May be done at any time, also while telemetry comes in.
 
     Args:
         deep: decode every batch that the log still has and look each event up. Takes as long as receiving them took.
     """
     lines, storage = reader.ledger(), reader.storage()
-    problems = [*_signals(lines), *_kept(lines, storage), *(f"{name} is missing or damaged" for name in storage.damaged)]
+    problems = [*_signals(lines), *_kept(storage), *(f"{name} is missing or damaged" for name in storage.damaged)]
     walked = 0
     if deep:
         walked, missing = _walk(reader)
@@ -67,11 +67,10 @@ def _signals(lines: Iterable[LedgerLine]) -> list[str]:
     ]
 
 
-def _kept(lines: Iterable[LedgerLine], storage: Storage) -> list[str]:
-    stored = sum(line.count for line in lines if line.outcome == "stored")
-    if stored == storage.events + storage.expired:
+def _kept(storage: Storage) -> list[str]:
+    if storage.stored == storage.events + storage.expired:
         return []
-    return [f"{stored} events were stored, but {storage.events} are kept and {storage.expired} expired"]
+    return [f"{storage.stored} events were stored, but {storage.events} are kept and {storage.expired} expired"]
 
 
 def _walk(reader: TelemetryReader) -> tuple[int, int]:

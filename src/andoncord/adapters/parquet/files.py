@@ -24,7 +24,7 @@ READER_MEMORY_MB = 1_024
 READER_THREADS = 2
 PARTIAL = ".partial"
 
-_FORMAT = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {ZSTD_LEVEL}, ROW_GROUP_SIZE {ROW_GROUP}, PARQUET_VERSION v2"
+FORMAT = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {ZSTD_LEVEL}, ROW_GROUP_SIZE {ROW_GROUP}, PARQUET_VERSION v2"
 _ORDER = "ORDER BY agent, at_ns, id"
 
 
@@ -62,7 +62,7 @@ class SegmentWriter:
             columns: of each block.
             lines: of all blocks, the events as JSON.
         """
-        table = _table(first_ids, columns, lines)
+        table = events_table(first_ids, columns, lines)
         self._duckdb.register("rows", table)
         try:
             size = self._copy(name, "SELECT * FROM rows")
@@ -101,7 +101,7 @@ class SegmentWriter:
     def _copy(self, name: str, query: str, parameters: Sequence[Any] = ()) -> int:
         final = self._folder / f"{name}.parquet"
         partial = final.with_name(final.name + PARTIAL)
-        self._duckdb.execute(f"COPY ({query}) TO {_quoted(partial)} ({_FORMAT})", list(parameters))
+        self._duckdb.execute(f"COPY ({query}) TO {quoted(partial)} ({FORMAT})", list(parameters))
         return publish(partial, final)
 
     def _write_traces(self, name: str, traces: set[str]) -> None:
@@ -153,7 +153,7 @@ def publish(partial: Path, final: Path) -> int:
     return size
 
 
-def _table(first_ids: Sequence[int], columns: Sequence[Columns], lines: Sequence[str]) -> dict[str, Any]:
+def events_table(first_ids: Sequence[int], columns: Sequence[Columns], lines: Sequence[str]) -> dict[str, Any]:
     """The blocks as one table of numpy columns, in the order in which they are written."""
     ids = np.concatenate(
         [np.arange(first, first + len(block.at_ns), dtype=np.int64) for first, block in zip(first_ids, columns, strict=True)]
@@ -187,5 +187,6 @@ def columns_table(columns: Sequence[Columns]) -> dict[str, Any]:
     }
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path as SQL, where no parameter may stand."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -72,6 +72,12 @@ class ParquetTelemetryReader:
         columns = [columns_of(packed) for _, packed, _ in blocks]
         return self._segments().series(query, segments, columns, step_ns=step_ns)
 
+    def export(self, path: Path, *, agents: Sequence[str] = (), since_ns: int, until_ns: int) -> int:
+        """Write the events of these agents, or of all, that were over between the instants, as one Parquet file; how many."""
+        query = Query(agents=tuple(agents), from_ns=since_ns, until_ns=until_ns)
+        blocks, segments = self._snapshot(query, None)
+        return self._segments().export(path, query, segments, blocks)
+
     def storage(self) -> Storage:
         """What is kept, and how much room it takes. Looks at the files, not into them."""
         with self._look:
@@ -83,11 +89,15 @@ class ParquetTelemetryReader:
                 ).fetchone()
                 log = self._connection.execute("SELECT count(*), coalesce(sum(length(body_gz)), 0) FROM ingest_log").fetchone()
                 expired = progress(self._connection, EXPIRED)
+                (stored,) = self._connection.execute(
+                    "SELECT coalesce(sum(count), 0) FROM ledger WHERE outcome = 'stored'"
+                ).fetchone()
             finally:
                 self._connection.execute("COMMIT")
         found = self._scan.damaged if self._scan else set()
         times = [segment.min_at_ns for segment in segments] + ([tail[2]] if tail[2] is not None else [])
         return Storage(
+            stored=stored,
             events=tail[0] + sum(segment.rows for segment in segments),
             expired=expired,
             tail_events=tail[0],

@@ -8,10 +8,22 @@ from typing import Any
 
 import duckdb
 
-from andoncord.adapters.parquet.files import READER_MEMORY_MB, READER_THREADS, TraceList, columns_table, connect, trace_hash
+from andoncord.adapters.parquet.files import (
+    FORMAT,
+    PARTIAL,
+    READER_MEMORY_MB,
+    READER_THREADS,
+    TraceList,
+    columns_table,
+    connect,
+    events_table,
+    publish,
+    quoted,
+    trace_hash,
+)
 from andoncord.adapters.parquet.manifest import Segment
 from andoncord.adapters.parquet.query import Found, Query
-from andoncord.adapters.parquet.tail import Columns
+from andoncord.adapters.parquet.tail import Columns, columns_of, lines_of
 from andoncord.detect.ports import SeriesPoint
 from andoncord.telemetry.event import EventKind
 
@@ -84,6 +96,31 @@ class SegmentScan:
         names = SeriesPoint.__struct_fields__
         found = self._ask(segments, question, tail=columns_table(blocks))
         return tuple(SeriesPoint(**dict(zip(names, row, strict=True))) for row in found)
+
+    def export(self, path: Path, query: Query, segments: Sequence[Segment], blocks: Sequence[tuple[int, bytes, bytes]]) -> int:
+        """Copy what fits from segments and the tail into one file, which appears when it is whole."""
+        where, parameters = condition(query)
+        columns = [columns_of(packed) for _, packed, _ in blocks]
+        lines = [line.decode() for _, _, body in blocks for line in lines_of(body)]
+        sources = [f"SELECT * FROM tail WHERE {where}"] if blocks else []
+        values = list(parameters) if blocks else []
+        files = [str(segment.files(self._folder)[0]) for segment in segments]
+        if files:
+            sources.append(f"SELECT * FROM read_parquet(?) WHERE {where}")
+            values += [files, *parameters]
+        if not sources:
+            return 0
+        partial = path.with_name(path.name + PARTIAL)
+        cursor = self._duckdb.cursor()
+        try:
+            if blocks:
+                cursor.register("tail", events_table([first_id for first_id, _, _ in blocks], columns, lines))
+            copied = cursor.execute(f"COPY ({' UNION ALL BY NAME '.join(sources)}) TO {quoted(partial)} ({FORMAT})", values)
+            row = copied.fetchone()
+        finally:
+            cursor.close()
+        publish(partial, path)
+        return int(row[0]) if row else 0
 
     def _ask(
         self,
