@@ -283,6 +283,7 @@ async def _control(
         answers=access,
         journal=journal,
         live=live,
+        declared=config.declared(),
         version=metadata.version("andoncord"),
     )
     findings = FindingFeed(telemetry=telemetry, positions=access, engine=engine)

@@ -47,6 +47,7 @@ COMMANDS = {
     "undo": Command("undo", "undo", "Undo what was done for an incident."),
     "playbook": Command("playbook", "app", "Test and read playbooks, and say what they would do.", is_group=True),
     "policy": Command("policy", "app", "Test, explain, compare and translate policies.", is_group=True),
+    "rules": Command("rules", "app", "Test, check and explain rules, and try them on the past.", is_group=True),
     "run": Command("run", "run", "Start any agent so that it can be paused, resumed and killed."),
     "mcp-proxy": Command("mcp_proxy", "mcp_proxy", "Guard the tool calls between an MCP client and a server."),
     "trace": Command("trace", "app", "Show what was recorded of one trace.", is_group=True),

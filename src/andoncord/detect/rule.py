@@ -311,7 +311,7 @@ def _checked(document: Document) -> Rule:
             )
     elif not kinds_of(rule.on):
         raise CallerError("the rule names no events", place=document.at(), remedy=f"add 'on', one of {_words(EventKind)}")
-    for path, text in _conditions(rule):
+    for path, text in conditions_of(rule):
         condition_tree(text, document.at(*path))
     for path, text in _durations(rule):
         try:
@@ -343,7 +343,8 @@ def _record(document: Document) -> Rule:
         raise CallerError(f"unknown field {unknown[1]!r}", place=document.at(*path, unknown[1]), remedy=remedy) from None
 
 
-def _conditions(rule: Rule) -> list[tuple[Path, str]]:
+def conditions_of(rule: Rule) -> list[tuple[Path, str]]:
+    """Every condition and expression of a rule, with where it stands."""
     correlate = rule.correlate
     found: list[tuple[Path, str]] = [(("where",), rule.where)]
     if isinstance(correlate, CountSpec | DistinctSpec) and correlate.reset:

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from andoncord.server import problems
+from andoncord.detect.declared import Declared
 from andoncord.server.api.access import AccessApi
 from andoncord.server.api.agents import AgentApi
 from andoncord.server.api.budgets import BudgetApi
@@ -14,6 +15,7 @@ from andoncord.server.api.incidents import IncidentApi
 from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
 from andoncord.server.api.records import RecordApi
+from andoncord.server.api.rules import RuleApi
 from andoncord.server.auth import Auth
 from andoncord.server.budgets import BudgetOffice
 from andoncord.server.console.routes import console_router
@@ -42,6 +44,7 @@ def web_app(
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
+    declared: dict[str, Declared],
     version: str,
 ) -> ASGIApp:
     """Everything that listens on the API port."""
@@ -57,6 +60,7 @@ def web_app(
         FleetApi(door, reading=reading),
         RecordApi(door, reading=reading, journal=journal, live=live),
         PlaybookApi(door, journal=journal),
+        RuleApi(door, declared=declared),
         AccessApi(door, store=answers),
         BudgetApi(door, budgets=budgets),
     ):
