@@ -25,10 +25,11 @@ class EventKind(StrEnum):
     STEP_STARTED = "step.started"
     """A step began; its end comes as a span, or never."""
     GUARD_DENIED = "guard.denied"
-    """The guard refused a call: `attributes['code']` is scope, policy, loop, budget, order or lease."""
+    """The guard refused a call: `attributes['code']` is scope, policy, loop, budget, order, breaker or lease."""
     GUARD_DEGRADED = "guard.degraded"
     """The guard goes without its control plane: it let a reading call through (`attributes['code']` is lease_ended), or it was
-    offered a lease that proves nothing (lease_refused)."""
+    offered a lease that proves nothing (lease_refused). Or without a dependency: a circuit breaker of it has changed
+    (breaker_open, breaker_half_open, breaker_closed)."""
     HEARTBEAT = "heartbeat"
     QUALITY_SCORED = "quality.scored"
     CHANGE_MADE = "change.made"
