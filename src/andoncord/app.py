@@ -222,6 +222,9 @@ async def _control(
         EffectKind.WAIT: WaitPerformer(clock),
         EffectKind.REVIEW: ReviewPerformer(folder=home / "reviews", clock=clock, state=lambda: engine.state),
     }
+    node = ensure_node_id(home, entropy)
+    # Each server has telemetry of its own; who shares the journal says whose it speaks of.
+    log = "" if database.is_sqlite else node
     carrier = DurableCarrier(
         database.location if not database.is_sqlite else f"sqlite:///{home / DURABLE_FILE}",
         executor=ensure_node_id(home, entropy),
@@ -286,7 +289,7 @@ async def _control(
         declared=config.declared(),
         version=metadata.version("andoncord"),
     )
-    findings = FindingFeed(telemetry=telemetry, positions=access, engine=engine)
+    findings = FindingFeed(telemetry=telemetry, positions=access, engine=engine, log=log)
     setup = WorkerSetup(home=str(home), beside=str(beside), config=config, grpc_target=target_of(grpc))
     process = ControlProcess(
         engine=engine,
@@ -297,7 +300,7 @@ async def _control(
         server=WebServer(app),
         listener=api,
         findings=findings,
-        digests=DigestFeed(telemetry=telemetry, engine=engine),
+        digests=DigestFeed(telemetry=telemetry, engine=engine, log=log),
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=lambda: holds_of(engine.state)),
         carrier=carrier,

@@ -14,7 +14,7 @@ from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.system.environment import database_from_environment, home_directory
-from andoncord.app import CONTROL_FILE, TELEMETRY_FILE
+from andoncord.app import CONTROL_FILE, NODE_FILE, TELEMETRY_FILE
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, show_json
 from andoncord.kernel.errors import CallerError
@@ -72,7 +72,8 @@ def check_record(home: Path, *, url: str = "") -> Checked:
     Raises:
         CallerError: `url` is not the address of a database.
     """
-    seen = _Seen()
+    node = home / NODE_FILE
+    seen = _Seen(node.read_text(encoding="utf-8").strip() if node.is_file() else "")
     database = Database(url, read_only=True) if url else Database.in_file(home / CONTROL_FILE, read_only=True)
     try:
         broken = check(seen.passing(SqlJournal(database).read()))
@@ -92,7 +93,8 @@ def check_record(home: Path, *, url: str = "") -> Checked:
 class _Seen:
     """What went by while the chain was checked."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: str) -> None:
+        self._logs = ("", log)
         self.count = 0
         self.head = ""
         self.digests: list[Entry] = []
@@ -102,7 +104,7 @@ class _Seen:
             yield entry
             self.count += 1
             self.head = entry.digest
-            if entry.kind == "telemetry.digested":
+            if entry.kind == "telemetry.digested" and entry.body.get("log", "") in self._logs:
                 self.digests.append(entry)
 
 

@@ -46,10 +46,12 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             return _receipt(state, receipt)
         case PersonAsked():
             return grant(state, fact, playbooks=playbooks)
-        case TelemetryDigested(first_seq=first, last_seq=last, sha256=sha256):
-            if last <= state.telemetry_seq:
+        case TelemetryDigested(last_seq=last, log=log):
+            if last <= state.digested.get(log, 0):
                 return ()
-            return (Draft(kind="telemetry.digested", body={"first_seq": first, "last_seq": last, "sha256": sha256}),)
+            whose = {"log": log} if log else {}
+            body = {"first_seq": fact.first_seq, "last_seq": last, "sha256": fact.sha256, **whose}
+            return (Draft(kind="telemetry.digested", body=body),)
         case GuardAhead():
             return tuple(hold(state, fact, playbooks=playbooks))
         case _:

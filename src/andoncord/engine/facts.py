@@ -41,6 +41,8 @@ class TelemetryDigested(msgspec.Struct, frozen=True, kw_only=True):
     first_seq: int
     last_seq: int
     sha256: str
+    log: str = ""
+    """Whose ingest log, where several servers share a journal; empty where one has it for itself."""
 
 
 class SystemNoted(msgspec.Struct, frozen=True, kw_only=True):

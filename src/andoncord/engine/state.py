@@ -94,8 +94,8 @@ class State:
     book: str = ""
     """The digest of the set in force now."""
     shadow_findings: int = 0
-    telemetry_seq: int = 0
-    """The last telemetry batch whose digest is in the journal."""
+    digested: dict[str, int] = field(default_factory=dict)
+    """Ingest log → its last batch whose digest is in the journal."""
 
     def incident(self, incident_id: str) -> Incident:
         """The incident with this id.
@@ -379,7 +379,7 @@ def _system_noted(state: State, entry: Entry) -> None:
 
 
 def _telemetry_digested(state: State, entry: Entry) -> None:
-    state.telemetry_seq = entry.body["last_seq"]
+    state.digested[entry.body.get("log", "")] = entry.body["last_seq"]
 
 
 _REDUCERS = {

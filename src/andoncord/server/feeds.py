@@ -21,9 +21,14 @@ FINDINGS = "findings"
 
 
 class FindingFeed:
-    """Hands findings to the engine in the order in which they were stored, each at least once; the engine knows them by id."""
+    """Hands findings to the engine in the order in which they were stored, each at least once; the engine knows them by id.
 
-    def __init__(self, *, telemetry: TelemetryReader, positions: AccessStore, engine: Engine) -> None:
+    Args:
+        log: whose findings, where several servers share a control database; empty where one has it for itself.
+    """
+
+    def __init__(self, *, telemetry: TelemetryReader, positions: AccessStore, engine: Engine, log: str = "") -> None:
+        self._place = f"{FINDINGS}@{log}" if log else FINDINGS
         self._telemetry = telemetry
         self._positions = positions
         self._engine = engine
@@ -35,7 +40,7 @@ class FindingFeed:
 
     async def run(self) -> None:
         """Feed until cancelled."""
-        position = self._positions.position(FINDINGS)
+        position = self._positions.position(self._place)
         while True:
             self._bell.clear()
             position = await self._feed(position)
@@ -57,14 +62,19 @@ class FindingFeed:
                         SystemNoted(what="finding could not be taken", detail={"finding": finding.id, "rule": finding.rule})
                     )
                 position = seq
-            self._positions.set_position(FINDINGS, position)
+            self._positions.set_position(self._place, position)
         return position
 
 
 class DigestFeed:
-    """Puts a digest over each stretch of the ingest log into the journal (INC-8)."""
+    """Puts a digest over each stretch of the ingest log into the journal (INC-8).
 
-    def __init__(self, *, telemetry: TelemetryReader, engine: Engine) -> None:
+    Args:
+        log: whose ingest log, where several servers share a journal; empty where one has it for itself.
+    """
+
+    def __init__(self, *, telemetry: TelemetryReader, engine: Engine, log: str = "") -> None:
+        self._log = log
         self._telemetry = telemetry
         self._engine = engine
 
@@ -76,10 +86,13 @@ class DigestFeed:
 
     async def digest(self) -> None:
         """Digest what came since the last time."""
-        batches = self._telemetry.batch_digests(after=self._engine.state.telemetry_seq, limit=DIGESTS_PER_ENTRY)
+        batches = self._telemetry.batch_digests(after=self._engine.state.digested.get(self._log, 0), limit=DIGESTS_PER_ENTRY)
         if batches:
             fact = TelemetryDigested(
-                first_seq=batches[0][0], last_seq=batches[-1][0], sha256=digest_of(sha256 for _, sha256 in batches)
+                first_seq=batches[0][0],
+                last_seq=batches[-1][0],
+                sha256=digest_of(sha256 for _, sha256 in batches),
+                log=self._log,
             )
             await self._engine.submit(fact)
 
