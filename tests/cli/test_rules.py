@@ -47,7 +47,7 @@ def span(number: int) -> str:
 
 
 def test_what_is_wrong_is_named_and_the_exit_code_says_so(rule: Path) -> None:
-    """A case that does not hold, a field that does not exist and a word that is never filled in are each told; all fine is 0."""
+    """A case that fails, a field that does not exist and a word that is never filled in are each told; all fine is 0."""
     assert CliRunner().invoke(app, ["test", str(rule)]).exit_code == 0
     assert CliRunner().invoke(app, ["lint", str(rule)]).exit_code == 0
     rule.write_text(RULE.replace("times: 3", "times: 2").replace("event.name", "event.nmae").replace("{count}", "{many}"))

@@ -3,8 +3,8 @@
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from andoncord.server import problems
 from andoncord.detect.declared import Declared
+from andoncord.server import problems
 from andoncord.server.api.access import AccessApi
 from andoncord.server.api.agents import AgentApi
 from andoncord.server.api.budgets import BudgetApi
