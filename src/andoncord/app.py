@@ -227,7 +227,7 @@ async def _control(
     log = "" if database.is_sqlite else node
     carrier = DurableCarrier(
         database.location if not database.is_sqlite else f"sqlite:///{home / DURABLE_FILE}",
-        executor=ensure_node_id(home, entropy),
+        executor=node,
         is_shared=not database.is_sqlite,
     )
     engine = Engine(
