@@ -58,14 +58,19 @@ def test_the_next_call_after_a_raised_flag_is_refused(flags: FlagFile, plane: Sc
 
 
 def test_a_flag_never_releases(flags: FlagFile, plane: ScriptedPlane, guard: Guard) -> None:
-    """A newer and milder order in the flag changes nothing; from the stream it does."""
-    flags.show("g1", order("pause", 1))
+    """A newer order that is milder, or lifts one of several, changes nothing; from the stream it does."""
+    about_pay = {"id": "ord_1", "scope": {"tool": "pay"}, "rung": "kill", "reason": "test", "by": "person:test"}
+    flags.show("g1", order("none", 1, orders=[about_pay]))
     assert not is_let_through(guard)
-    flags.show("g1", order("restrict", 2))
+    flags.show("g1", order("none", 2, orders=[{**about_pay, "id": "ord_2", "scope": {"tool": "other"}}]))
     assert not is_let_through(guard)
-    assert guard.state.rung == "pause"
+    flags.show("g1", order("pause", 3, orders=[about_pay]))
+    assert not is_let_through(guard)
+    flags.show("g1", order("restrict", 4, orders=[about_pay]))
+    assert not is_let_through(guard)
+    assert (guard.state.rung, guard.state.epoch) == ("pause", (1, 3))
 
-    plane.order("none", (1, 2))
+    plane.order("none", (1, 4))
     plane.until(lambda: is_let_through(guard))
 
 

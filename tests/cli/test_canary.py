@@ -18,7 +18,7 @@ def andon(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_canary_is_stopped_and_proven_and_leaves_nothing_in_force(tmp_path: Path) -> None:
-    """Acknowledged within the limit, no step by its own account, VERIFIED; its incident is closed as a test."""
+    """Acknowledged in time, no step by its own account, VERIFIED; its incident is closed as a test. A miss is an incident."""
     with launch(tmp_path / "home") as server:
         done = andon(server.home, "canary", "-o", "json")
         assert done.returncode == 0, done.stderr
@@ -28,6 +28,10 @@ def test_a_canary_is_stopped_and_proven_and_leaves_nothing_in_force(tmp_path: Pa
         shown = json.loads(andon(server.home, "incidents", "show", told["incident"], "-o", "json").stdout)
         assert (shown["disposition"], shown["state"]) == ("test", "resolved")
 
-        missed = andon(server.home, "canary", "--every", "soon")
-        assert missed.returncode == 2
-        assert "not a duration" in missed.stderr
+        wrong = andon(server.home, "canary", "--every", "soon")
+        assert wrong.returncode == 2
+        assert "not a duration" in wrong.stderr
+
+        missed = andon(server.home, "canary", "--limit-ms", "1")
+        assert missed.returncode == 6
+        assert "the canary was not stopped as promised" in andon(server.home, "incidents", "ls", "-o", "json").stdout

@@ -25,7 +25,7 @@ from andoncord_sdk.duties import SnapshotHook
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.exporter import Exporter
 from andoncord_sdk.flag import open_flag
-from andoncord_sdk.follow import Follower, Probe
+from andoncord_sdk.follow import Follower, Probe, order_in
 from andoncord_sdk.heartbeat import Heartbeat
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
@@ -445,8 +445,9 @@ class Guard:
         self._keeper.welcomed(welcome)
 
     def _flagged(self, event: dict[str, Any]) -> None:
-        """Follow an order out of shared memory, which can only raise: what is milder waits for the stream."""
-        if Rung.parse(event["rung"]) >= self._admission.gate.order.rung:
+        """Follow an order out of shared memory, which only raises: what is milder or lifts anything waits for the stream."""
+        in_force, told = self._admission.gate.order, order_in(event)
+        if told.rung >= in_force.rung and {part.id for part in in_force.parts if part.id} <= {part.id for part in told.parts}:
             self._follower.received("order", event)
 
     def _tell(self) -> None:
