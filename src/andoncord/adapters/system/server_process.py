@@ -90,7 +90,7 @@ def launch(
     otlp_port: int = 0,
     grpc_port: int = 0,
     environment: Mapping[str, str] | None = None,
-    deadline_s: float = 20.0,
+    deadline_s: float = 60.0,
 ) -> ServerProcess:
     """Start a server and return once all of its ports answer. It ends with this process, even when that is killed.
 
