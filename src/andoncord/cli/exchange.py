@@ -68,6 +68,8 @@ def export(
             count = reader.export(Path(file), agents=agent or (), since_ns=since_ns, until_ns=until_ns)
         else:
             count = _export_lines(reader, file, agents=frozenset(agent or ()), since_ns=since_ns, until_ns=until_ns)
+    except CallerError as error:
+        raise fail(str(error), Exit.ERROR) from None
     except OSError as error:
         raise fail(f"{file}: {error.strerror}", Exit.ERROR) from None
     finally:

@@ -26,6 +26,12 @@ def old_home(folder: Path) -> Path:
 def test_a_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
     """Events, findings, places and the ledger are there after the step, and what was sent before is still known."""
     place = old_home(tmp_path)
+    old = ParquetTelemetryReader(place)
+    assert [batch.sha256 for batch in old.batches(first=1, last=9)] == ["one", "two"]
+    with pytest.raises(CallerError, match="older version"):
+        old.trace(TRACE)
+    old.close()
+
     prepare(place)
     reader, writer = ParquetTelemetryReader(place), ParquetTelemetryWriter(place)
 

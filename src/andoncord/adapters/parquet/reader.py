@@ -19,7 +19,7 @@ from andoncord.adapters.parquet import manifest
 from andoncord.adapters.parquet.manifest import Segment
 from andoncord.adapters.parquet.query import Found, Query
 from andoncord.adapters.parquet.rows import LOG_COLUMNS, batch_of, beats_of, fleet_of
-from andoncord.adapters.parquet.schema import EXPIRED, LAST_ID, READ_OUT, progress
+from andoncord.adapters.parquet.schema import EXPIRED, LAST_ID, READ_OUT, check_version, progress
 from andoncord.adapters.parquet.tail import ANY, columns_of, events_of, lines_of
 from andoncord.adapters.sqlite.connection import connect
 from andoncord.detect.finding import Finding
@@ -35,7 +35,7 @@ PAGE = 5_000
 
 
 class ParquetTelemetryReader:
-    """Reads what a `ParquetTelemetryWriter` wrote.
+    """Reads what a `ParquetTelemetryWriter` wrote. Of an older file it reads the log alone, as `andon verify` does.
 
     Args:
         path: of `telemetry.db`.
@@ -43,6 +43,7 @@ class ParquetTelemetryReader:
 
     def __init__(self, path: Path) -> None:
         self._connection = connect(path, read_only=True)
+        self._path = path
         self._folder = path.parent / manifest.FOLDER
         self._look = Lock()
         self._scan: SegmentScan | None = None
@@ -81,6 +82,7 @@ class ParquetTelemetryReader:
     def storage(self) -> Storage:
         """What is kept, and how much room it takes. Looks at the files, not into them."""
         with self._look:
+            check_version(self._connection, place=str(self._path))
             self._connection.execute("BEGIN")
             try:
                 segments = manifest.segments(self._connection)
@@ -177,6 +179,7 @@ class ParquetTelemetryReader:
         # Without marks every block but the first gives at least one event.
         limit = first + 1 if first is not None and not marks else -1
         with self._look:
+            check_version(self._connection, place=str(self._path))
             self._connection.execute("BEGIN")
             try:
                 blocks = self._connection.execute(

@@ -134,6 +134,21 @@ def bring_forward(connection: sqlite3.Connection, *, place: str) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def check_version(connection: sqlite3.Connection, *, place: str) -> None:
+    """Refuse a file that is not of this version, for those who only read.
+
+    Raises:
+        CallerError: another version wrote it; says what to do.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version < VERSION:
+        raise CallerError(
+            "was written by an older version", place=place, remedy="start `andon serve` once: it brings it forward"
+        )
+    if version > VERSION:
+        raise CallerError("was written by a newer version", place=place, remedy="update andoncord")
+
+
 def add_block(connection: sqlite3.Connection, block: Block) -> None:
     """Put a block at the end of the tail."""
     values = msgspec.structs.astuple(block)
