@@ -353,7 +353,7 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
     )
     settings = setup.config.server
     preparer = Preparer((*python_command("andoncord.server.prepare"), str(settings.max_body_mib * 1024 * 1024)))
-    await preparer.start()
+    preparer.start()
     ingest = Ingest(
         settings=settings, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline, preparer=preparer
     )

@@ -42,7 +42,7 @@ def test_the_process_answers_as_the_function() -> None:
 
     async def work() -> None:
         preparer = Preparer((*python_command("andoncord.server.prepare"), str(LIMIT)))
-        await preparer.start()
+        preparer.start()
         jobs = [job(gzip.compress(spans(f"{number:016x}")), compression="gzip") for number in range(1, 40)]
         answers = await asyncio.gather(*map(preparer.prepare, jobs))
         for one, said in zip(jobs, answers, strict=True):
@@ -58,7 +58,8 @@ def test_a_kill_costs_the_request_at_hand_and_the_next_is_answered() -> None:
 
     async def work() -> None:
         preparer = Preparer((*python_command("andoncord.server.prepare"), str(LIMIT)))
-        await preparer.start()
+        preparer.start()
+        await preparer.prepare(job(spans("03" * 8)))
         child = preparer._child
         assert child is not None
         os.kill(child.pid, signal.SIGSTOP)

@@ -37,10 +37,9 @@ class Preparer:
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self._keeping: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Return when it answers."""
+    def start(self) -> None:
+        """Begin to start it; jobs wait until it is up."""
         self._keeping = asyncio.create_task(self._keep())
-        await asyncio.wait_for(self._up.wait(), UP_S)
 
     async def stop(self) -> None:
         """End it. Jobs that are not answered by now are not."""
