@@ -2,12 +2,14 @@
 
 import json
 from collections import deque
+from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from andoncord_sdk.loop import MAX_PERIOD, LoopDetector, Repeat
 from andoncord_sdk.loopwatch import RUN_CALLS, LoopWatch
+from andoncord_sdk.otlp import text_of
 
 
 class Thorough:
@@ -45,7 +47,7 @@ ARGUMENTS = st.sampled_from(
 CALLS = st.lists(st.tuples(st.sampled_from("ab"), ARGUMENTS, st.sampled_from(["ok", "took 3 ms", "took 4 ms"]), st.booleans()))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(CALLS, ARGUMENTS)
 def test_the_shortcut_before_a_call_is_the_full_comparison(
     calls: list[tuple[str, str, str, bool]], next_arguments: str
@@ -59,3 +61,48 @@ def test_the_shortcut_before_a_call_is_the_full_comparison(
             assert refused is None or watch.is_suspicious
         watch.observe(tool, arguments, result, failed)
         thorough.observe(tool, arguments, result, failed)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(0, 2),
+    st.floats(0, 2),
+    st.sampled_from(["", "a", "b", " a", "a  b", "a b", "a\tb", "1", "é"]),
+)
+NAMES = st.sampled_from(["q", "n", "request_id", "thought", "page"])
+CALLED = st.dictionaries(
+    NAMES, st.one_of(VALUES, st.lists(VALUES, max_size=2), st.dictionaries(NAMES, VALUES, max_size=1)), max_size=4
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(CALLED, CALLED, st.booleans(), st.sampled_from(["", "s"]))
+@example({"q": 1}, {"q": True}, False, "")
+@example({"q": 1}, {"q": 1.0}, False, "")
+@example({"q": "x" * 9000}, {"q": "x" * 9000}, False, "")
+@example({}, {"thought": "x" * 5000, "q": "y" * 600, "page": "z" * 5000}, False, "")
+def test_what_differs_at_a_glance_is_another_call(
+    before: dict[str, Any], now: dict[str, Any], failed: bool, state: str
+) -> None:
+    """What is let through without being written down is nothing that the full comparison would refuse."""
+    watch = LoopWatch()
+    for _ in range(RUN_CALLS):
+        watch.observe("t", text_of(before), "ok", failed)
+
+    refused = watch.repeats_before("t", text_of(now), state)
+
+    assert refused is None or watch.suspects("t", now, state)
+    assert not watch.suspects("other", now, state)
+    assert watch.suspects("t", before)
+
+
+def test_a_call_that_differs_plainly_is_not_written_down() -> None:
+    """After three equal calls, the next page and another tool are let through at a glance; what is nested or long is not."""
+    watch = LoopWatch()
+    for _ in range(RUN_CALLS):
+        watch.observe("t", text_of({"page": 1, "rows": [1, {"a": "b"}]}), "ok", False)
+
+    assert not watch.suspects("t", {"page": 2, "rows": [1, {"a": "b"}]})
+    assert watch.suspects("t", {"page": 1, "rows": [2, {"a": "b"}]})
+    assert watch.suspects("t", {"page": 2, "rows": "x" * 9000})

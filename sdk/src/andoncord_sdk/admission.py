@@ -287,7 +287,10 @@ class Admission:
             return None
         if run.is_held_for_loop(order):
             return order
-        repeats = run.loop.repeats_before(call.name, call.arguments_text, run.state) if run.loop.is_suspicious else None
+        loop = run.loop
+        if not loop.is_suspicious or not loop.suspects(call.name, call.arguments, run.state):
+            return None
+        repeats = loop.repeats_before(call.name, call.arguments_text, run.state)
         if repeats is None:
             return None
         message = f"{call.name} has repeated {repeats} times without progress, so it was not called again"

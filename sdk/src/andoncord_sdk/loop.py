@@ -104,6 +104,30 @@ class LoopDetector:
         self._asked: _Call | None = None
         """The call asked about and not yet observed: its arguments need to be normalised only once."""
 
+    def plainly_differs(self, tool: str, arguments: Any, *, state: str = "") -> bool:
+        """Whether it shows at a glance that `would_repeat` gives None: another tool, or a plain argument with another value.
+
+        Args:
+            arguments: as they are, not as text; it would cost ten times as much to write them down and read them again.
+        """
+        if not self._recent:
+            return True
+        last = self._recent[0]
+        if last.tool != tool or last.state != state:
+            return True
+        # Of what fails more is ignored, and of long text not all is looked at: that takes the whole comparison.
+        if last.failed or type(arguments) is not dict or len(last.raw_arguments) > MAX_TEXT:
+            return False
+        before = last.arguments
+        if type(before) is not dict:
+            return False
+        for name, value in arguments.items():
+            if type(name) is str and name not in _LEFT_OUT and type(value) in _PLAIN:
+                other = before.get(name, _UNKNOWN)
+                if value is not other and _differ(value, other):
+                    return _longest(arguments, MAX_NODES) <= MAX_TEXT
+        return False
+
     def would_repeat(self, tool: str, arguments: Any, *, state: str = "") -> Repeat | None:
         """How often this very call has just completed without changing anything; None when the last call was another one.
 
@@ -251,7 +275,12 @@ def _decoder(dropped: frozenset[str]) -> json.JSONDecoder:
     return json.JSONDecoder(object_hook=without_dropped)
 
 
-_ARGUMENTS = _decoder(_EPHEMERAL | _SAID)
+_LEFT_OUT = _EPHEMERAL | _SAID
+_PLAIN = frozenset((str, int, bool))
+_WHOLE = 2**64
+MAX_NODES = 64
+"""Members of arguments that are looked at for a first impression of how long they are."""
+_ARGUMENTS = _decoder(_LEFT_OUT)
 _RESULT = _decoder(_EPHEMERAL | _MEASURED)
 
 
@@ -265,6 +294,33 @@ def _normal(text: str, decoder: json.JSONDecoder) -> Any:
         # Runs of white space inside texts show in the source as two spaces or as an escape.
         return _collapsed(value) if "  " in text or "\\" in text else value
     return " ".join(text.split())
+
+
+def _longest(value: Any, nodes: int) -> int:
+    """Characters that a value takes as JSON at most; more than any text may have if that cannot be told quickly."""
+    kind = type(value)
+    if kind is str:
+        # Without control characters, only quotes and backslashes are escaped. To look for them pays in long text.
+        return 2 + len(value) * (2 if len(value) > MAX_TEXT // 8 and value.isprintable() else 6)
+    if value is None or kind is bool or (kind is int and -_WHOLE < value < _WHOLE) or kind is float:
+        return 32
+    if (kind is not dict and kind is not list) or len(value) > nodes:
+        return MAX_TEXT + 1
+    longest = 2 + 4 * len(value)
+    for member in value:
+        longest += _longest(member, nodes // 4)
+        if kind is dict:
+            longest += _longest(value[member], nodes // 4)
+        if longest > MAX_TEXT:
+            break
+    return longest
+
+
+def _differ(value: str | int, other: Any) -> bool:
+    """Whether a plain value is another one than a normalised one, for certain."""
+    if isinstance(value, str) and isinstance(other, str):
+        return value != other and " ".join(value.split()) != " ".join(other.split())
+    return bool(value != other)
 
 
 def _collapsed(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Collection
+from typing import Any
 
 from andoncord_sdk.loop import MAX_PERIOD, STUCK_CALLS, LoopDetector, Repeat
 
@@ -42,6 +43,19 @@ class LoopWatch:
         Read without the lock: a call that is checked while another one ends was checked before it ended.
         """
         return self._is_at_limit or self._cycle is not None
+
+    def suspects(self, tool: str, arguments: Any, state: str = "") -> bool:
+        """Whether `repeats_before` may refuse this call; if not, its arguments need not be made text.
+
+        Args:
+            arguments: as they are.
+        """
+        if not self.is_suspicious:
+            return False
+        with self._lock:
+            if (cycle := self._cycle) is not None and self._recent[-cycle.period][0] == tool:
+                return True
+            return self._is_at_limit and not self._detector.plainly_differs(tool, arguments, state=state)
 
     def repeats_before(self, tool: str, arguments: str, state: str = "") -> int | None:
         """How often this call, or the cycle it would go on with, has repeated, if that is too often; otherwise None.
