@@ -351,6 +351,29 @@ def test_a_tool_that_fails_is_left_alone(wire: WireServer, start: Start) -> None
     assert "model_calls" not in wire.wait(lambda: wire.reports)[-1]["capabilities"]
 
 
+def test_the_obligations_of_policies_are_met_before_the_server_is_asked(wire: WireServer, start: Start) -> None:
+    """What has to be masked reaches it masked; what needs an approval does not reach it, and says what would be approved."""
+    card = {"redact": {"paths": ["card.number"]}}
+    wire.policies = [
+        {"id": "cards", "effect": "forbid", "tool": "echo", "message": "no cards", "obligations": [card]},
+        {
+            "id": "big",
+            "effect": "forbid",
+            "tool": "say",
+            "message": "ask",
+            "obligations": [{"require_approval": {"role": "boss"}}],
+        },
+    ]
+    proxy = start()
+    echoed = proxy.ask(proxy.call(1, "echo", card={"number": "4111", "name": "Ada"}))["result"]["structuredContent"]
+    assert echoed["card"] == {"number": "[redacted]", "name": "Ada"}
+    assert "4111" not in proxy.reached_server()
+    decision = proxy.ask(proxy.call(2, "say", text="{}"))["result"]["_meta"]["andoncord/decision"]
+    assert (decision["code"], decision["policy"], len(decision["action_digest"])) == ("approval", "big", 64)
+    assert proxy.ask(proxy.call(3, "echo"))["result"]["content"] == []
+    assert [json.loads(line)["id"] for line in proxy.reached_server().splitlines()] == [1, 3]
+
+
 def test_an_order_about_one_tool_leaves_the_session_alone(wire: WireServer, start: Start) -> None:
     """Its calls are refused with the reason; the others go on."""
     killed = {"id": "o1", "rung": "kill", "scope": {"tool": "say"}, "reason": "fraud"}

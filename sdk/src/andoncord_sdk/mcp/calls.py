@@ -85,7 +85,7 @@ class Calls:
             return problem
         if len(self.open) >= CALLS_MAX:
             return messages.REFUSED, f"{CALLS_MAX} calls are under way"
-        step = McpStep(self.run, params["name"], params.get("arguments") or {})
+        step = McpStep(self.run, params["name"], params.get("arguments") or {}, can_replace=True)
         step.attributes = {
             "mcp.method.name": request.method,
             "mcp.protocol.version": version,
@@ -166,7 +166,7 @@ class Calls:
         error: BaseException | None = None
         try:
             call.answer = asyncio.get_running_loop().create_future()
-            await self.to_server(self.rules.without_capabilities(call.request))
+            await self.to_server(self.rules.without_capabilities(_as_admitted(call)))
             answer = await call.answer
             _tell(call.step, answer)
         except BaseException as raised:
@@ -218,6 +218,14 @@ class Calls:
             await self.to_client(Notification("notifications/progress", progress))
 
 
+def _as_admitted(call: Call) -> Request:
+    """The request as the guard let it through: a policy may have had some of its arguments masked."""
+    params = call.request.params or {}
+    if call.step.arguments is call.step.given or "arguments" not in params:
+        return call.request
+    return Request(call.request.id, call.request.method, {**params, "arguments": dict(call.step.arguments)})
+
+
 def _tell(step: McpStep, answer: Answer) -> None:
     """What the guard learns of an answer."""
     if answer.error is not None:
@@ -234,9 +242,10 @@ def _refused(request: Request, refusal: GuardError) -> dict[str, Any]:
     """A refusal as the result of a call: the model reads why, and the client does not take it for a broken connection."""
     over = " This session is over: every further call in it will be refused." if isinstance(refusal, RunStopped) else ""
     decided = f"{refusal.code} {refusal.policy}".strip()
+    decision = {"code": refusal.code, "policy": refusal.policy, "action": refusal.action}
     return {
         **_error_result(request, f"Denied by Andoncord ({decided}): {refusal.message}.{over}"),
-        "_meta": {DECISION_KEY: {"code": refusal.code, "policy": refusal.policy, "action": refusal.action}},
+        "_meta": {DECISION_KEY: {**decision, "action_digest": refusal.action_digest} if refusal.action_digest else decision},
     }
 
 
