@@ -142,8 +142,6 @@ class DurableCarrier:
 
         if not _ONE.acquire(blocking=False):
             raise RuntimeError("durable execution runs in this process already")
-        if not self._is_shared:
-            _use_wal(Path(self._url.removeprefix("sqlite:///")))
         host, loop = self._host, self._loop
         assert host is not None
         assert loop is not None
@@ -155,6 +153,8 @@ class DurableCarrier:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(call), loop))
 
         try:
+            if not self._is_shared:
+                _use_wal(Path(self._url.removeprefix("sqlite:///")))
             DBOS(
                 config={
                     "name": "andoncord",
