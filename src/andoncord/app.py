@@ -33,6 +33,7 @@ from andoncord.adapters.system.beat import FileBeat, UrlBeat
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.flags import FlagFile
+from andoncord.adapters.system.forward import Forwarder
 from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
@@ -77,6 +78,7 @@ from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.pipeline import Pipeline
 from andoncord.server.preparer import Preparer
 from andoncord.server.reading import Reading
+from andoncord.server.sources import Source, Sources
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker import FIGURES, FINDINGS, serve_worker, stop_self, tell_parent
@@ -275,6 +277,9 @@ async def _control(
         home=home,
         settings=[*config.doubts(), *missing_programs(config)],
     )
+    known = load_sources(config, beside=beside)
+    forwarder = Forwarder(url_of(otlp), {name: renew_token(auth, access, source) for name, source in known.items()})
+    sources = Sources(known, submit=engine.submit, pass_on=forwarder.send, clock=clock)
     app = web_app(
         settings=config.server,
         control=control,
@@ -283,6 +288,7 @@ async def _control(
         auth=auth,
         leases=leases,
         budgets=budgets,
+        sources=sources,
         answers=access,
         journal=journal,
         live=live,
@@ -438,6 +444,33 @@ def shipped_playbooks() -> tuple[Playbook, ...]:
     folder = resources.files("andoncord") / "playbooks"
     files = sorted((each for each in folder.iterdir() if each.name.endswith(".yaml")), key=lambda each: each.name)
     return tuple(playbook.load(each.read_text(encoding="utf-8"), place=f"playbooks/{each.name}") for each in files)
+
+
+def load_sources(config: Config, *, beside: Path) -> dict[str, Source]:
+    """Whoever else sends events, with their secrets.
+
+    Raises:
+        CallerError: a secret cannot be read, or is none.
+    """
+    found: dict[str, Source] = {}
+    for name, settings in config.sources.items():
+        path = beside / settings.secret_file
+        try:
+            secret = path.read_text(encoding="utf-8").strip()
+        except OSError as wrong:
+            place = f"sources.{name}.secret_file"
+            raise CallerError(f"{path}: {wrong.strerror}", place=place, remedy="put the secret there") from None
+        found[name] = Source(name, settings, secret)
+    return found
+
+
+def renew_token(auth: Auth, access: SqlAccess, source: Source) -> str:
+    """What a source's events are passed on with: a token that only sends, for its agents, new at every start."""
+    name = f"source:{source.name}"
+    for token in access.tokens():
+        if token.name == name and not token.revoked_ns:
+            auth.revoke_token(token.id)
+    return auth.create_token(name=name, scope=Scope.INGEST, agent=source.settings.agents)[1]
 
 
 def load_policies(config: Config, *, beside: Path) -> list[dict[str, Any]]:

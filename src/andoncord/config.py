@@ -21,6 +21,7 @@ from andoncord.server.credential_settings import CredentialSettings
 from andoncord.server.deadman import DeadmanSettings
 from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings, TelemetrySettings
+from andoncord.server.source_settings import SourceSettings
 from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
 from andoncord.telemetry.prices import Price
 
@@ -112,6 +113,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Rule files of your own, beside the built-in ones; relative to the settings file."""
     hooks: dict[str, HookSettings] = {}
     """Commands that playbooks may call by name."""
+    sources: dict[str, SourceSettings] = {}
+    """Other systems that send signed events or alerts about agents."""
     credentials: dict[str, CredentialSettings] = {}
     """What agents hold that a kill must make worthless."""
     playbooks: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.api.rules import RuleApi
+from andoncord.server.api.sources import SourceApi
 from andoncord.server.auth import Auth
 from andoncord.server.budgets import BudgetOffice
 from andoncord.server.console.routes import console_router
@@ -30,6 +31,7 @@ from andoncord.server.live import LiveStreams
 from andoncord.server.ports import AccessStore, JournalReader
 from andoncord.server.reading import Reading
 from andoncord.server.settings import ServerSettings
+from andoncord.server.sources import Sources
 
 
 def web_app(
@@ -41,6 +43,7 @@ def web_app(
     auth: Auth,
     leases: LeaseOffice,
     budgets: BudgetOffice,
+    sources: Sources,
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
@@ -63,6 +66,7 @@ def web_app(
         RuleApi(door, declared=declared),
         AccessApi(door, store=answers),
         BudgetApi(door, budgets=budgets),
+        SourceApi(sources),
     ):
         app.include_router(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
