@@ -9,6 +9,7 @@ import typer
 from andoncord.cli.client import Client
 from andoncord.cli.output import Format, OutputOption, cell, show_json, show_table
 from andoncord.cli.trace_view import touched as touched_lines
+from andoncord.kernel.money import usd_text
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -74,6 +75,34 @@ def show(
         lines = _lines(whole)
     for line in lines:
         typer.echo(line)
+
+
+@app.command()
+def runs(
+    agent: Annotated[str, typer.Argument(metavar="AGENT")],
+    minutes: Annotated[int, typer.Option(help="How far back to look.")] = 60,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List the runs of an agent, the latest first, each with its trace for `andon trace show`."""
+    found = Client().get(f"/api/v1/fleet/{quote(agent, safe='')}/runs", minutes=minutes)
+    if output is Format.JSON:
+        show_json(found)
+        return
+    rows = [
+        (
+            each["start_at"],
+            f"{each['duration_s']:g} s",
+            "goes on" if not each["has_ended"] else "ok" if each["ok"] else "failed",
+            each["steps"],
+            each["failed_steps"],
+            each["denied"],
+            each["tokens"],
+            usd_text(each["cost_micro_usd"]) if each["cost_micro_usd"] or not each["unpriced"] else "unknown",
+            each["trace_id"],
+        )
+        for each in found["items"]
+    ]
+    show_table(("at", "took", "result", "steps", "failed", "refused", "tokens", "cost", "trace"), rows)
 
 
 def _lines(agent: dict[str, Any]) -> Iterator[str]:

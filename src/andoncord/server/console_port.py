@@ -65,6 +65,12 @@ class ServerConsolePort:
     async def touched(self, agent: str) -> dict[str, Any]:
         return await self._reading.touched_by(agent, minutes=SHOWN_MINUTES)
 
+    async def runs(self, agent: str) -> dict[str, Any]:
+        return await self._reading.runs(agent, minutes=SHOWN_MINUTES)
+
+    async def trace(self, trace_id: str) -> dict[str, Any]:
+        return await self._reading.whole(trace_id)
+
     def session(self, request: Request) -> Session | None:
         principal = self._auth.session(request)
         return Session(name=principal.name, csrf=principal.csrf) if principal else None

@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 
+from andoncord.investigate.runs import RunSeen, runs
 from andoncord.investigate.series import MAX_POINTS, Series, series
 from andoncord.investigate.touched import touched
 from andoncord.kernel.errors import CallerError, NotFoundError
-from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
+from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339, seconds_between
 from andoncord.server.control import Control
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.fleet import load
 from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, Fleet
-from andoncord.telemetry.folding import fold
+from andoncord.telemetry.folding import fold, levels
 from andoncord.telemetry.stitch import stitch
 from andoncord.telemetry.transcript import transcript
 
@@ -77,6 +78,17 @@ class Reading:
 
         return await asyncio.to_thread(read)
 
+    async def whole(self, trace_id: str) -> dict[str, Any]:
+        """One trace for a person: folded spans with their depth, the transcript, what was touched.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        folded = await self.trace(trace_id, folded=True)
+        spans = await asyncio.to_thread(lambda: [{"depth": depth, **shown_event(event)} for depth, event in levels(folded)])
+        steps, left = await self.transcript(trace_id), await self.touched_in_trace(trace_id)
+        return {"trace_id": trace_id.lower(), "spans": spans, "steps": steps, "touched": left}
+
     async def transcript(self, trace_id: str, *, run: str = "") -> list[dict[str, Any]]:
         """What the models of a trace saw and said, step by step.
 
@@ -106,6 +118,20 @@ class Reading:
         events = await asyncio.to_thread(self._of, agent, since_ns, until_ns)
         found = shown_touched(await asyncio.to_thread(touched, stitch(events)))
         return {**found, "since_at": rfc3339(since_ns), "until_at": rfc3339(until_ns), "is_cut": len(events) >= MAX_EVENTS}
+
+    async def runs(self, agent: str, *, minutes: int, until: str = "") -> dict[str, Any]:
+        """The runs of one agent within a time, the latest first.
+
+        Raises:
+            CallerError: the time is none.
+        """
+        since_ns, until_ns = self._window(minutes, until)
+
+        def read() -> dict[str, Any]:
+            events = self._of(agent, since_ns, until_ns)
+            return {"items": [shown_run(run) for run in runs(events)], "is_cut": len(events) >= MAX_EVENTS}
+
+        return await asyncio.to_thread(read)
 
     async def series(self, agent: str, *, minutes: int, until: str = "", step_s: int = 60) -> dict[str, Any]:
         """One agent's figures over time.
@@ -186,6 +212,13 @@ def _of_run(events: tuple[Event, ...], run: str) -> tuple[Event, ...]:
     if not found:
         raise NotFoundError(f"the trace has no run {run!r}")
     return found
+
+
+def shown_run(run: RunSeen) -> dict[str, Any]:
+    """A run as the API shows it."""
+    shown: dict[str, Any] = msgspec.to_builtins(run)
+    shown["start_at"], shown["end_at"] = rfc3339(shown.pop("start_ns")), rfc3339(shown.pop("end_ns"))
+    return {**shown, "duration_s": round(seconds_between(run.start_ns, run.end_ns), 3)}
 
 
 def shown_series(found: Series) -> dict[str, Any]:

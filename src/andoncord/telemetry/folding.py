@@ -46,6 +46,44 @@ def fold(events: Iterable[Event]) -> tuple[Event, ...]:
     return tuple(_placed(event, spans, left, counts) for event in listed if _stays(event, left))
 
 
+def levels(events: Iterable[Event]) -> list[tuple[int, Event]]:
+    """The spans of one trace as a tree from top to bottom, each with its depth; records stand below the span they came in.
+
+    Nothing is left out: a span whose parent was not seen stands at the top, a circle of parents is cut open.
+
+    >>> spans = [Event(kind=EventKind.OTHER, span_id=key, parent_span_id=above) for key, above in (("b", "a"), ("a", ""))]
+    >>> [(depth, event.span_id) for depth, event in levels(spans)]
+    [(0, 'a'), (1, 'b')]
+    """
+    listed = sorted(events, key=lambda event: event.start_ns)
+    ended = {event.span_id for event in listed if event.kind in SPAN_KINDS}
+    listed = [event for event in listed if event.kind is not EventKind.STEP_STARTED or event.span_id not in ended]
+    below: dict[str, list[int]] = {}
+    tops: list[int] = []
+    known = {event.span_id for event in listed if event.kind in SPAN_KINDS and event.span_id}
+    for place, event in enumerate(listed):
+        parent = event.parent_span_id if event.kind in SPAN_KINDS else event.span_id
+        (
+            below.setdefault(parent, [])
+            if parent in known and (event.kind not in SPAN_KINDS or parent != event.span_id)
+            else tops
+        ).append(place)
+    found: list[tuple[int, Event]] = []
+    shown: set[int] = set()
+    for first in [*tops, *range(len(listed))]:
+        waiting = [(first, 0)]
+        while waiting:
+            place, depth = waiting.pop()
+            if place in shown:
+                continue
+            shown.add(place)
+            event = listed[place]
+            found.append((depth, event))
+            if event.kind in SPAN_KINDS:
+                waiting += [(child, depth + 1) for child in reversed(below.get(event.span_id, ()))]
+    return found
+
+
 def _is_machinery(span: Event, fails_below: bool) -> bool:
     return span.kind is EventKind.OTHER and (span.ok or fails_below)
 

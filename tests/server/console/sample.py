@@ -579,6 +579,14 @@ class SampleConsole:
     async def touched(self, agent: str) -> dict[str, Any]:
         return sample_fleet.traces_left(agent, NOW_NS, HOSTILE if self.is_hostile else "")
 
+    async def runs(self, agent: str) -> dict[str, Any]:
+        return sample_fleet.runs_of(agent, NOW_NS)
+
+    async def trace(self, trace_id: str) -> dict[str, Any]:
+        if trace_id == "0" * 32:
+            raise NotFoundError(f"there is no trace {trace_id!r}")
+        return sample_fleet.whole(trace_id, NOW_NS, HOSTILE if self.is_hostile else "")
+
     def _agents(self) -> Fleet:
         return sample_fleet.agents(self._fleet, NOW_NS, HOSTILE if self.is_hostile else "")
 

@@ -5,13 +5,16 @@ from typing import Any
 
 import msgspec
 
+from andoncord.investigate.runs import runs
 from andoncord.investigate.series import series
 from andoncord.investigate.touched import touched
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
-from andoncord.server.reading import shown_series, shown_touched
+from andoncord.server.reading import shown_event, shown_run, shown_series, shown_touched
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.fleet import FleetMap
 from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, Fleet
+from andoncord.telemetry.folding import fold, levels
+from andoncord.telemetry.transcript import transcript
 
 HOUR_NS = 60 * MINUTE_NS
 DECLARED = DeclaredAgent(
@@ -107,6 +110,50 @@ def traces_left(agent: str, now: int, hostile: str = "") -> dict[str, Any]:
         own.append(event(EventKind.TOOL_COMPLETED, "bash", now - MINUTE_NS, 999, agent=agent, arguments=command))
     found = shown_touched(touched(own))
     return {**found, "since_at": rfc3339(now - HOUR_NS), "until_at": rfc3339(now), "is_cut": False}
+
+
+def runs_of(agent: str, now: int) -> dict[str, Any]:
+    """The runs of an agent."""
+    return {"items": [shown_run(run) for run in runs(each for each in events(now) if each.agent == agent)], "is_cut": False}
+
+
+def whole(trace_id: str, now: int, hostile: str = "") -> dict[str, Any]:
+    """A trace with what was said in it."""
+    at_ns = now - MINUTE_NS
+    spans = [
+        event(EventKind.AGENT_INVOKED, "refund-agent", at_ns, 0, span_id="a", run_id="t"),
+        event(
+            EventKind.MODEL_COMPLETED,
+            hostile or "m-1",
+            at_ns + 1,
+            1,
+            parent_span_id="a",
+            input_text=hostile or "Refund 17?",
+            output_text=hostile or "I look.",
+            input_tokens=9,
+            attributes={"cost_unknown": True},
+        ),
+        event(
+            EventKind.TOOL_FAILED,
+            "payments.refund",
+            at_ns + 2,
+            2,
+            parent_span_id="a",
+            ok=False,
+            error_type="Refused",
+            arguments='{"order": 17}',
+            result=hostile or "no",
+        ),
+        event(
+            EventKind.GUARD_DENIED, "mail.send", at_ns + 3, 3, span_id="a", ok=False, attributes={"message": hostile or "no"}
+        ),
+    ]
+    return {
+        "trace_id": trace_id,
+        "spans": [{"depth": depth, **shown_event(each)} for depth, each in levels(fold(spans))],
+        "steps": [msgspec.to_builtins(step) for step in transcript(spans)],
+        "touched": shown_touched(touched(spans)),
+    }
 
 
 def overdue(now: int, text: str = "order for indexer has no receipt") -> dict[str, Any]:

@@ -13,7 +13,8 @@ from andoncord.server.console.room import MOMENT_LIMIT
 from andoncord.server.console.routes import console_router
 
 ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
-AGENTS = ["/fleet", "/fleet?state=unknown", "/fleet/refund-agent", "/fleet/archiver"]
+TRACE = f"/traces/{'ab' * 16}"
+AGENTS = ["/fleet", "/fleet?state=unknown", "/fleet/refund-agent", "/fleet/archiver", TRACE]
 PAGES = ["/", "/incidents", "/incidents?state=all", *AGENTS, *ROOMS, "/login"]
 
 
@@ -344,8 +345,21 @@ def test_hostile_names_are_inert_on_an_agents_page() -> None:
     app = FastAPI()
     app.include_router(console_router(SampleConsole([HOSTILE_VIEW])))
     client = TestClient(app, base_url="http://127.0.0.1:8420", cookies={COOKIE: GOOD_COOKIE})
-    for path in ("/fleet/refund-agent", "/fleet", "/"):
+    for path in ("/fleet/refund-agent", "/fleet", "/", TRACE):
         text = client.get(path).text
         assert "<script>alert" not in text
         assert "\x1b" not in text
         assert "\u202e" not in text
+
+
+def test_a_trace_tells_what_happened(client: TestClient) -> None:
+    """The tree with the failure, the refused call, what was said, a cost that is unknown and not 0; no trace is 404."""
+    page = parse(client.get(TRACE).text)
+
+    tree = page.one("section", id="tree").text
+    assert "failed: Refused" in tree
+    assert "guard denied" in tree
+    assert "cost unknown" in tree
+    assert "Refund 17?" in page.one("section", id="transcript").text
+    assert "unknown" in page.one("section", id="figures").text
+    assert client.get(f"/traces/{'0' * 32}").status_code == 404

@@ -27,6 +27,7 @@ class FleetApi:
         # Names of agents may hold a stroke; what is more particular comes first.
         get("/fleet/{agent:path}/series")(self.series)
         get("/fleet/{agent:path}/touched")(self.touched)
+        get("/fleet/{agent:path}/runs")(self.runs)
         get("/fleet/{agent:path}")(self.agent)
         get("/events")(self.events)
         return router
@@ -47,6 +48,11 @@ class FleetApi:
         if step_s < 1:
             raise CallerError("is at least 1", place="step_s")
         return answer(await self._reading.series(agent, minutes=minutes, until=until, step_s=step_s))
+
+    async def runs(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
+        """The runs of one agent within a time, the latest first, each with its trace."""
+        await self._door.auth.require(request, Scope.READ)
+        return answer(await self._reading.runs(agent, minutes=minutes, until=until))
 
     async def touched(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
         """Files changed, commands run and systems reached by one agent within a time."""

@@ -89,7 +89,7 @@ def _chart(kind: _Kind, points: Sequence[Json]) -> Chart:
     total = kind.text(whole) if values else "unknown"
     note = ""
     if kind.title == "Cost" and (unpriced := sum(point["unpriced"] for point in heard)):
-        note = f"without {unpriced} calls of unknown price"
+        note = f"without {unpriced} call{'s' if unpriced != 1 else ''} of unknown price"
         total = total if whole else "unknown"
     elif bad and kind.title != "Tool errors":
         note = f"{_whole(bad)} failed"

@@ -87,3 +87,68 @@ def version_text(agent: Json) -> str:
     if seen and wanted and seen != wanted:
         return f"{seen}, while {wanted} is declared"
     return str(seen or (f"{wanted} declared, none seen" if wanted else "unknown"))
+
+
+SPANS_LIMIT = 500
+STEPS_LIMIT = 200
+DEEPEST = 12
+"""Levels that still move to the right."""
+KIND_WORDS = {
+    "agent.invoked": "agent",
+    "model.completed": "model",
+    "model.failed": "model",
+    "tool.completed": "tool",
+    "tool.failed": "tool",
+}
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A trace in a few figures."""
+
+    agents: tuple[str, ...]
+    began_at: str
+    took_s: float
+    steps: int
+    failed: int
+    tokens: int
+    cost_micro_usd: int
+    unpriced: int
+    folded: int
+
+
+def trace(found: Json) -> Told:
+    """The figures of one trace: each token and each cent once, as its spans carry them."""
+    spans = found["spans"]
+    own = [span for span in spans if span["kind"] in KIND_WORDS or span["kind"] == "other"]
+    ends = [span["end_ns"] or span["start_ns"] for span in spans]
+    began = min(spans, key=lambda span: span["start_ns"])
+    return Told(
+        agents=tuple(dict.fromkeys(span["agent"] for span in spans if span["agent"])),
+        began_at=began["start_at"],
+        took_s=max(0.0, (max(ends) - began["start_ns"]) / 1_000_000_000),
+        steps=sum(span["kind"].startswith(("model.", "tool.")) for span in own),
+        failed=sum(not span["ok"] for span in own),
+        tokens=sum(span["input_tokens"] + span["output_tokens"] for span in own),
+        cost_micro_usd=sum(span["cost_micro_usd"] for span in own),
+        unpriced=sum(bool(span["attributes"].get("cost_unknown")) for span in own),
+        folded=sum(int(span["attributes"].get("folded", 0)) for span in own),
+    )
+
+
+def kind(span: Json) -> str:
+    """What a span is, in a word."""
+    return KIND_WORDS.get(span["kind"], "" if span["kind"] == "other" else str(span["kind"]).replace(".", " "))
+
+
+def level(span: Json) -> int:
+    """How far a span stands to the right.
+
+    >>> level({"depth": 3}), level({"depth": 400})
+    (3, 12)
+    """
+    return min(int(span["depth"]), DEEPEST)
+
+
+def took_s(span: Json) -> float | None:
+    """How long a span took; None where it has no end."""
+    return (span["end_ns"] - span["start_ns"]) / 1_000_000_000 if span["end_ns"] and span["end_ns"] > span["start_ns"] else None

@@ -62,6 +62,18 @@ class ConsolePort(Protocol):
         """What an agent touched in the last hour."""
         ...
 
+    async def runs(self, agent: str) -> Mapping[str, Any]:
+        """An agent's runs of the last hour."""
+        ...
+
+    async def trace(self, trace_id: str) -> Mapping[str, Any]:
+        """One trace: `spans` with their depth, its `steps` as a transcript, what it `touched`.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        ...
+
     def session(self, request: Request) -> Session | None: ...
 
     def exchange(self, code: str) -> str | None:

@@ -106,6 +106,7 @@ class _Console:
         router.add_api_route("/incidents/{incident}/{form}", self.room_form, methods=["POST"])
         router.add_api_route("/fleet", self.fleet_page, methods=["GET"])
         router.add_api_route("/fleet/{agent:path}", self.agent_page, methods=["GET"])
+        router.add_api_route("/traces/{trace_id}", self.trace_page, methods=["GET"])
         router.add_api_route("/agents/{agent}/contain", self.contain_agent, methods=["POST"])
         return router
 
@@ -161,7 +162,9 @@ class _Console:
             found = await self._port.agent(agent)
         except NotFoundError as error:
             return self._missing(request, session, str(error))
-        series, touched = await asyncio.gather(self._port.series(agent), self._port.touched(agent))
+        series, touched, runs = await asyncio.gather(
+            self._port.series(agent), self._port.touched(agent), self._port.runs(agent)
+        )
         return self._render(
             request,
             session,
@@ -172,7 +175,18 @@ class _Console:
             span=charts.span(series),
             series_cut=series["is_cut"],
             touched=touched,
+            runs=runs,
         )
+
+    async def trace_page(self, request: Request, trace_id: str) -> Response:
+        session = self._port.session(request)
+        if session is None:
+            return self._to_login(request)
+        try:
+            found = await self._port.trace(trace_id)
+        except NotFoundError as error:
+            return self._missing(request, session, str(error))
+        return self._render(request, session, "trace.html", 200, trace=found, told=fleets.trace(found))
 
     # Forms
 
