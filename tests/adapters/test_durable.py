@@ -28,7 +28,7 @@ class Engine:
         self.came = asyncio.Event()
 
     def now(self) -> Instant:
-        return Instant(1_800_000_000_000_000_000)
+        return Instant(1_700_000_000_000_000_000)
 
     async def perform(self, intent: str) -> Receipt:
         self.performed.append(intent)
