@@ -1,11 +1,12 @@
 """Leases: what is taken, what is refused, and what goes on without one."""
 
+import json
 from typing import Any
 
 import pytest
 
 from andoncord_sdk.ladder import Rung
-from andoncord_sdk.lease import Lease, LeaseRefusedError, lease_mac
+from andoncord_sdk.lease import Lease, LeaseRefusedError, lease_mac, orders_digest
 from andoncord_sdk.orders import Gate, Order
 
 KEY = b"k" * 32
@@ -79,6 +80,21 @@ def test_any_change_to_what_was_proved_is_seen() -> None:
         desk = Desk()
         with pytest.raises(LeaseRefusedError, match="forged"):
             desk.lease.check({**desk.grant(desk.lease.ask()), **change})
+
+
+def test_the_orders_that_come_with_a_lease_are_proved_with_it() -> None:
+    """Taking one of them out, or putting one in, makes it a forgery."""
+    desk = Desk()
+    orders: list[dict[str, Any]] = [{"id": "o1", "rung": "kill", "rate": 0.1}, {"id": "o2", "rung": "pause", "rate": 1.0}]
+
+    def grant(sent: list[dict[str, Any]]) -> dict[str, Any]:
+        content = desk.grant(desk.lease.ask(), orders=orders_digest(orders, ()))
+        return json.loads(json.dumps({**content, "orders": sent}))  # type: ignore[no-any-return]
+
+    assert desk.lease.take(desk.lease.check(grant(orders)))
+    for wrong in (orders[:1], [], [*orders, {"id": "o3"}], orders[::-1]):
+        with pytest.raises(LeaseRefusedError, match="forged"):
+            desk.lease.check(grant(wrong))
 
 
 def test_a_lease_answers_one_request_once() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from andoncord_sdk.lease import lease_mac
+from andoncord_sdk.lease import lease_mac, orders_digest
 
 DEADLINE_S = 10.0
 """No wait in a test is longer; every one ends as soon as its condition holds."""
@@ -188,7 +188,8 @@ class WireServer:
             return None
         epoch, rung = self.in_force["epoch"], self.in_force["rung"]
         said = {"epoch": tuple(epoch), "rung": rung, "ttl_ms": 5_000, "nonce": nonce}
-        mac = lease_mac(KEY, guard=guard_id, agent=agent, **said)
+        orders = orders_digest(self.in_force.get("orders") or (), self.in_force.get("dropped") or ())
+        mac = lease_mac(KEY, guard=guard_id, agent=agent, orders=orders, **said)
         return {**self.in_force, **said, "order_id": "leased", "mac": mac, "key": KEY.hex(), "renew_s": 1.5, **changes}
 
     def _take_telemetry(self, body: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import http.client
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -40,14 +40,30 @@ NS = 1_000_000_000
 _log = logging.getLogger("andoncord_sdk")
 
 
-def lease_mac(key: bytes, *, guard: str, agent: str, epoch: Epoch, rung: str, ttl_ms: int, nonce: str) -> str:
+def orders_digest(orders: Sequence[Any], dropped: Sequence[str]) -> str:
+    """Names a set of orders that comes with a lease; empty where there is none.
+
+    >>> orders_digest([], ()), len(orders_digest([{"id": "o1"}], ()))
+    ('', 64)
+    """
+    if not orders and not dropped:
+        return ""
+    text = json.dumps([list(orders), list(dropped)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def lease_mac(key: bytes, *, guard: str, agent: str, epoch: Epoch, rung: str, ttl_ms: int, nonce: str, orders: str = "") -> str:
     """HMAC-SHA256 over everything a lease says, in hex.
+
+    Args:
+        orders: the digest of the set of orders that comes with it.
 
     >>> said = {"guard": "g1", "agent": "a", "epoch": (1, 2), "rung": "none", "nonce": "n"}
     >>> lease_mac(b"key", ttl_ms=5000, **said) == lease_mac(b"key", ttl_ms=50000, **said)
     False
     """
-    content = json.dumps(["andoncord-lease-1", guard, agent, *epoch, rung, ttl_ms, nonce], separators=(",", ":"))
+    said = ["andoncord-lease-1", guard, agent, *epoch, rung, ttl_ms, nonce, *([orders] if orders else [])]
+    content = json.dumps(said, separators=(",", ":"))
     return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()
 
 
@@ -149,13 +165,15 @@ class Lease:
             ttl_ms, nonce, mac = content["ttl_ms"], content["nonce"], content["mac"]
             if type(ttl_ms) is not int or type(nonce) is not str or type(mac) is not str:
                 raise ValueError("ttl_ms is a number; nonce and mac are texts")
+            orders = orders_digest(content.get("orders") or (), content.get("dropped") or ())
         except (KeyError, ValueError, TypeError) as wrong:
             raise LeaseRefusedError(f"malformed: {wrong!r}") from wrong
         with self._lock:
             ask, guard, key = self._asks.pop(nonce, None), self._guard, self._key
         if ask is None:
             raise LeaseRefusedError("replayed: it answers no open request")
-        proof = lease_mac(key, guard=guard, agent=self._agent, epoch=epoch, rung=rung.word, ttl_ms=ttl_ms, nonce=nonce)
+        said: dict[str, Any] = {"epoch": epoch, "rung": rung.word, "ttl_ms": ttl_ms, "nonce": nonce, "orders": orders}
+        proof = lease_mac(key, guard=guard, agent=self._agent, **said)
         if not key or not hmac.compare_digest(proof.encode(), mac.encode("utf-8", "replace")):
             raise LeaseRefusedError("forged: its proof does not hold")
         if not 0 < ttl_ms <= TTL_MAX_MS:

@@ -15,6 +15,7 @@ from andoncord.server.budgets import Asked, BudgetOffice
 from andoncord.server.control import Control
 from andoncord.server.hub import Ack, Force, Guard, Registration
 from andoncord.server.leases import LeaseOffice
+from andoncord_sdk.lease import orders_digest
 
 PREFIX = "/api/v1/guards"
 MAX_BODY = 4 * 1024 * 1024
@@ -101,7 +102,8 @@ class GuardApi:
         guard = self._guard(request, guard_id)
         wanted = await _body(request, LeaseRequest)
         force = self._control.force(guard.agent)
-        granted = self._leases.give(**_terms(guard, force, wanted.nonce))
+        orders = orders_digest(force.orders, force.dropped)
+        granted = self._leases.give(**_terms(guard, force, wanted.nonce), orders=orders)
         body = {**self._control.hub.order_body(guard.agent, force), **granted}
         if wanted.budget is not None:
             body["budget"] = self._budgets.give(

@@ -44,8 +44,14 @@ class LeaseOffice:
         lease = self.give(guard=guard, agent=agent, instance=instance, epoch=epoch, rung=rung, nonce=nonce)
         return {**lease, "key": self.key_of(guard).hex(), "renew_s": RENEW_S}
 
-    def give(self, *, guard: str, agent: str, instance: str, epoch: Epoch, rung: str, nonce: str) -> dict[str, Any]:
-        """A lease for one guard under the order in force. An order does not end a lease; it raises the epoch beyond it."""
+    def give(
+        self, *, guard: str, agent: str, instance: str, epoch: Epoch, rung: str, nonce: str, orders: str = ""
+    ) -> dict[str, Any]:
+        """A lease for one guard under the order in force. An order does not end a lease; it raises the epoch beyond it.
+
+        Args:
+            orders: the digest of the set of orders that is sent along.
+        """
         now = self._clock.monotonic_ns()
         held = self._given.setdefault((agent, instance), {})
         self._given.move_to_end((agent, instance))
@@ -54,8 +60,9 @@ class LeaseOffice:
             del held[ended]
         while len(self._given) > MAX_HOLDERS:
             self._given.popitem(last=False)
-        mac = lease_mac(self.key_of(guard), guard=guard, agent=agent, epoch=epoch, rung=rung, ttl_ms=self._ttl_ms, nonce=nonce)
-        return {"epoch": list(epoch), "rung": rung, "ttl_ms": self._ttl_ms, "nonce": nonce, "mac": mac}
+        said: dict[str, Any] = {"epoch": epoch, "rung": rung, "ttl_ms": self._ttl_ms, "nonce": nonce}
+        mac = lease_mac(self.key_of(guard), guard=guard, agent=agent, orders=orders, **said)
+        return {**said, "epoch": list(epoch), "mac": mac}
 
     def outstanding(self) -> int:
         """How many leases may still be held."""
