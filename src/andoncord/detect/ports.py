@@ -47,7 +47,8 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     segment_bytes: int
     log_batches: int
-    log_bytes: int
+    database_bytes: int
+    """Of what is not in segments: the log, the tail, and everything small."""
     oldest_ns: int
     """Time of the oldest event; 0 where none is kept."""
     damaged: tuple[str, ...] = ()

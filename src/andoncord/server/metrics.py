@@ -57,7 +57,7 @@ class _Figures:
         yield _gauge("andoncord_events_kept", "Events in the store.", storage.events)
         room = GaugeMetricFamily("andoncord_store_bytes", "Room that telemetry takes on disk.", labels=("of",))
         room.add_metric(("segments",), storage.segment_bytes)
-        room.add_metric(("log",), storage.log_bytes)
+        room.add_metric(("database",), storage.database_bytes)
         yield room
 
     def _worker(self) -> Iterator[Metric]:

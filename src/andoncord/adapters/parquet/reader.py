@@ -89,7 +89,10 @@ class ParquetTelemetryReader:
                 tail = self._connection.execute(
                     "SELECT coalesce(sum(rows), 0), coalesce(sum(raw_bytes), 0), min(min_at_ns) FROM tail"
                 ).fetchone()
-                log = self._connection.execute("SELECT count(*), coalesce(sum(length(body_gz)), 0) FROM ingest_log").fetchone()
+                # Counting them would read every page of a log that can be many GiB.
+                (batches,) = self._connection.execute(
+                    "SELECT coalesce((SELECT max(seq) FROM ingest_log) - (SELECT min(seq) FROM ingest_log) + 1, 0)"
+                ).fetchone()
                 expired = progress(self._connection, EXPIRED)
                 (stored,) = self._connection.execute(
                     "SELECT coalesce(sum(count), 0) FROM ledger WHERE outcome = 'stored'"
@@ -106,8 +109,8 @@ class ParquetTelemetryReader:
             tail_raw_bytes=tail[1],
             segments=len(segments),
             segment_bytes=sum(segment.bytes for segment in segments),
-            log_batches=log[0],
-            log_bytes=log[1],
+            log_batches=batches,
+            database_bytes=sum(path.stat().st_size for path in self._path.parent.glob(f"{self._path.name}*")),
             oldest_ns=min(times, default=0),
             damaged=tuple(sorted(found | {name for segment in segments for name in self._missing(segment)})),
         )

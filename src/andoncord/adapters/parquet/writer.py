@@ -5,6 +5,7 @@ without waiting for the disk, since it can be read out of the log again; until i
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from threading import Condition, Lock
 
@@ -25,6 +26,7 @@ from andoncord.telemetry.holding import Hold
 
 MAX_TAIL_RAW_BYTES = 8 * SEGMENT_RAW_BYTES
 """A tail as large as this (512 MiB) is not moved as fast as it grows: then `record` waits, and senders are told to wait."""
+TRIMMED_AT_ONCE = 64
 TAIL_WAIT_S = 1.0
 """How long `record` waits at most. Where nothing can be moved, for want of room on the disk, telemetry still goes on."""
 FOLDER_MODE = 0o700
@@ -180,9 +182,18 @@ class ParquetTelemetryWriter:
             reader.close()
 
     def trim(self, *, log_before_ns: int) -> None:
-        """Forget what of the log is older than this and was read out."""
-        with self._turn, transaction(self._store):
-            self._store.execute("DELETE FROM ingest_log WHERE received_ns < ? AND seq <= ?", (log_before_ns, self.read_out()))
+        """Forget what of the log is older than this and was read out; a few batches at a time, so that none waits for long."""
+        while True:
+            batches = self._upkeep.connection.execute(
+                "SELECT seq, received_ns FROM ingest_log WHERE seq <= ? ORDER BY seq LIMIT ?",
+                (self.read_out(), TRIMMED_AT_ONCE),
+            ).fetchall()
+            # Places rise with time: the first that is young enough ends it.
+            old = list(takewhile(lambda batch: batch[1] < log_before_ns, batches))
+            if not old:
+                return
+            with self._turn, transaction(self._upkeep.connection):
+                self._upkeep.connection.execute("DELETE FROM ingest_log WHERE seq <= ?", (old[-1][0],))
 
     # The upkeep. Each is one step, to be called again while it returns true.
 
