@@ -1,7 +1,6 @@
 """`andon doctor`."""
 
 import socket
-import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +9,16 @@ import msgspec
 import typer
 
 from andoncord.adapters.system import machine
-from andoncord.adapters.system.environment import home_directory, server_from_environment, token_from_environment
+from andoncord.adapters.system.environment import (
+    database_from_environment,
+    home_directory,
+    server_from_environment,
+    token_from_environment,
+)
 from andoncord.adapters.system.server_process import ADDRESS_FILE, TOKEN_FILE, Announcement
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, cell, show_json
+from andoncord.kernel.errors import CallerError
 
 TIMEOUT_S = 10.0
 SIGNS = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "unknown": "?"}
@@ -87,11 +92,12 @@ def _record(directory: Path) -> dict[str, Any]:
     from andoncord.app import CONTROL_FILE
     from andoncord.cli.verify import check_record
 
-    if not (directory / CONTROL_FILE).is_file():
+    url = database_from_environment()
+    if not url and not (directory / CONTROL_FILE).is_file():
         return _check("record", "unknown", f"there is no {CONTROL_FILE} in {directory}", "start `andon serve` once")
     try:
-        checked = check_record(directory)
-    except (OSError, sqlite3.Error) as error:
+        checked = check_record(directory, url=url)
+    except (CallerError, OSError) as error:
         return _check("record", "fail", f"cannot be read: {error}", "keep the folder as it is; restore from a backup beside it")
     if checked.broken:
         text = f"entry {checked.broken.seq}: {checked.broken.reason}"

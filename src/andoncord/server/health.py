@@ -10,7 +10,7 @@ import msgspec
 
 from andoncord.engine.audit import OURS, Overdue, audit
 from andoncord.kernel.effect import EffectKind, Outcome
-from andoncord.kernel.time import DAY_NS, rfc3339, seconds_between
+from andoncord.kernel.time import DAY_NS, SECOND_NS, rfc3339, seconds_between
 from andoncord.server.control import Control
 from andoncord.server.deadman import MAX_LAG, TURN_S, Deadman
 from andoncord.server.figures import WorkerFigures
@@ -25,6 +25,8 @@ KILL_PATH_DAYS = 7
 FENCES_READ = 1_000
 """The latest orders that the time to fence is read from."""
 INTENTS_READ = 5_000
+AUDIT_NS = 2 * SECOND_NS
+"""How long an audit stands [20 µs for each open incident]."""
 CANARY = "canary-"
 """How the names of canaries begin (`andon canary`)."""
 
@@ -94,10 +96,15 @@ class Health:
         self._processes = processes
         self._home = home
         self._settings = tuple(settings)
+        self._audited: tuple[Overdue, ...] = ()
+        self._audited_ns = -AUDIT_NS
 
     def overdue(self) -> tuple[Overdue, ...]:
-        """Promises that were not kept."""
-        return audit(self.control.state, now=self.control.clock.now())
+        """Promises that were not kept, as of the last few seconds: with thousands of open incidents a look takes its time."""
+        now = self.control.clock.now()
+        if not self._audited_ns <= now < self._audited_ns + AUDIT_NS:
+            self._audited, self._audited_ns = audit(self.control.state, now=now), now
+        return self._audited
 
     async def checks(self) -> list[Check]:
         """Everything, one after the other; a check that breaks says so and the rest goes on."""
@@ -218,7 +225,7 @@ class Health:
         proven_ns = last_proven_kill_ns(self.control.state.intents.values(), self.control.state.incidents.values())
         if not proven_ns:
             return _check("kill path", Verdict.WARN, "no kill was ever proven here", "run `andon canary`")
-        age_days = seconds_between(proven_ns, self.control.clock.now()) / (DAY_NS / 1_000_000_000)
+        age_days = seconds_between(proven_ns, self.control.clock.now()) / (DAY_NS / SECOND_NS)
         verdict = Verdict.WARN if age_days > KILL_PATH_DAYS else Verdict.OK
         return _check("kill path", verdict, f"last proven {rfc3339(proven_ns)}", "run `andon canary`, also with --every")
 

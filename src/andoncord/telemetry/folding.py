@@ -112,10 +112,11 @@ def _placed(event: Event, spans: Mapping[str, Event], left: Mapping[str, Event],
 
 
 def _above(spans: Mapping[str, Event], left: Mapping[str, Event], key: str) -> str:
-    """The next span above that is left; '' where there is none."""
+    """The next span above that is left; '' where there is none, as in a circle."""
+    start = key
     for _ in range(MAX_CLIMB):
         span = spans.get(key)
-        if span is None:
+        if span is None or span.parent_span_id == start:
             return ""
         key = span.parent_span_id
         if key in left:
