@@ -56,6 +56,18 @@ def test_it_keeps_to_its_kinds_and_does_no_io(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", every_rule(), ids=lambda rule: rule.id)
+def test_late_events_do_no_harm(rule: Rule) -> None:
+    """What arrives out of order breaks nothing and ends nothing before it began."""
+    detectors.check_late(lambda limit: build(rule, max_groups=limit))
+
+
+@pytest.mark.parametrize("rule", [rule for rule in every_rule() if hasattr(build(rule), "memory")], ids=lambda rule: rule.id)
+def test_what_is_learned_of_an_agent_is_little(rule: Rule) -> None:
+    """Baselines of ten thousand agents fit into 2 GB: at most 50 kB for each agent and rule."""
+    assert 1_000 < detectors.bytes_per_agent(lambda limit: build(rule, max_groups=limit), agents=5) < 50_000
+
+
+@pytest.mark.parametrize("rule", every_rule(), ids=lambda rule: rule.id)
 def test_memory_is_bounded(rule: Rule) -> None:
     """Memory stops growing whatever appears."""
     detectors.check_bounded(lambda limit: build(rule, max_groups=limit))

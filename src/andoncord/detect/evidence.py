@@ -5,8 +5,11 @@ spend, and what all bets together have won is the evidence; at 1 there is an ala
 number of alarms up to any moment is at most what was spent up to then.
 """
 
+from array import array
 from collections.abc import Sequence
 
+LATEST_NS = 2**63 - 1
+"""Emitters may claim any time; what is beyond 64 bits is the end of time."""
 STAKES = 6
 """Bets per direction, from the largest to the smallest: small changes need small bets, large ones large bets."""
 
@@ -30,17 +33,17 @@ class Wealth:
     __slots__ = ("_began_ns", "_best", "_starts", "_wealth", "seen")
 
     def __init__(self, bets: int) -> None:
-        self._wealth = [0.0] * bets
-        self._best = [0.0] * bets
-        self._starts = [0] * bets
-        self._began_ns = [0] * bets
+        self._wealth = array("d", bytes(8 * bets))
+        self._best = array("d", bytes(8 * bets))
+        self._starts = array("q", bytes(8 * bets))
+        self._began_ns = array("q", bytes(8 * bets))
         self.seen = 0
 
     def reset(self) -> None:
         """Forget everything."""
-        bets = len(self._wealth)
-        self._wealth, self._best = [0.0] * bets, [0.0] * bets
-        self._starts, self._began_ns, self.seen = [0] * bets, [0] * bets, 0
+        nothing = bytes(8 * len(self._wealth))
+        self._wealth, self._best = array("d", nothing), array("d", nothing)
+        self._starts, self._began_ns, self.seen = array("q", nothing), array("q", nothing), 0
 
     @property
     def evidence(self) -> float:
@@ -65,6 +68,7 @@ class Wealth:
     def update(self, factors: Sequence[float], *, spend: float, at_ns: int = 0) -> float:
         """Take the factors of one observation, one per bet; the evidence after it."""
         wealth, best, starts = self._wealth, self._best, self._starts
+        at_ns = min(at_ns, LATEST_NS)
         start = spend / len(wealth)
         for number, factor in enumerate(factors):
             wealth[number] = (wealth[number] + start) * factor

@@ -99,7 +99,8 @@ class _Agent:
 
     def __init__(self) -> None:
         self.past = Past()
-        self.held: deque[tuple[dict[str, float], int]] = deque()
+        self.held: deque[tuple[str, ...]] = deque()
+        """The decisions of the newest runs."""
         self.recent: list[dict[str, float]] = [{} for _ in MEMORIES]
         self.wealth = Wealth(len(MEMORIES))
         self.spans: deque[str] = deque(maxlen=8)
@@ -172,10 +173,10 @@ class DecisionMix:
         agent.spans.append(end.span_id)
         hit: Hit | None = None
         if agent.raised:
-            hit = self._recover(agent, past, shares, end, key, run)
+            hit = self._recover(agent, past, end, key, run)
         elif past.is_enough:
             hit = self._weigh(agent, past, shares, spend, end, key, run)
-        self._remember(agent, role, shares, len(run.actions))
+        self._remember(agent, role, shares, run.actions)
         return (hit,) if hit else ()
 
     def _weigh(
@@ -186,7 +187,7 @@ class DecisionMix:
         if won < 1.0:
             return None
         agent.waited += 1
-        size, low, decisions = self._size(agent, past, shares, len(run.actions), key)
+        size, low, decisions = self._size(agent, past, run.actions, key)
         if decisions < max(WINDOW_DECISIONS, 3 * len(past.shares)) or size <= DIVERGED:
             if agent.waited > WAIT:
                 agent.wealth.reset()
@@ -197,13 +198,13 @@ class DecisionMix:
         agent.raised, agent.is_far = 1, size > FAR
         return hit
 
-    def _recover(self, agent: _Agent, past: Past, shares: dict[str, float], end: Event, key: Key, run: RunTotals) -> Hit | None:
+    def _recover(self, agent: _Agent, past: Past, end: Event, key: Key, run: RunTotals) -> Hit | None:
         agent.raised += 1
-        size, low, decisions = self._size(agent, past, shares, len(run.actions), key)
+        size, low, decisions = self._size(agent, past, run.actions, key)
         if agent.raised > RELEARN:
             agent.past = Past()
-            for held, count in agent.held:
-                agent.past.learn(held, count)
+            for held in agent.held:
+                agent.past.learn(shares_of(held), len(held))
             _begin_anew(agent)
         elif size < BACK and agent.raised > HELD:
             _begin_anew(agent)
@@ -213,7 +214,7 @@ class DecisionMix:
         return None
 
     @staticmethod
-    def _remember(agent: _Agent, role: Past, shares: dict[str, float], decisions: int) -> None:
+    def _remember(agent: _Agent, role: Past, shares: dict[str, float], actions: Sequence[str]) -> None:
         for recent, keep in zip(agent.recent, MEMORIES, strict=True):
             for name in recent:
                 recent[name] *= keep
@@ -221,26 +222,27 @@ class DecisionMix:
                 recent[name] = recent.get(name, 0.0) + (1.0 - keep) * share
             for name in [name for name, share in recent.items() if share < 1e-4]:
                 del recent[name]
-        agent.held.append((shares, decisions))
+        agent.held.append(tuple(actions))
         if len(agent.held) > HELD:
-            oldest, count = agent.held.popleft()
+            oldest = agent.held.popleft()
             if not agent.raised:
-                agent.past.learn(oldest, count)
-                role.learn(oldest, count)
+                past = shares_of(oldest)
+                agent.past.learn(past, len(oldest))
+                role.learn(past, len(oldest))
 
     @staticmethod
-    def _size(agent: _Agent, past: Past, shares: dict[str, float], decisions: int, key: Key) -> tuple[float, float, int]:
+    def _size(agent: _Agent, past: Past, actions: Sequence[str], key: Key) -> tuple[float, float, int]:
         """Total variation of the newest runs from the past without what chance adds, its lower bound, of how many decisions."""
         since = max(1, min(agent.wealth.since, HELD))
-        newest = [*list(agent.held)[-since:], (shares, decisions)] if not agent.raised else [*agent.held, (shares, decisions)]
+        newest = [*(agent.held if agent.raised else list(agent.held)[-since:]), actions]
         seed = crc32(repr(key).encode("utf-8", "replace"))
-        size, low = divergence([each for each, _ in newest], past, Draws(seed))
-        return size, low, sum(count for _, count in newest)
+        size, low = divergence([shares_of(each) for each in newest], past, Draws(seed))
+        return size, low, sum(map(len, newest))
 
     def _hit(
         self, agent: _Agent, past: Past, size: float, low: float, decisions: int, end: Event, key: Key, run: RunTotals
     ) -> Hit:
-        newest = mean_shares([shares for shares, _ in list(agent.held)[-max(1, min(agent.wealth.since, HELD)) :]])
+        newest = mean_shares([shares_of(each) for each in list(agent.held)[-max(1, min(agent.wealth.since, HELD)) :]])
         moved = sorted({*past.shares, *newest}, key=lambda name: -abs(newest.get(name, 0.0) - past.of(name)))[:3]
         told = ", ".join(f"{name} {past.of(name):.0%} → {newest.get(name, 0.0):.0%}" for name in moved)
         return Hit(

@@ -7,8 +7,8 @@ from andoncord.detect.detector import Groups
 
 MIN_RUNS = 50
 """Runs before an order can surprise. Chosen."""
-MAX_PAIRS = 4_096
-"""Successions remembered of each agent; with more, all counts are halved and the rare ones go."""
+MAX_TRIPLES = 1_024
+"""Successions of three remembered of each agent; with more, all counts are halved and the rare ones go."""
 START, END = "^", "$"
 WEIGHTS = (0.6, 0.3, 0.1)
 """Of what is known after two steps, after one, and of the step alone: interpolated n-grams (Jelinek, Mercer 1980)."""
@@ -35,7 +35,7 @@ class _Orders:
         self.singles[START] = self.singles.get(START, 0) + 1
         self.pairs[START, START] = self.pairs.get((START, START), 0) + 1
         self.runs += 1
-        if len(self.triples) > MAX_PAIRS:
+        if len(self.triples) > MAX_TRIPLES:
             self.singles = {step: count // 2 for step, count in self.singles.items() if count > 1}
             self.pairs = {pair: count // 2 for pair, count in self.pairs.items() if count > 1}
             self.triples = {triple: count // 2 for triple, count in self.triples.items() if count > 1}
@@ -58,7 +58,7 @@ class Orders:
 
     Loops of legal steps do not surprise; the loop detector is for those.
 
-    Cost: O(steps) per run; at most about 1 MB per agent, commonly a few kB.
+    Cost: O(steps) per run; at most about 0.3 MB per agent, commonly a few kB.
 
     >>> orders = Orders(limit=10)
     >>> surprises = [orders.take(("a", True), ["read", "test", "write"]) for _ in range(60)]

@@ -18,7 +18,7 @@ from andoncord.detect.evidence import Wealth
 from andoncord.detect.facts import stable_digest
 from andoncord.detect.rule import Rule
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a class below changes its fields."""
 
 KNOWN: dict[str, type] = {

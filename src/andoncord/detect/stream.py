@@ -209,17 +209,18 @@ class Stream:
         self._scale, self._side, self._seed = scale, side, seed
         self._lent = past is not None
         self._past = past or Profile(per_unit=scale.per_unit, daily=scale.is_daily, seed=seed)
-        self._blocks = Profile(per_unit=float(BLOCK) if scale.is_event else 4.0 * scale.per_unit, daily=False, seed=seed + 2)
-        bets = RANK_BETS * (2 if side is Side.BOTH else 1)
-        self._wealth, self._block_wealth = Wealth(bets), Wealth(bets)
+        self._blocks: Profile | None = None
+        self._wealth = Wealth(RANK_BETS * (2 if side is Side.BOTH else 1))
+        self._block_wealth: Wealth | None = None
+        """Both made when the first block is judged or learned: most streams never need them."""
         self._bursts = Bursts() if scale.is_event else None
         self._held = array("d")
         self._held_blocks: list[tuple[float, float]] = []
-        self._spans: deque[str] = deque(maxlen=MAX_SPANS)
+        self._spans: list[str] = []
         self._block_sum = self._rank_sum = self._saved = 0.0
         self._in_block = 0
         self._spread, self._spread_blocks = 0.0, 0
-        self._ranks: deque[float] = deque(maxlen=CLEAR)
+        self._ranks: list[float] = []
         self._fresh: Profile | None = None
         self._since_raised = 0
         self._episodes = 0
@@ -267,6 +268,8 @@ class Stream:
         rank = past.rank_event(scaled, hour) if self._scale.is_event else past.rank(left)
         past.follow(deviation)
         self._spans.append(span_id)
+        if len(self._spans) > MAX_SPANS:
+            del self._spans[0]
         self.first_ns = self.first_ns or at_ns
         if self.is_raised:
             self._recover(scaled, hour, rank)
@@ -288,7 +291,7 @@ class Stream:
         self.is_raised = False
         self._fresh = None
         self._wealth.reset()
-        self._block_wealth.reset()
+        self._block_wealth = None
 
     def _factors(self, rank: float, past: Profile, hour: int) -> list[float]:
         if self._scale.is_event:
@@ -309,17 +312,25 @@ class Stream:
         self._in_block = 0
         alarmed = False
         if self.is_bursty:
-            rank = self._blocks.rank(mean)
+            rank = self._of_blocks().rank(mean)
             up = rank_factors(rank) if self._side is not Side.DOWN else []
             factors = up if self._side is Side.UP else [*up, *rank_factors(1.0 - rank)]
+            if self._block_wealth is None:
+                self._block_wealth = Wealth(len(factors))
             alarmed = self._block_wealth.update(factors, spend=saved, at_ns=at_ns) >= 1.0
         self._held_blocks.append((mean, ranks))
         if len(self._held_blocks) > HELD_BLOCKS:
             self._learn_block(*self._held_blocks.pop(0))
         return alarmed
 
+    def _of_blocks(self) -> Profile:
+        if self._blocks is None:
+            per_unit = float(BLOCK) if self._scale.is_event else 4.0 * self._scale.per_unit
+            self._blocks = Profile(per_unit=per_unit, daily=False, seed=self._seed + 2)
+        return self._blocks
+
     def _learn_block(self, mean: float, ranks: float) -> None:
-        self._blocks.learn_block(mean)
+        self._of_blocks().learn_block(mean)
         # The mean of 25 independent uniform numbers has variance 1 / 300.
         self._spread += (ranks - 0.5) ** 2 * 12.0 * BLOCK
         self._spread_blocks += 1
@@ -343,7 +354,7 @@ class Stream:
 
     def _alarm(self) -> Alarm:
         by_block = self.is_bursty
-        wealth = self._block_wealth if by_block else self._wealth
+        wealth = self._block_wealth if by_block and self._block_wealth else self._wealth
         runs = wealth.since * BLOCK if by_block else wealth.since
         newest = self._held[0::2][-max(1, runs) :]
         middle = self._past.events_share if self._scale.is_event else self._past.mean
@@ -368,7 +379,7 @@ class Stream:
     def _recover(self, scaled: float, hour: int, rank: float) -> None:
         """Look for the end of what was raised: back to the past, or so long that it is the new normal."""
         self._since_raised += 1
-        self._ranks.append(rank)
+        self._ranks = [*self._ranks[1 - CLEAR :], rank]
         if self._fresh is not None:
             self._learn(self._fresh, scaled, hour)
         is_back = len(self._ranks) == CLEAR and abs(sum(self._ranks) / CLEAR - 0.5) < CLEAR_WITHIN
@@ -384,7 +395,7 @@ class Stream:
         elif self._since_raised >= RELEARN and self._fresh is not None:
             self._past = self._fresh
             self._held_blocks.clear()
-            self._blocks = Profile(per_unit=self._blocks.per_unit, daily=False, seed=self._seed + 6)
+            self._blocks = None
             self._spread, self._spread_blocks = 0.0, 0
             if self._bursts is not None:
                 self._bursts.drop()

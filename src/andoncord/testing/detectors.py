@@ -49,6 +49,7 @@ def check_detector(make: Make) -> None:
     check_kinds(make)
     check_no_io(make)
     check_bounded(make)
+    check_late(make)
 
 
 def check_replay(make: Make, events: Sequence[Event]) -> None:
@@ -87,6 +88,29 @@ def check_bounded(make: Make) -> None:
             _show(detector, _strange(number, detector.kinds))
         sizes.append(reachable(detector))
     assert sizes[1] <= sizes[0] * MAX_GROWTH, f"the state grew from {sizes[0]} to {sizes[1]} objects"
+
+
+def check_late(make: Make) -> None:
+    """Events that arrive late, as from several processes, neither break a detector nor make it end what did not begin."""
+    placed = [(place + (9 if place % 5 == 0 else 0), event) for place, event in enumerate(ordinary_events(400))]
+    for hit in run(make(MAX_GROUPS), [event for _, event in sorted(placed, key=lambda pair: pair[0])]):
+        assert hit.onset_ns <= max(hit.at_ns, hit.event.at_ns), f"found at {hit.at_ns} what began at {hit.onset_ns}"
+
+
+def bytes_per_agent(make: Make, *, agents: int = 200, runs: int = 60) -> int:
+    """Bytes of a detector's state for each agent, once it has seen `runs` runs of each.
+
+    Of detectors that remember runs and not agents this is more than an agent costs in a fleet: they remember so many runs, and
+    then forget the oldest, however many agents there are.
+    """
+    detector = make(MAX_GROUPS)
+    before = _bytes(detector)
+    for number in range(runs):
+        for agent in range(agents):
+            for event in _a_run(agent, number):
+                if event.kind in detector.kinds:
+                    _show(detector, event)
+    return max(0, _bytes(detector) - before) // agents
 
 
 def run(detector: Detector, events: Iterable[Event]) -> list[Hit]:
@@ -180,6 +204,49 @@ def reachable(detector: object) -> int:
                 seen.add(id(item))
                 waiting.append(item)
     return len(seen)
+
+
+def _bytes(detector: object) -> int:
+    """Bytes of everything that hangs on a detector, code and types left out."""
+    seen = {id(detector)}
+    waiting: list[object] = [detector]
+    total = 0
+    while waiting:
+        item = waiting.pop()
+        total += sys.getsizeof(item)
+        for other in gc.get_referents(item):
+            if id(other) not in seen and not isinstance(other, type | ModuleType | FunctionType):
+                seen.add(id(other))
+                waiting.append(other)
+    return total
+
+
+def _a_run(agent: int, number: int) -> Iterable[Event]:
+    """A model call, two tool calls, a score and the end, twenty minutes after the run before."""
+    kinds = (
+        EventKind.MODEL_COMPLETED,
+        EventKind.TOOL_COMPLETED,
+        EventKind.TOOL_FAILED,
+        EventKind.QUALITY_SCORED,
+        EventKind.RUN_ENDED,
+    )
+    for step, kind in enumerate(kinds):
+        at_ns = START_NS + number * 1_200 * SECOND_NS + step * SECOND_NS + agent
+        yield msgspec.structs.replace(
+            ordinary_events(1)[0],
+            kind=kind,
+            agent=f"agent-{agent}",
+            run_id=f"run-{agent}-{number}",
+            span_id=f"span-{agent}-{number}-{step}",
+            trace_id=f"trace-{agent}-{number}",
+            task=f"task {number}",
+            name=f"tool-{(agent + number) % 5}",
+            start_ns=at_ns,
+            end_ns=at_ns,
+            cost_micro_usd=1_000 + number,
+            arguments=f'{{"order": {number}}}',
+            passed=number % 9 > 0,
+        )
 
 
 def _strange(number: int, kinds: frozenset[EventKind]) -> Event:
