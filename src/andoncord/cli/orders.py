@@ -25,7 +25,7 @@ def orders(output: OutputOption = Format.TABLE) -> None:
             each["by"],
             each["reason"],
             each["expires_at"] or "no end",
-            "waiting" if each["asked"] is None else f"{each['confirmed']}/{each['asked']}",
+            _confirmed(each),
             each["incident"],
         )
         for each in items
@@ -75,6 +75,13 @@ def _lift(client: Client, order: str, reason: str, *, drop: bool, wait: bool, ou
     body = {"reason": reason, "messages": "drop" if drop else "deliver"}
     done = client.post(f"/api/v1/orders/{order}/lift", body)
     report_standing(client, done, wait=wait, output=output, undo="give the order again", is_lifted=True)
+
+
+def _confirmed(order: dict[str, Any]) -> str:
+    """Who confirmed it of those who were asked; an agent that nobody answers for keeps it from being whole."""
+    if order["asked"] is None:
+        return "waiting" if order["outcome"] is None else "nobody connected"
+    return f"{order['confirmed']}/{order['asked']}{'' if order['outcome'] == 'done' else ', not by all'}"
 
 
 def _is_for(scope: dict[str, Any], agent: str) -> bool:

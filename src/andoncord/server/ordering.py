@@ -88,12 +88,23 @@ class Ordering:
         return [*forced, *reported]
 
     def _covered(self, scope: Scope) -> list[str]:
-        known = self._control.known_agents()
+        """The known agents that a scope covers; of several, those are left out whose processes have all said goodbye.
+
+        Whoever comes back hears of the order when it registers.
+        """
+        fleet = {each["agent"]: each["instances"] for each in self._control.fleet()}
+        known = list(fleet)
         found = [agent for agent in known if scope.covers(agent, self._control.roles_of(agent))]
+        if not scope.one_agent:
+            found = [agent for agent in found if not self._has_departed(agent, fleet[agent])] or found
         if not found:
             shown = ", ".join(known[:KNOWN_SHOWN]) or "none yet"
             raise NotFoundError(f"no known agent is covered by {scope.text}", remedy=f"known agents: {shown}")
         return found
+
+    def _has_departed(self, agent: str, instances: list[dict[str, Any]]) -> bool:
+        gone = [not each["connected"] and self._control.hub.has_departed(agent, each["instance"]) for each in instances]
+        return bool(gone) and all(gone)
 
     def _scope_of_run(self, scope: Scope) -> Scope:
         """The scope with the agent that began the run."""
