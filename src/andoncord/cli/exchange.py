@@ -28,6 +28,8 @@ from andoncord.telemetry.event import Event
 from andoncord.telemetry.outgoing import requests_of
 
 EVENTS_PER_LINE = 512
+EVENTS_PER_READ = 20_000
+"""A segment is sorted by agent: each look for the next events in the order of storing goes through the whole of it."""
 TRIES = 60
 """How often a request is sent that the server has no room for just now, a second apart: a minute, then the import ends."""
 TIMEOUT_S = 30.0
@@ -119,12 +121,13 @@ def _export_lines(reader: ParquetTelemetryReader, file: str, *, agents: frozense
     waiting: list[Event] = []
 
     def write(target: IO[bytes]) -> None:
-        for _, body in requests_of(waiting):
-            target.write(body + b"\n")
+        for start in range(0, len(waiting), EVENTS_PER_LINE):
+            for _, body in requests_of(waiting[start : start + EVENTS_PER_LINE]):
+                target.write(body + b"\n")
         waiting.clear()
 
     with _target(file) as target:
-        while page := reader.tail(after=place, limit=EVENTS_PER_LINE):
+        while page := reader.tail(after=place, limit=EVENTS_PER_READ):
             place = page[-1][0]
             fit = [event for _, event in page if since_ns <= event.at_ns <= until_ns and (not agents or event.agent in agents)]
             count += len(fit)

@@ -30,7 +30,7 @@ from andoncord.telemetry.event import Event
 if TYPE_CHECKING:
     from andoncord.adapters.parquet.scan import SegmentScan
 
-PAGE = 5_000
+PAGE = 20_000
 """Events read at once where many are walked through."""
 
 

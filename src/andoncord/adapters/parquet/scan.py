@@ -69,11 +69,22 @@ class SegmentScan:
             wanted = trace_hash(query.trace_id)
             segments = [segment for segment in segments if self._may_hold(segment, wanted)]
         if first is not None:
-            order, limit = "id", first
-        elif last is not None:
+            return self._first(query, segments, first)
+        if last is not None:
             order, limit = "at_ns DESC, id DESC", last
         else:
             order, limit = "at_ns, id", None
+        return self._rows(query, segments, order, limit)
+
+    def _first(self, query: Query, segments: Sequence[Segment], first: int) -> list[Found]:
+        """Segment by segment: what is in one was stored before what is in the next, and seldom more than one is needed."""
+        found: list[Found] = []
+        for segment in sorted(segments, key=lambda each: each.first_id):
+            if len(found) < first:
+                found += self._rows(query, [segment], "id", first - len(found))
+        return found
+
+    def _rows(self, query: Query, segments: Sequence[Segment], order: str, limit: int | None) -> list[Found]:
         where, parameters = condition(query)
         if not segments:
             return []
