@@ -1,5 +1,6 @@
 """Andoncord inside an agent: the guard, its orders and its telemetry. Standard library only."""
 
+from andoncord_sdk.breaker import BreakerSettings
 from andoncord_sdk.errors import AgentStopped, CallDenied, GuardError, RunStopped
 from andoncord_sdk.guard import Guard, GuardState
 from andoncord_sdk.run import Run, current_run
@@ -7,6 +8,7 @@ from andoncord_sdk.step import ModelStep, Step
 
 __all__ = [
     "AgentStopped",
+    "BreakerSettings",
     "CallDenied",
     "Guard",
     "GuardError",

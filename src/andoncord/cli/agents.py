@@ -15,10 +15,10 @@ def agents(output: OutputOption = Format.TABLE) -> None:
             each["agent"],
             each["state"],
             each["rung"],
-            each["incident"],
+            each["incident"] or ", ".join(each["orders"]),
             sum(instance["connected"] for instance in each["instances"]),
             len(each["instances"]),
         )
         for each in items
     ]
-    show_table(("agent", "state", "in force", "incident", "connected", "known"), rows)
+    show_table(("agent", "state", "in force", "by", "connected", "known"), rows)
