@@ -4,12 +4,14 @@ import asyncio
 import gzip
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import grpc
+import httpx2
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
@@ -27,7 +29,7 @@ from andoncord.detect.bank import Bank
 from andoncord.server.appender import Appender
 from andoncord.server.ingest import Ingest
 from andoncord.server.listening import reserve, target_of
-from andoncord.server.otlp_grpc import METRICS_SERVICE, SERVICES, OtlpGrpc
+from andoncord.server.otlp_grpc import SERVICES, OtlpGrpc
 from andoncord.server.pipeline import Pipeline
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.batch import Signal
@@ -39,7 +41,7 @@ else:
     Person = Any
 
 AT_NS = 1_767_603_600_000_000_000
-TRACES, LOGS = SERVICES[Signal.TRACES], SERVICES[Signal.LOGS]
+TRACES, LOGS, METRICS = (SERVICES[signal] for signal in (Signal.TRACES, Signal.LOGS, Signal.METRICS))
 
 
 def spans(trace_id: bytes) -> ExportTraceServiceRequest:
@@ -124,7 +126,7 @@ def test_a_stock_exporters_logs_come_in_too(server: ServerProcess, person: Perso
         (LOGS, spans(b"\xa2" * 16).SerializeToString(), grpc.StatusCode.INVALID_ARGUMENT, "send traces to /v1/traces"),
         (TRACES, gzip.compress(b"\0" * 40_000_000), grpc.StatusCode.INVALID_ARGUMENT, "larger than"),
         (TRACES, b"\0" * 34_000_000, grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than"),
-        (METRICS_SERVICE, b"", grpc.StatusCode.UNIMPLEMENTED, "OTEL_METRICS_EXPORTER"),
+        (METRICS, b"\xff\xff", grpc.StatusCode.INVALID_ARGUMENT, "malformed"),
     ],
     ids=["garbage", "no ids", "logs as traces", "traces as logs", "bomb", "too large", "metrics"],
 )
@@ -155,17 +157,29 @@ def test_a_part_that_cannot_be_read_is_rejected_by_count(channel: grpc.Channel) 
     assert "no_ids" in answer.partial_success.error_message
 
 
-def test_a_stock_metric_exporter_is_told(server: ServerProcess, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever sends metrics reads in his own log that nobody reads them here."""
+def test_a_stock_metric_exporter_is_understood(server: ServerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """What it says about models is kept; of the rest its sender is told."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
     reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=server.grpc_url, insecure=True), 3_600_000)
     provider = MeterProvider((reader,))
     provider.get_meter("test").create_histogram("gen_ai.client.token.usage").record(7)
+    provider.get_meter("test").create_counter("http.requests").add(1)
     provider.shutdown()
+    headers = {"Authorization": f"Bearer {server.admin_token}"}
 
-    assert "UNIMPLEMENTED" in caplog.text
+    def ledger() -> list[tuple[str, str, int]]:
+        items = httpx2.get(f"{server.api_url}/api/v1/ledger", headers=headers, trust_env=False).json()["items"]
+        return sorted((item["outcome"], item["reason"], item["count"]) for item in items if item["signal"] == "metrics")
+
+    pause = threading.Event()
+    for _ in range(500):
+        if ledger():
+            break
+        pause.wait(0.02)
+    assert ledger() == [("accepted", "", 2), ("rejected", "not_genai", 1), ("stored", "", 1)]
+    assert "UNIMPLEMENTED" not in caplog.text
 
 
 def test_two_servers_do_not_share_a_port(server: ServerProcess, tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ def test_a_part_that_cannot_be_read_is_rejected_by_count(server: ServerProcess) 
     [
         ("logs", {"resourceSpans": [{"scopeSpans": [{"spans": []}]}]}, 400, "send traces to /v1/traces"),
         ("traces", {"resourceLogs": []}, 400, "send logs to /v1/logs"),
-        ("traces", {"resourceMetrics": []}, 400, "metrics are not read here"),
-        ("metrics", {"resourceMetrics": []}, 404, "metrics are not read here"),
+        ("traces", {"resourceMetrics": []}, 400, "send metrics to /v1/metrics"),
+        ("metrics", {"resourceLogs": []}, 400, "send logs to /v1/logs"),
     ],
 )
 def test_what_was_sent_to_the_wrong_path_is_told_the_right_one(

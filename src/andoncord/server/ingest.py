@@ -22,6 +22,7 @@ from andoncord.server.preparer import NotPreparedError, Preparer
 from andoncord.server.settings import ServerSettings
 from andoncord.telemetry.batch import Batch, Encoding, Signal
 from andoncord.telemetry.otlp import Decoded, Rejection
+from andoncord.telemetry.raw import NOT_GENAI
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +190,8 @@ class Ingest:
         """Store a batch in which there is something."""
         rejected = sum(rejection.count for rejection in rejections)
         message = "; ".join(f"{rejection.reason}: {rejection.detail}" for rejection in rejections[:5])
-        if rejected and not count:
+        is_foreign = all(rejection.reason == NOT_GENAI for rejection in rejections)
+        if rejected and not count and not is_foreign:
             raise CallerError(f"nothing in the body could be read: {message}")
         if count:
             # A sender that hangs up meanwhile must not leave a batch in the log that nobody reads out.

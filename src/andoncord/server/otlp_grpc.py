@@ -12,7 +12,6 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from andoncord.kernel.errors import CallerError
 from andoncord.server.ingest import Ingest, Refusal, RefusedError, Sent
 from andoncord.server.otlp_http import RETRY_AFTER_S, export_response, status_message
-from andoncord.server.prepare import NO_METRICS
 from andoncord.telemetry.batch import Encoding, Signal
 
 logger = logging.getLogger(__name__)
@@ -20,8 +19,8 @@ logger = logging.getLogger(__name__)
 SERVICES = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
     Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
+    Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
 }
-METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 MAX_STREAMS = 128
 """Requests open at once on one connection."""
 STOP_S = 0.3
@@ -68,7 +67,7 @@ class OtlpGrpc:
             ("grpc.so_reuseport", 1),
         )
         self._server = grpc.aio.server(options=options)
-        exports = {service: self._export_of(signal) for signal, service in SERVICES.items()} | {METRICS_SERVICE: _metrics}
+        exports = {service: self._export_of(signal) for signal, service in SERVICES.items()}
         handlers = [
             grpc.method_handlers_generic_handler(service, {"Export": grpc.unary_unary_rpc_method_handler(export)})
             for service, export in exports.items()
@@ -129,7 +128,3 @@ def retry_later(message: str) -> Metadata:
     detail = AnyMessage(type_url=_RETRY_INFO_TYPE, value=_RETRY_INFO).SerializeToString()
     status = status_message(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message) + bytes((0x1A, len(detail))) + detail
     return (("grpc-status-details-bin", status), ("google.rpc.retryinfo-bin", _RETRY_INFO))
-
-
-async def _metrics(_body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
-    return await context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_METRICS)

@@ -7,6 +7,7 @@ import asyncio
 
 import msgspec
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +19,6 @@ from andoncord.kernel.errors import CallerError
 from andoncord.server.bodies import BodyTooLargeError, UnsupportedError
 from andoncord.server.doors import Doors
 from andoncord.server.ingest import Ingest, Refusal, RefusedError, Sent
-from andoncord.server.prepare import NO_METRICS
 from andoncord.telemetry.batch import Encoding, Signal
 
 BODY_DEADLINE_S = 30.0
@@ -26,7 +26,7 @@ RETRY_AFTER_S = 1
 
 _GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 12, 408: 4, 413: 8, 415: 3, 503: 14}
 _INTERNAL = 13
-_REJECTED_FIELD = {Signal.TRACES: "rejectedSpans", Signal.LOGS: "rejectedLogRecords"}
+_REJECTED_FIELD = {Signal.TRACES: "rejectedSpans", Signal.LOGS: "rejectedLogRecords", Signal.METRICS: "rejectedDataPoints"}
 
 
 _STATUS = {Refusal.NO_TOKEN: 401, Refusal.WRONG_SCOPE: 403, Refusal.FULL: 503, Refusal.NOT_STORED: 503}
@@ -61,8 +61,7 @@ class OtlpHttp:
         return await self._receive(request, Signal.LOGS)
 
     async def _metrics(self, request: Request) -> Response:
-        is_json = request.headers.get("content-type", "").startswith(Encoding.JSON)
-        return failure(404, Encoding.JSON if is_json else Encoding.PROTOBUF, NO_METRICS)
+        return await self._receive(request, Signal.METRICS)
 
     async def _receive(self, request: Request, signal: Signal) -> Response:
         encoding = Encoding.PROTOBUF
@@ -136,6 +135,12 @@ def export_response(signal: Signal, *, rejected: int, message: str) -> bytes:
             traces.partial_success.rejected_spans = rejected
             traces.partial_success.error_message = message
         return traces.SerializeToString()
+    if signal is Signal.METRICS:
+        metrics = ExportMetricsServiceResponse()
+        if rejected:
+            metrics.partial_success.rejected_data_points = rejected
+            metrics.partial_success.error_message = message
+        return metrics.SerializeToString()
     logs = ExportLogsServiceResponse()
     if rejected:
         logs.partial_success.rejected_log_records = rejected

@@ -18,18 +18,19 @@ from andoncord.kernel.errors import CallerError
 from andoncord.server.bodies import BodyTooLargeError, UnsupportedError, decompress
 from andoncord.telemetry.batch import Batch, Encoding, Signal, pack_body
 from andoncord.telemetry.event import Event
-from andoncord.telemetry.misdirected import METRICS, export_of
+from andoncord.telemetry.misdirected import export_of
 from andoncord.telemetry.otlp import (
     Decoded,
     Rejection,
     decode_logs_json,
     decode_logs_protobuf,
+    decode_metrics_json,
+    decode_metrics_protobuf,
     decode_traces_json,
     decode_traces_protobuf,
 )
 from andoncord.telemetry.redact import redact_body
 
-NO_METRICS = "metrics are not read here; usage and durations are taken from spans: set OTEL_METRICS_EXPORTER=none"
 GC_THRESHOLD = 50_000
 """Objects made between two searches for circles, of which a request makes none."""
 FRAME_BYTES = 4
@@ -40,6 +41,8 @@ _DECODERS = {
     (Signal.TRACES, Encoding.PROTOBUF): decode_traces_protobuf,
     (Signal.LOGS, Encoding.JSON): decode_logs_json,
     (Signal.LOGS, Encoding.PROTOBUF): decode_logs_protobuf,
+    (Signal.METRICS, Encoding.JSON): decode_metrics_json,
+    (Signal.METRICS, Encoding.PROTOBUF): decode_metrics_protobuf,
 }
 
 
@@ -217,8 +220,6 @@ def _check_path(body: bytes, job: Job) -> None:
         CallerError: it is another; says where it belongs.
     """
     export = export_of(body, job.encoding)
-    if export == METRICS:
-        raise CallerError(f"the body holds metrics, sent as {job.signal}: {NO_METRICS}")
     if export is not None and export != job.signal:
         raise CallerError(
             f"the body holds {export}, sent as {job.signal}",

@@ -29,6 +29,7 @@ class Signal(StrEnum):
 
     TRACES = "traces"
     LOGS = "logs"
+    METRICS = "metrics"
 
 
 class Encoding(StrEnum):

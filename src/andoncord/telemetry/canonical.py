@@ -55,6 +55,7 @@ _SPAN_KINDS = {
 }
 
 
+_EXCEPTION = ("exception.message", "exception.stacktrace")
 _SHARED = ("run_id", "session_id", "instance", "system", "environment")
 """Fields that a record takes from its resource where it does not say them itself."""
 _FIELD, _SHORT, _EXTRA, _NUMBERED, _IGNORED = range(5)
@@ -187,8 +188,15 @@ class Canon:
             event["ok"] = False
         elif kind is EventKind.QUALITY_SCORED:
             self._score(event, fields, extra)
-        elif kind is EventKind.OTHER and raw.body is not None:
-            fields.setdefault("output", raw.body)
+        elif kind is EventKind.OTHER:
+            if raw.body is not None:
+                fields.setdefault("output", raw.body)
+            if "error_type" in fields:
+                # An exception, logged: what it said is worth more than the line it was logged with.
+                event["ok"], event["error_type"] = False, _name(fields["error_type"])
+                event["name"] = event["name"] or event["error_type"]
+                said = [as_text(raw.attributes[key]) for key in _EXCEPTION if raw.attributes.get(key)]
+                fields["output"] = "\n".join(said) or fields.get("output")
         _texts(event, fields, "tool" if "arguments" in fields else "other", extra)
         _usage(event, fields, "other", extra)
         return event

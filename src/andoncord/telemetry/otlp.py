@@ -1,4 +1,4 @@
-"""OTLP in: bodies of trace and log exports, JSON or protobuf, as events.
+"""OTLP in: bodies of trace, log and metric exports, JSON or protobuf, as events.
 
 Never raises: what cannot be read is rejected with its place. An exporter retries on errors, so one bad span must not reject its
 batch: each record is judged alone, and `Decoded.seen` balances against events plus rejections (SIG-7).
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from andoncord.kernel.time import DAY_NS, SECOND_NS
-from andoncord.telemetry import otlp_json, otlp_protobuf
+from andoncord.telemetry import otlp_json, otlp_metrics, otlp_protobuf
 from andoncord.telemetry.aliases import default_table
 from andoncord.telemetry.canonical import Canon, Source, Trust, finish
 from andoncord.telemetry.event import CLOCK_SKEW, CLOCK_TOLERANCE_NS, Event
@@ -30,7 +30,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     """Records that were not taken, for one reason."""
 
     reason: str
-    """malformed, no_ids, bad_timestamp, wrong_type or too_many."""
+    """malformed, no_ids, bad_timestamp, wrong_type, too_many or not_genai."""
     detail: str
     """The place and complaint of the first of them."""
     count: int
@@ -72,6 +72,16 @@ def decode_logs_json(body: bytes, *, received_ns: int, trusted_agents: tuple[str
 def decode_logs_protobuf(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
     """Like `decode_logs_json`, for the protobuf encoding."""
     return _decode(otlp_protobuf.logs(body, received_ns), _canon().log, received_ns, trusted_agents)
+
+
+def decode_metrics_json(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
+    """Decode an `ExportMetricsServiceRequest` in OTLP/JSON; arguments as in `decode_traces_json`."""
+    return _decode(otlp_metrics.from_json(body, received_ns), _canon().log, received_ns, trusted_agents)
+
+
+def decode_metrics_protobuf(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
+    """Like `decode_metrics_json`, for the protobuf encoding."""
+    return _decode(otlp_metrics.from_protobuf(body, received_ns), _canon().log, received_ns, trusted_agents)
 
 
 @cache

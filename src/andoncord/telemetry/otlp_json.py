@@ -49,13 +49,15 @@ class _Array(msgspec.Struct, gc=False):
     values: list[_Value] = []
 
 
-class _Pair(msgspec.Struct, gc=False):
+class Pair(msgspec.Struct, gc=False):
+    """An attribute."""
+
     key: str
     value: _Value | None = None
 
 
 class _Map(msgspec.Struct, gc=False):
-    values: list[_Pair] = []
+    values: list[Pair] = []
 
 
 class _Status(msgspec.Struct, gc=False):
@@ -65,7 +67,7 @@ class _Status(msgspec.Struct, gc=False):
 
 class _SpanEvent(msgspec.Struct, gc=False):
     name: str = ""
-    attributes: list[_Pair] = []
+    attributes: list[Pair] = []
 
 
 class _Span(msgspec.Struct, rename="camel", gc=False):
@@ -75,7 +77,7 @@ class _Span(msgspec.Struct, rename="camel", gc=False):
     name: str = ""
     start_time_unix_nano: _Integer = 0
     end_time_unix_nano: _Integer = 0
-    attributes: list[_Pair] = []
+    attributes: list[Pair] = []
     status: _Status | None = None
     events: list[_SpanEvent] = []
 
@@ -86,12 +88,14 @@ class _Log(msgspec.Struct, rename="camel", gc=False):
     event_name: str = ""
     time_unix_nano: _Integer = 0
     observed_time_unix_nano: _Integer = 0
-    attributes: list[_Pair] = []
+    attributes: list[Pair] = []
     body: _Value | None = None
 
 
-class _Resource(msgspec.Struct, gc=False):
-    attributes: list[_Pair] = []
+class Resource(msgspec.Struct, gc=False):
+    """What stands for all records of one process."""
+
+    attributes: list[Pair] = []
 
 
 class _ScopeSpans(msgspec.Struct, gc=False):
@@ -99,7 +103,7 @@ class _ScopeSpans(msgspec.Struct, gc=False):
 
 
 class _ResourceSpans(msgspec.Struct, rename="camel", gc=False):
-    resource: _Resource | None = None
+    resource: Resource | None = None
     scope_spans: list[_ScopeSpans] = []
 
 
@@ -112,7 +116,7 @@ class _ScopeLogs(msgspec.Struct, rename="camel", gc=False):
 
 
 class _ResourceLogs(msgspec.Struct, rename="camel", gc=False):
-    resource: _Resource | None = None
+    resource: Resource | None = None
     scope_logs: list[_ScopeLogs] = []
 
 
@@ -137,7 +141,7 @@ def traces(body: bytes) -> Batches:
         return
     for r, resource in enumerate(whole.resource_spans):
         yield (
-            _attributes(resource.resource),
+            resource_attributes(resource.resource),
             (
                 _span(span, f"$.resourceSpans[{r}].scopeSpans[{s}].spans[{i}]")
                 for s, scope in enumerate(resource.scope_spans)
@@ -162,7 +166,7 @@ def logs(body: bytes, received_ns: int) -> Batches:
         return
     for r, resource in enumerate(whole.resource_logs):
         yield (
-            _attributes(resource.resource),
+            resource_attributes(resource.resource),
             (
                 record(log, f"$.resourceLogs[{r}].scopeLogs[{s}].logRecords[{i}]")
                 for s, scope in enumerate(resource.scope_logs)
@@ -201,16 +205,16 @@ def _carefully(
         place = f"$.{resources}[{r}]"
         found: list[RawSpan | RawLog | Bad] = []
         try:
-            resource = msgspec.convert(entry.get("resource") or {} if isinstance(entry, dict) else {}, _Resource)
+            resource = msgspec.convert(entry.get("resource") or {} if isinstance(entry, dict) else {}, Resource)
         except msgspec.ValidationError as wrong:
             # The records may still be read; whom they belong to is then for each of them to say.
-            resource = _Resource()
+            resource = Resource()
             found.append(Bad(WRONG_TYPE, _complaint(f"{place}.resource", wrong), 0))
         for s, scope in enumerate(_items(entry, scopes, place, found)):
             within = f"{place}.{scopes}[{s}]"
             for i, item in enumerate(_items(scope, records, within, found)):
                 found.append(_one(item, f"{within}.{records}[{i}]", record_type, record))
-        yield _attributes(resource), found
+        yield resource_attributes(resource), found
 
 
 def _items(entry: Any, name: str, place: str, bad: list[RawSpan | RawLog | Bad]) -> list[Any]:
@@ -285,7 +289,7 @@ def _span(span: _Span, place: str) -> RawSpan | Bad:
         return Bad(NOT_IDS, f"{place}.traceId: expected 32 hexadecimal digits, not all zero")
     if not _is_id(span_id, 16):
         return Bad(NOT_IDS, f"{place}.spanId: expected 16 hexadecimal digits, not all zero")
-    start_ns, end_ns = _nanoseconds(span.start_time_unix_nano), _nanoseconds(span.end_time_unix_nano)
+    start_ns, end_ns = nanoseconds(span.start_time_unix_nano), nanoseconds(span.end_time_unix_nano)
     if start_ns is None or end_ns is None:
         name = "startTimeUnixNano" if start_ns is None else "endTimeUnixNano"
         return Bad(BAD_TIMESTAMP, f"{place}.{name}: expected nanoseconds since 1970 as a decimal string")
@@ -303,14 +307,14 @@ def _span(span: _Span, place: str) -> RawSpan | Bad:
         end_ns,
         code if isinstance(code, int) else (2 if code == "STATUS_CODE_ERROR" else 0),
         span.status.message if span.status else "",
-        _plain_pairs(span.attributes),
+        plain_pairs(span.attributes),
         _exception_type(span.events) if span.events else "",
     )
 
 
 def _log(log: _Log, place: str, received_ns: int) -> RawLog | Bad:
-    at_ns = _nanoseconds(log.time_unix_nano)
-    observed_ns = _nanoseconds(log.observed_time_unix_nano)
+    at_ns = nanoseconds(log.time_unix_nano)
+    observed_ns = nanoseconds(log.observed_time_unix_nano)
     if at_ns is None or observed_ns is None:
         name = "timeUnixNano" if at_ns is None else "observedTimeUnixNano"
         return Bad(BAD_TIMESTAMP, f"{place}.{name}: expected nanoseconds since 1970 as a decimal string")
@@ -323,7 +327,7 @@ def _log(log: _Log, place: str, received_ns: int) -> RawLog | Bad:
         span_id if _is_id(span_id, 16) else "",
         log.event_name,
         at_ns,
-        _plain_pairs(log.attributes),
+        plain_pairs(log.attributes),
         None if log.body is None else _plain(log.body, 0),
     )
 
@@ -332,7 +336,8 @@ def _is_id(text: str, length: int) -> bool:
     return len(text) == length and _HEX.issuperset(text) and text != _NO_ID[length]
 
 
-def _nanoseconds(value: _Integer) -> int | None:
+def nanoseconds(value: _Integer) -> int | None:
+    """A time that may come as text; None where it is none."""
     if isinstance(value, int):
         return value
     if not value:
@@ -340,11 +345,13 @@ def _nanoseconds(value: _Integer) -> int | None:
     return int(value) if len(value) <= 20 and value.isascii() and value.isdigit() else None
 
 
-def _attributes(resource: _Resource | None) -> Attributes:
-    return _plain_pairs(resource.attributes) if resource else {}
+def resource_attributes(resource: Resource | None) -> Attributes:
+    """The attributes of a resource as plain values."""
+    return plain_pairs(resource.attributes) if resource else {}
 
 
-def _plain_pairs(pairs: list[_Pair]) -> Attributes:
+def plain_pairs(pairs: list[Pair]) -> Attributes:
+    """Attributes as plain values."""
     plain: Attributes = {}
     for pair in pairs[:MAX_ATTRIBUTES]:
         value = pair.value
@@ -382,5 +389,5 @@ def _integer(value: _Integer) -> int | str:
 def _exception_type(events: list[_SpanEvent]) -> str:
     for event in events:
         if event.name == "exception":
-            return str(_plain_pairs(event.attributes).get("exception.type", ""))
+            return str(plain_pairs(event.attributes).get("exception.type", ""))
     return ""

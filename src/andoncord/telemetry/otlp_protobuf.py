@@ -169,6 +169,11 @@ def _plain_pairs(pairs: Sequence[bytes]) -> Attributes:
     return plain
 
 
+def plain_of_pairs(pairs: Sequence[KeyValue]) -> Attributes:
+    """Attributes of the generated classes as plain values."""
+    return {pair.key: _plain(pair.value, 0) for pair in pairs[:MAX_ATTRIBUTES]}
+
+
 def _pair(pair: bytes) -> tuple[str, Any]:
     size = len(pair)
     read = _short_pair(pair, size)

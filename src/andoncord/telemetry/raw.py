@@ -19,6 +19,8 @@ BAD_TIMESTAMP = "bad_timestamp"
 WRONG_TYPE = "wrong_type"
 TOO_MANY = "too_many"
 MALFORMED = "malformed"
+NOT_GENAI = "not_genai"
+"""A metric that says nothing about models, tools or agents."""
 
 
 class Unreadable(Exception):
