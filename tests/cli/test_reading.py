@@ -135,6 +135,28 @@ def test_the_trace_comes_in_pages(server: ServerProcess) -> None:
     assert len(seen) == len(set(seen)) == page["total"] == 5
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "fleet/planner/series?until=0001-01-01T00:00:00%2B23:59",
+        "fleet/planner/series?until=9999-12-31",
+        "fleet/planner/series?until=now",
+        "fleet/planner/series?step_s=0",
+        "fleet/planner/touched?minutes=99999999999999999999",
+        "events?after=99999999999999999999",
+        "events?after=-1",
+        "events?limit=0",
+        f"traces/{TRACE_ID}?after=-1",
+    ],
+)
+def test_what_cannot_be_meant_is_refused(server: ServerProcess, path: str) -> None:
+    """Times outside of time, places that are none and pages of nothing are the caller's error, never ours."""
+    answer = httpx2.get(f"{server.api_url}/api/v1/{path}", headers={"Authorization": f"Bearer {server.admin_token}"})
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"]
+
+
 def test_the_tail_follows_and_ends_cleanly(server: ServerProcess) -> None:
     """What is there with --once; then what comes while it runs, and Ctrl-C ends it with 130 and nothing on standard error."""
     there = andon(server, "tail", "--once", "--agent", "planner", "--kind", "tool.failed")

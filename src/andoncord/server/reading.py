@@ -11,7 +11,7 @@ from andoncord.investigate.runs import RunSeen, runs
 from andoncord.investigate.series import MAX_POINTS, Series, series
 from andoncord.investigate.touched import touched
 from andoncord.kernel.errors import CallerError, NotFoundError
-from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339, seconds_between
+from andoncord.kernel.time import DAY_NS, MINUTE_NS, SECOND_NS, rfc3339, seconds_between
 from andoncord.server.control import Control
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.fleet import load
@@ -24,6 +24,9 @@ MAX_EVENTS = 100_000
 """Events read for one answer about an agent; what is older is left out, and the answer says so."""
 MAX_TRACE = 50_000
 """Events of one trace that are read for a view of it."""
+MAX_PLACE = 2**62
+LAST_NS = 230 * 365 * DAY_NS
+"""The last instant that may be asked about, near the year 2200: later ones do not fit where times are kept."""
 KINDS = frozenset(EventKind)
 
 
@@ -139,6 +142,8 @@ class Reading:
         Raises:
             CallerError: the time is none, or has too many steps.
         """
+        if not 1 <= step_s <= MAX_POINTS * 60:
+            raise CallerError(f"is 1 to {MAX_POINTS * 60}", place="step_s")
         since_ns, until_ns = self._window(minutes, until)
 
         def read() -> dict[str, Any]:
@@ -157,6 +162,8 @@ class Reading:
         unknown = sorted(set(kinds) - KINDS)
         if unknown:
             raise CallerError(f"unknown kind {unknown[0]!r}", place="kind", remedy=f"use: {', '.join(sorted(KINDS))}")
+        if after is not None and not 0 <= after <= MAX_PLACE:
+            raise CallerError("is not a place", place="after", remedy="leave it out to begin with what comes")
         if after is None:
             return {"items": [], "next": await asyncio.to_thread(self._telemetry.stored)}
 
@@ -249,9 +256,15 @@ def _figures(point: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _instant(text: str) -> int:
+    wrong = CallerError(
+        f"{text[:40]!r} is not a time between 1970 and 2200", place="until", remedy="write 2026-01-31T12:00:00Z"
+    )
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        raise CallerError(f"{text!r} is not a time", place="until", remedy="write it as 2026-01-31T12:00:00Z") from None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return int(at.timestamp() * 1_000) * 1_000_000
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        at_ns = int(at.timestamp() * 1_000) * 1_000_000
+    except (ValueError, OverflowError):
+        raise wrong from None
+    if not DAY_NS <= at_ns <= LAST_NS:
+        raise wrong
+    return at_ns

@@ -5,7 +5,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from andoncord.kernel.access import Scope
-from andoncord.kernel.errors import CallerError
 from andoncord.server.api.door import DEFAULT_LIMIT, ApiDoor, answer, bounded
 from andoncord.server.reading import Reading
 
@@ -45,8 +44,6 @@ class FleetApi:
     async def series(self, request: Request, agent: str, minutes: int = HOUR, until: str = "", step_s: int = 60) -> Response:
         """Runs, steps, failures, tokens, cost and latency over time; a point in which nothing was heard is unknown, not 0."""
         await self._door.auth.require(request, Scope.READ)
-        if step_s < 1:
-            raise CallerError("is at least 1", place="step_s")
         return answer(await self._reading.series(agent, minutes=minutes, until=until, step_s=step_s))
 
     async def runs(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
