@@ -72,6 +72,18 @@ def test_what_an_incident_holds_stays_when_an_order_is_lifted(story: Story) -> N
     assert story.state.rung_of("refunds") == held != "none"
 
 
+def test_undoing_an_incident_lifts_no_order_of_its_own(story: Story) -> None:
+    """What the playbook ordered is undone, the person's order stays, and so the incident stays open."""
+    story.find(finding(severity=Severity.CRITICAL))
+    story.run()
+    given = order(story, "throttle", scope={"agent": "refunds"}, agents=("refunds",))
+    story.ask("undo", reason="false alarm")
+    story.run()
+
+    assert (story.state.rung_of("refunds"), in_force(story, "refunds")) == ("none", [given])
+    assert story.state.incidents["inc_000001"].is_open
+
+
 def test_each_order_ends_at_its_own_time(story: Story) -> None:
     """One with an end can stand beside one without: the end of one lets nothing else go."""
     for_good = order(story, "restrict", scope={"role": "clerk"}, allow=["look"])

@@ -59,8 +59,11 @@ def _refuse_superseded(state: State, chosen: list[Intent]) -> None:
 
 
 def may_have_changed(intent: Intent) -> bool:
-    """Whether an intent has, or may have, changed something outside the record. What failed may have done half of it."""
-    if intent.effect.kind in WITHOUT_TRACE or intent.step.startswith("undo/"):
+    """Whether an intent has, or may have, changed something outside the record. What failed may have done half of it.
+
+    Orders of their own are lifted by themselves: an undo of an incident lets none of them go.
+    """
+    if intent.effect.kind in WITHOUT_TRACE or intent.step.startswith("undo/") or intent.standing:
         return False
     return intent.receipt is not None
 
@@ -88,7 +91,9 @@ def undo(state: State, incident: Incident) -> Iterator[Draft]:
             impossible[intent_id] = f"tried, and not confirmed: {missing}"
     body = {"undone": undone, "impossible": impossible}
     yield Draft(kind="undo.finished", incident=incident.id, body=body)
-    if incident.is_open and incident.undo["all"] and all(state.rung_of(agent) == "none" for agent in incident.agents):
+    standing = any(order.incident == incident.id for order in state.orders.in_force.values())
+    is_free = not standing and all(state.rung_of(agent) == "none" for agent in incident.agents)
+    if incident.is_open and incident.undo["all"] and is_free:
         yield moved(incident, incident.state.RESOLVED, f"undone by {incident.undo['by']} without a verified recovery")
 
 
