@@ -1,6 +1,7 @@
 """Budgets that guards share, with real guards, a real server, and the server killed."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -10,9 +11,10 @@ import pytest
 from andoncord.adapters.sql.budgets import SqlBudgets
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.migrate import migrate
+from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.server_process import ServerProcess, launch
 from andoncord.kernel.errors import CallerError
-from andoncord.server.budgets import BudgetSettings, CapSettings, TeamCapSettings
+from andoncord.server.budgets import Asked, BudgetOffice, BudgetSettings, CapSettings, TeamCapSettings
 from andoncord_sdk import CallDenied, Guard, RunStopped
 
 if TYPE_CHECKING:
@@ -85,6 +87,49 @@ def test_two_guards_share_a_budget_that_outlives_the_server(
     assert (fleet["micro_usd"]["spent"], team["micro_usd"]["spent"]) == (50_000_000 + spent, spent)
     assert team["micro_usd"]["unreported"] == 0
     server.stop()
+
+
+class SlowStore:
+    """Keeps what was saved, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.writes = 0
+        self.is_broken = False
+
+    def load(self) -> dict[str, bytes]:
+        return dict(self.kept)
+
+    def save(self, changes: Mapping[str, bytes | None]) -> None:
+        self.writes += 1
+        if self.is_broken:
+            raise OSError("disk full")
+        self.kept.update({key: body for key, body in changes.items() if body is not None})
+
+
+def test_answers_share_a_write_and_wait_for_it() -> None:
+    """Fifty guards at once take few writes; an answer whose write fails is not given, and comes with the next one."""
+    store = SlowStore()
+    office = BudgetOffice(BudgetSettings(fleet=CapSettings(per="day", usd=400)).caps({}), store=store, clock=SystemClock())
+
+    async def ask(number: int) -> Any:
+        asked = Asked(spent=(0, 0, 0), ceiling=(0, 0, 0), need=(1_000, 0, 0))
+        answer = await office.give(asked, agent="a", instance=f"i{number}", guard="g", key=b"k", nonce="n")
+        assert f"slice\x1fa\x1fi{number}" in store.kept
+        return answer
+
+    async def ask_all() -> None:
+        await asyncio.gather(*(ask(number) for number in range(50)))
+        assert store.writes < 10
+
+        store.is_broken = True
+        with pytest.raises(OSError, match="disk full"):
+            await ask(50)
+        store.is_broken = False
+        await ask(51)
+        assert "slice\x1fa\x1fi50" in store.kept
+
+    asyncio.run(ask_all())
 
 
 def test_what_is_saved_is_loaded(database_url: str) -> None:

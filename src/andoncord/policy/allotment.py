@@ -128,6 +128,7 @@ class Allotments:
         """By account: what guards hold and have not reported spent."""
         self._starving: dict[str, int] = {}
         self._changed: dict[str, Account | Slice | None] = {}
+        self._saving: dict[str, Account | Slice | None] = {}
         self._swept_ns = 0
         for key, body in (saved or {}).items():
             if key.startswith(f"slice{SEP}"):
@@ -180,12 +181,18 @@ class Allotments:
         return Answer(ceiling=(ceiling[0], ceiling[1], ceiling[2]), life_ms=LIFE_NS // 1_000_000, why=why, is_final=is_final)
 
     def changes(self) -> dict[str, bytes | None]:
-        """What has to be saved since `saved`, by key; None is to be deleted."""
-        return {key: None if record is None else msgspec.json.encode(record) for key, record in self._changed.items()}
+        """What has to be saved since the last time, by key; None is to be deleted. `saved` or `not_saved` has to follow."""
+        self._saving, self._changed = {**self._saving, **self._changed}, {}
+        return {key: None if record is None else msgspec.json.encode(record) for key, record in self._saving.items()}
 
     def saved(self) -> None:
         """The changes are safe."""
-        self._changed = {}
+        self._saving = {}
+
+    def not_saved(self) -> None:
+        """Perhaps they are not: they come again with the next ones."""
+        self._changed = {**self._saving, **self._changed}
+        self._saving = {}
 
     def view(self, *, now: Instant) -> list[dict[str, object]]:
         """Every account: its cap, what was spent, what is given out, what of it nobody reported."""

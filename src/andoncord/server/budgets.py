@@ -1,5 +1,6 @@
 """Budgets that guards share: their settings, and the office that gives out slices and remembers them."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -75,26 +76,50 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetOffice:
-    """Gives out slices. What it gives is on disk before the guard hears of it. Not for several threads."""
+    """Gives out slices. What it gives is on disk before the guard hears of it; answers that wait for the disk share a write.
+
+    For one event loop.
+    """
 
     def __init__(self, caps: tuple[Cap, ...], *, store: BudgetStore, clock: ServerClock) -> None:
         self._store = store
         self._clock = clock
         self._allotments = Allotments(caps, saved=store.load(), now=clock.now())
+        self._turn = asyncio.Lock()
+        self._given = 0
+        """Answers worked out so far."""
+        self._safe = 0
+        """Up to which of them everything is on disk."""
 
     def covers(self, agent: str) -> bool:
         """Whether the agent shares a budget."""
         return self._allotments.is_capped(agent)
 
-    def give(self, asked: Asked, *, agent: str, instance: str, guard: str, key: bytes, nonce: str) -> dict[str, Any]:
+    async def give(self, asked: Asked, *, agent: str, instance: str, guard: str, key: bytes, nonce: str) -> dict[str, Any]:
         """The answer to a report, with its proof."""
         ask = Ask(spent=asked.spent, ceiling=asked.ceiling, need=asked.need, is_leaving=asked.is_leaving)
         given = self._allotments.ask(agent, instance, ask, now=self._clock.now())
-        if changes := self._allotments.changes():
-            self._store.save(changes)
-            self._allotments.saved()
+        if self._allotments.is_capped(agent):
+            await self._save()
         text = msgspec.json.encode(given).decode()
         return {"text": text, "mac": allowance_mac(key, guard=guard, nonce=nonce, text=text)}
+
+    async def _save(self) -> None:
+        """Wait until everything that was worked out up to now is on disk."""
+        self._given += 1
+        mine = self._given
+        async with self._turn:
+            if self._safe >= mine:
+                return
+            up_to = self._given
+            try:
+                if changes := self._allotments.changes():
+                    await asyncio.to_thread(self._store.save, changes)
+            except BaseException:
+                self._allotments.not_saved()
+                raise
+            self._allotments.saved()
+            self._safe = up_to
 
     def view(self) -> list[dict[str, object]]:
         """Every account."""

@@ -106,7 +106,7 @@ class GuardApi:
         granted = self._leases.give(**_terms(guard, force, wanted.nonce), orders=orders)
         body = {**self._control.hub.order_body(guard.agent, force), **granted}
         if wanted.budget is not None:
-            body["budget"] = self._budgets.give(
+            body["budget"] = await self._budgets.give(
                 wanted.budget,
                 agent=guard.agent,
                 instance=guard.instance,
