@@ -73,7 +73,7 @@ class ServerConsolePort:
 
     def session(self, request: Request) -> Session | None:
         principal = self._auth.session(request)
-        return Session(name=principal.name, csrf=principal.csrf) if principal else None
+        return Session(name=principal.name, csrf=principal.csrf, scope=principal.scope.value) if principal else None
 
     def exchange(self, code: str) -> str | None:
         return self._auth.exchange(code)

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -309,6 +310,8 @@ def in_child(place: Place, scenario: Scenario, *, die_at: int = 0) -> tuple[int,
             os.close(reading)
             os.write(writing, str(run(place, scenario, die_at=die_at)).encode())
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     os.close(writing)

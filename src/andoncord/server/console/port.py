@@ -12,6 +12,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     csrf: str
+    scope: str = "respond"
 
 
 class ConsolePort(Protocol):

@@ -272,7 +272,7 @@ class _Console:
             by=f"person:{session.name}",
             incident=incident,
             agent=command.agent,
-            parameters=command.parameters,
+            parameters={**command.parameters, "scope": session.scope},
             key=key,
         )
 
