@@ -27,7 +27,7 @@ BY_HAND_AFTER = 200
 """Looks at what is open, ten a second."""
 ROUND_TRIPS = 300
 
-CALL_EVERY_S = 0.25
+CALL_EVERY_S = 0.5
 GUARDS = """
 import sys, threading, time
 from andoncord_sdk import Guard, GuardError
@@ -131,7 +131,8 @@ def send_finding(server: ServerProcess, token: str, agent: str, run_id: str) -> 
         "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
     }
     body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
-    httpx2.post(f"{server.otlp_url}/v1/logs", json=body, headers={"Authorization": f"Bearer {token}"}).raise_for_status()
+    headers = {"Authorization": f"Bearer {token}"}
+    httpx2.post(f"{server.otlp_url}/v1/logs", json=body, headers=headers, timeout=DEADLINE_S).raise_for_status()
 
 
 def wait_connected(person: httpx2.Client, count: int) -> None:
