@@ -17,6 +17,7 @@ from andoncord.kernel.time import DAY_NS
 from andoncord.respond.evidence import MAX_EVENTS, Bundle, seal
 from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.stitch import stitch
 
 MANIFEST = "manifest.json"
 INVESTIGATED_EVENTS = 20_000
@@ -118,7 +119,8 @@ class InvestigatePerformer:
         for agent in others[:COMPARED_AGENTS]:
             outcomes = self._telemetry.of_kind_since(agent, kinds=OUTCOME_KINDS, after_ns=now - DAY_NS, limit=COMPARED_EVENTS)
             events.extend(event for event in outcomes if event.trace_id not in traces)
-        return events
+        # A step whose parent came in a later request goes by its service's name in the store.
+        return list(stitch(events))
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> None:
