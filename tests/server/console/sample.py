@@ -609,9 +609,10 @@ class SampleConsole:
             raise NotFoundError(f"no incident {incident}")
         if agent == "router":
             raise ConflictError("router is held by another incident", remedy="release it there first")
-        self.asked.append(
-            {"command": command, "by": by, "incident": incident, "agent": agent, "parameters": dict(parameters), "key": key}
-        )
+        # Every act carries what its session may; what is compared is what the form says.
+        assert parameters["scope"] == "respond"
+        said = {name: value for name, value in parameters.items() if name != "scope"}
+        self.asked.append({"command": command, "by": by, "incident": incident, "agent": agent, "parameters": said, "key": key})
         if command == "contain" and incident:
             placed = order(agent, parameters["rung"], "13:59:59.000", by=by, reason=parameters["reason"], incident=incident)
             self.views[incident]["orders"] = [*self.views[incident]["orders"], placed]
