@@ -1,6 +1,8 @@
 """The server watches itself: the heartbeat out stops when something is stuck, and the figures have their help."""
 
 import asyncio
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from andoncord.engine.run import Engine
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.time import HOUR_NS, Instant
 from andoncord.server import deadman as deadmen
+from andoncord.server import worker_process
 from andoncord.server.deadman import BeatTarget, Deadman
 from andoncord.server.figures import nearest_rank
 from andoncord.server.health import fence_times_ms
+from andoncord.server.worker_process import WorkerProcess
 from andoncord.testing.clock import SimClock
 from andoncord.testing.journal import MemoryJournal
 from andoncord.testing.story import PLAYBOOKS, finding
@@ -109,6 +113,36 @@ async def _a_target_that_cannot_be_told_is_named(tmp_path: Path) -> None:
     assert len(deadman.failing) == 2
     assert deadman.sent_ns == 0
     assert not any("secret" in name for name in deadman.failing)
+
+
+def test_a_worker_that_hangs_is_not_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that came up and tells nothing any more is there, and does not count as working."""
+    program = "import sys; sys.stdin.readline(); print('ready', flush=True); sys.stdin.read()"
+
+    async def watch() -> list[bool]:
+        with socket.socket() as listener:
+            worker = WorkerProcess(
+                command=[sys.executable, "-c", program],
+                setup=b"{}",
+                listener=listener,
+                on_findings=lambda: None,
+                on_death=_nothing,
+            )
+            running = asyncio.create_task(worker.run())
+            async with asyncio.timeout(20):
+                await worker.ready.wait()
+                seen = [worker.state[0]]
+            monkeypatch.setattr(worker_process, "HUNG_S", 0.0)
+            seen += [worker.state[0], worker.state[1] is not None]
+            await worker.stop()
+            await running
+            return seen
+
+    assert asyncio.run(watch()) == [True, False, True]
+
+
+async def _nothing(_: int) -> None:
+    """Nobody is told."""
 
 
 def test_quantiles_are_measured_values() -> None:

@@ -113,7 +113,7 @@ class Deadman:
         except TimeoutError:
             return f"the engine gave no turn within {TURN_S:g} s"
         if not self._is_worker_up():
-            return "the ingest worker is not up"
+            return "the ingest worker is not up, or hangs"
         lag = await asyncio.to_thread(self._lag)
         if lag > MAX_LAG:
             return f"detection is {lag} batches behind"

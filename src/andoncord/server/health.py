@@ -188,7 +188,9 @@ class Health:
         up, pid = self.worker()
         if not up:
             remedy = "look at the server's log; what senders could not deliver they send again"
-            return _check("ingest worker", Verdict.FAIL, "is not up: no telemetry is received and nothing is detected", remedy)
+            return _check(
+                "ingest worker", Verdict.FAIL, "is not up, or hangs: no telemetry is received and nothing is detected", remedy
+            )
         return _check("ingest worker", Verdict.OK, f"is up, process {pid}")
 
     async def _lag(self) -> Check:

@@ -16,6 +16,8 @@ BACK_OFF_MAX_S = 10.0
 STEADY_S = 30.0
 """A worker that lived this long starts the back-off anew."""
 STOP_S = 1.5
+HUNG_S = 20.0
+"""A worker tells its figures every five seconds; one that was not heard of for this long hangs."""
 
 
 class WorkerProcess:
@@ -44,15 +46,17 @@ class WorkerProcess:
         self._on_death = on_death
         self._child: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+        self._heard_s = 0.0
         self.ready = asyncio.Event()
         self.figures: WorkerFigures | None = None
         """What it last told about itself."""
 
     @property
     def state(self) -> tuple[bool, int | None]:
-        """Whether it is up and ready, and its process id."""
+        """Whether it is up and works, and its process id. One that is there and tells nothing any more hangs."""
         child = self._child
-        return self.ready.is_set(), child.pid if child and child.returncode is None else None
+        works = self.ready.is_set() and asyncio.get_running_loop().time() - self._heard_s < HUNG_S
+        return works, child.pid if child and child.returncode is None else None
 
     async def run(self) -> None:
         """Keep it running until `stop`."""
@@ -101,8 +105,10 @@ class WorkerProcess:
             if line == FINDINGS:
                 self._on_findings()
             elif line == READY:
+                self._heard_s = asyncio.get_running_loop().time()
                 self.ready.set()
             elif line.startswith(FIGURES):
+                self._heard_s = asyncio.get_running_loop().time()
                 self.figures = read(line.removeprefix(FIGURES)) or self.figures
         return await child.wait()
 
