@@ -14,14 +14,18 @@ from typing import Any
 import msgspec
 
 from andoncord.cli.analyze import Tally, judge
+from andoncord.detect.bank import Bank
 from andoncord.detect.declared import Declared
 from andoncord.detect.pack import recorded_rules
 from andoncord.detect.scope import load_scope
 from andoncord.investigate.report import TraceReport
+from andoncord.investigate.responsible import signs_of
+from andoncord.investigate.steps import in_order, steps_of
 from andoncord.kernel.vocabulary import Pattern
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.otlp import decode_traces_json
 from andoncord.telemetry.stitch import stitch
+from benchmarks import held_out
 from benchmarks.result import Result
 
 FOLDER = os.environ.get("ANDON_LABELLED") or str(Path(__file__).parents[1].parent / "shared" / "data")
@@ -140,6 +144,11 @@ def collapsing(folder: Path) -> tuple[Figures, Figures]:
                 report = judge(part, [], rules, tally, {}).report
                 cut.setdefault(last, []).append((report.risk, float(len(part)), collapse is not None))
     truth = [bool(each.label["collapsed"]) for each in whole]
+    seen = [
+        (each.label["source_id"], held_out.falls(in_order(each.events)), is_lost)
+        for each, is_lost in zip(whole, truth, strict=True)
+    ]
+    found |= held_out.depletion(seen)
     found["incident_f1"] = f1([each.report.incident for each in whole], truth)
     found["false_alarms_per_100"] = false_alarms(whole, truth)
     trivial["incident_f1"] = f1([True] * len(whole), truth)
@@ -195,6 +204,7 @@ def blamed(folder: Path) -> tuple[Figures, Figures]:
             blind["random agent"] += (drawn[0].agent == answer["agent"]) / BLIND_DRAWS
             blind["random step"] += (drawn[0].span_id in answer["span_ids"]) / BLIND_DRAWS
             blind["random step 3"] += any(event.span_id in answer["span_ids"] for event in drawn) / BLIND_DRAWS
+    fitted, _ = held_out.blame([_signs(each) for each in runs])
     count = max(1, len(runs))
     kinds = ("first", "last", "longest", "frequent", "random")
     trivial = {
@@ -202,7 +212,18 @@ def blamed(folder: Path) -> tuple[Figures, Figures]:
         "responsible_step_at_1": max(blind[f"{kind} step"] for kind in kinds) / count,
         "responsible_step_at_3": blind["random step 3"] / count,
     }
-    return {name: hits[name] / count for name in trivial}, trivial
+    trivial |= {f"{name}_held_out": trivial[name] for name in ("responsible_step_at_1", "responsible_step_at_3")}
+    return {name: hits[name] / count for name in trivial if name in hits} | fitted, trivial
+
+
+def _signs(run: Run) -> tuple[str, held_out.Signs, list[bool]]:
+    """The group of a run, what speaks against each of its steps, and which is the responsible one."""
+    whole = in_order(stitch(run.events))
+    bank = Bank(recorded_rules())
+    findings = [finding for event in whole for finding in bank.observe(event)]
+    steps = steps_of(whole)
+    right = run.label["annotations"][0]["span_ids"]
+    return run.label["source_id"], signs_of(steps, findings), [step.event.span_id in right for step in steps]
 
 
 def _length(event: Event) -> int:

@@ -23,9 +23,13 @@ MAX_RESULT = 2_048
 MIN_AGENTS = 3
 """Agents that must have seen one and the same value for it to be shared."""
 LEFT = 0.05
-"""Share of the most ever seen below which the quantity counts as used up. Chosen."""
+"""Share of the most ever seen below which the quantity counts as used up.
+
+Source: chosen between .01 and .2, together with `MIN_MOST`, on 36 recorded societies; chosen anew without the fold it is judged
+on (five folds) it gives F1 .91, every society called collapsed .62, with 10 false alarms among 100 that last. F1 is between .89
+and .97 for all of these values, so little hangs on it. `just bench labelled`: `govsim_depletion_f1_held_out`."""
 MIN_MOST = 10.0
-"""A number that was never larger is a code or a counter, not a supply. Chosen."""
+"""A number that was never larger is a code or a counter, not a supply. Chosen with `LEFT`; 1 and 50 give nearly the same."""
 
 _decode = msgspec.json.Decoder().decode
 

@@ -1,19 +1,21 @@
 """Which agent and which step are responsible, as a ranking (INV-5).
 
 Every step starts with the same suspicion. Signs for or against a step multiply it: a finding that names it, an error of a
-call it made, a refusal, a repeat, words that admit to made-up content, code. Blame for a call goes to the model step that
-decided on it, not to the tool. There is no weight for the position: the culprit's median relative position is .33 in one
-labelled set and .73 in another, so a fitted one would only learn the habits of a framework.
+call it made, a refusal, words that admit to made-up content, code. Blame for a call goes to the model step that decided on
+it, not to the tool. There is no weight for the position: the culprit's median relative position is .33 in one labelled set
+and .73 in another, so a fitted one would only learn the habits of a framework. Nor is there one for repeated calls: its sign
+changed from fit to fit.
 
-Source of the weights: the text and error signs were fitted by conditional logistic regression on 64 labelled failed
-multi-agent runs and rounded. On the 53 short runs among them this ranking names the agent first in 57 %, the step first in
-38 % and among three in 72 % (a random model step: 48 %, 17 %, 47 %; fits that leave out the run they judge: 58 %, 41 %,
-72 %); on the eleven long ones the step first in none and among three in 18 %, too few to tell. The signs were chosen on
-these same runs, so expect less elsewhere. The weights of findings are chosen: any finding outweighs them all.
+Source of the weights: conditional logistic regression with a ridge, fitted on 64 labelled failed multi-agent runs and
+rounded. Fitted anew without the fold they are judged on (five folds), such weights name the step first in 31 % and among
+three in 59 % of the runs (the best blind guess 14 %, a random three 34 %): 36 % and 68 % of the 53 short runs, none and 18 %
+of the eleven long ones, too few to tell. `benchmarks/held_out.py` fits, `just bench labelled` says the figures. The signs
+themselves were chosen on these runs, so expect less elsewhere. The weights of findings are chosen: any finding outweighs
+them all.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import exp
 
 from andoncord.detect.finding import Finding
@@ -25,24 +27,27 @@ from andoncord.telemetry.event import EventKind
 
 TOP = 5
 
-# Weights are added logarithms: +0.7 doubles the suspicion.
-TOOL_PRIOR = -1.4
-"""A tool call carries out what a model step decided."""
 FINDING_WEIGHT = 4.0
 """Times the finding's score and its severity's share, so that a certain critical finding multiplies by 55."""
 EVIDENCE_SHARE = 0.25
 """What each further span of a finding's evidence gets of its weight, and the maker of a named or refused call."""
-REFUSAL_WEIGHT = 2.0
-FIRST_ERROR_WEIGHT = 0.75
-LATER_ERROR_WEIGHT = 0.5
-REPEAT_WEIGHT = 0.3
-CODE_WEIGHT = 1.0
-INVENTED_WEIGHT = 0.4
-"""Per word, up to `MAX_INVENTED`."""
 MAX_INVENTED = 3
-OPENING_WEIGHT = -0.4
-"""The first to speak in a trace mostly repeats the task."""
-MAX_REPEATS_COUNTED = 4
+"""Words that admit to made-up content, counted in one step."""
+
+WEIGHTS: Mapping[str, float] = {
+    "finding": FINDING_WEIGHT,
+    "refusal": 2.0,
+    "tool": -1.1,
+    "first_error": 0.7,
+    "later_error": 0.4,
+    "code": 1.0,
+    "invented": 0.8,
+    "opening": -0.4,
+}
+"""By sign; added logarithms: +0.7 doubles the suspicion. A tool call carries out what a model step decided; the first to speak
+in a trace mostly repeats the task."""
+FITTED = ("tool", "first_error", "later_error", "code", "invented", "opening")
+"""Signs whose weights were fitted; those of findings and refusals are chosen."""
 MAX_TEXT = 20_000
 
 _CODE = "```"
@@ -53,21 +58,35 @@ _STEMS = ("assum", "placeholder", "hypothetical", "simulat", "dummy", "mock", "p
 
 
 class _Sheet:
-    """Suspicion per step while it is being added up."""
+    """Signs of suspicion per step while they are being gathered."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self.weights = [0.0 if step.is_model else TOOL_PRIOR for step in steps]
+        self.signs: list[dict[str, float]] = [{} if step.is_model else {"tool": 1.0} for step in steps]
         self.reasons: list[list[tuple[float, str]]] = [[] for _ in steps]
 
-    def add(self, index: int, weight: float, reason: str) -> None:
-        self.weights[index] += weight
-        self.reasons[index].append((weight, reason))
+    def add(self, index: int, sign: str, reason: str, amount: float = 1.0) -> None:
+        self.signs[index][sign] = self.signs[index].get(sign, 0.0) + amount
+        self.reasons[index].append((WEIGHTS[sign] * amount, reason))
 
-    def shares(self) -> list[float]:
-        highest = max(self.weights)
-        powers = [exp(weight - highest) for weight in self.weights]
+    def shares(self, weights: Mapping[str, float]) -> list[float]:
+        scores = [sum(weights[sign] * amount for sign, amount in signs.items()) for signs in self.signs]
+        highest = max(scores)
+        powers = [exp(score - highest) for score in scores]
         total = sum(powers)
         return [power / total for power in powers]
+
+
+def signs_of(steps: Sequence[Step], findings: Sequence[Finding]) -> list[dict[str, float]]:
+    """What speaks for and against each step, by sign: what the weights are fitted on."""
+    return _sheet(steps, findings).signs
+
+
+def _sheet(steps: Sequence[Step], findings: Sequence[Finding]) -> _Sheet:
+    sheet = _Sheet(steps)
+    _weigh_findings(sheet, steps, findings)
+    _weigh_errors(sheet, steps)
+    _weigh_words(sheet, steps)
+    return sheet
 
 
 def rank(steps: Sequence[Step], findings: Sequence[Finding], *, top: int = TOP) -> tuple[Suspect, ...]:
@@ -80,12 +99,8 @@ def rank(steps: Sequence[Step], findings: Sequence[Finding], *, top: int = TOP) 
             Suspect(agent=finding.agent, span_id=finding.span_id, score=1.0, why=quoted(finding.summary))
             for finding in findings[:1]
         )
-    sheet = _Sheet(steps)
-    _weigh_findings(sheet, steps, findings)
-    _weigh_errors(sheet, steps)
-    _weigh_repeats(sheet, steps)
-    _weigh_words(sheet, steps)
-    shares = sheet.shares()
+    sheet = _sheet(steps, findings)
+    shares = sheet.shares(WEIGHTS)
     order = sorted(range(len(steps)), key=lambda index: (-shares[index], index))
     return tuple(
         Suspect(
@@ -105,20 +120,21 @@ def _weigh_findings(sheet: _Sheet, steps: Sequence[Step], findings: Sequence[Fin
     for finding in findings:
         if finding.pattern is Pattern.INJECTION_EXPOSURE:
             continue  # Reading foreign instructions is not the reader's fault; acting on them has a finding of its own.
-        weight = FINDING_WEIGHT * max(0.0, min(1.0, finding.score)) * (finding.severity.rank + 1) / 4
+        amount = max(0.0, min(1.0, finding.score)) * (finding.severity.rank + 1) / 4
         named = by_span.get(finding.span_id) or _spoken_last(steps, finding)
         for index in named[:1]:
             maker = steps[index].maker
             # An agent that only carries out what another decided (a terminal, an executor) is not the one to ask.
             carries_out = steps[maker].event.agent != steps[index].event.agent
-            sheet.add(index, weight * (EVIDENCE_SHARE if carries_out else 1), f"{finding.rule}: {quoted(finding.summary)}")
+            own = amount * (EVIDENCE_SHARE if carries_out else 1)
+            sheet.add(index, "finding", f"{finding.rule}: {quoted(finding.summary)}", own)
             if maker != index:
                 share = 1 if carries_out else EVIDENCE_SHARE
-                sheet.add(maker, weight * share, f"decided on the call that {finding.rule} names")
+                sheet.add(maker, "finding", f"decided on the call that {finding.rule} names", amount * share)
         for span_id in finding.evidence:
             if span_id != finding.span_id:
                 for index in by_span.get(span_id, [])[:1]:
-                    sheet.add(index, weight * EVIDENCE_SHARE, f"part of the evidence of {finding.rule}")
+                    sheet.add(index, "finding", f"part of the evidence of {finding.rule}", amount * EVIDENCE_SHARE)
 
 
 def _spoken_last(steps: Sequence[Step], finding: Finding) -> list[int]:
@@ -139,31 +155,17 @@ def _weigh_errors(sheet: _Sheet, steps: Sequence[Step]) -> None:
     for step in steps:
         event = step.event
         if event.kind is EventKind.GUARD_DENIED:
-            sheet.add(step.index, REFUSAL_WEIGHT, f"the guard refused {quoted(event.name, 60)}")
+            sheet.add(step.index, "refusal", f"the guard refused {quoted(event.name, 60)}")
             if step.maker != step.index:
-                share = REFUSAL_WEIGHT * EVIDENCE_SHARE
-                sheet.add(step.maker, share, f"decided on {quoted(event.name, 60)}, which the guard refused")
+                decided = f"decided on {quoted(event.name, 60)}, which the guard refused"
+                sheet.add(step.maker, "refusal", decided, EVIDENCE_SHARE)
         elif event.kind in (EventKind.TOOL_FAILED, EventKind.MODEL_FAILED):
             failure = event.error_type or "an error"
             if not seen_error:
-                sheet.add(step.maker, FIRST_ERROR_WEIGHT, f"the first hard error ({quoted(failure, 40)}) came of it")
+                sheet.add(step.maker, "first_error", f"the first hard error ({quoted(failure, 40)}) came of it")
             else:
-                sheet.add(step.maker, LATER_ERROR_WEIGHT, f"an error ({quoted(failure, 40)}) came of it")
+                sheet.add(step.maker, "later_error", f"an error ({quoted(failure, 40)}) came of it")
             seen_error = True
-
-
-def _weigh_repeats(sheet: _Sheet, steps: Sequence[Step]) -> None:
-    """A call with the same arguments as an earlier one of the same agent that failed or changed nothing."""
-    seen: dict[tuple[str, str, str], tuple[str, int]] = {}
-    for step in steps:
-        event = step.event
-        if step.is_model or not event.name:
-            continue
-        call = (event.agent, event.name, event.arguments)
-        result, times = seen.get(call, (event.result, 0))
-        if times and result == event.result and times <= MAX_REPEATS_COUNTED:
-            sheet.add(step.maker, REPEAT_WEIGHT, f"repeats {quoted(event.name, 60)} and gets the same answer")
-        seen[call] = (event.result, times + 1)
 
 
 def _weigh_words(sheet: _Sheet, steps: Sequence[Step]) -> None:
@@ -174,14 +176,14 @@ def _weigh_words(sheet: _Sheet, steps: Sequence[Step]) -> None:
         text = step.event.output_text[:MAX_TEXT]
         if step.event.trace_id not in opened:
             opened.add(step.event.trace_id)
-            sheet.add(step.index, OPENING_WEIGHT, "opens the conversation")
+            sheet.add(step.index, "opening", "opens the conversation")
         if _CODE in text:
-            sheet.add(step.index, CODE_WEIGHT, "wrote code")
+            sheet.add(step.index, "code", "wrote code")
         lowered = text.lower()
         # The stems first: a plain search is many times faster than the pattern, and most text holds none of them.
         words = _INVENTED.findall(text)[:MAX_INVENTED] if any(stem in lowered for stem in _STEMS) else []
         if words:
-            sheet.add(step.index, INVENTED_WEIGHT * len(words), f"speaks of made-up content ({quoted(words[0], 30)})")
+            sheet.add(step.index, "invented", f"speaks of made-up content ({quoted(words[0], 30)})", len(words))
 
 
 def _why(reasons: Sequence[tuple[float, str]]) -> str:
