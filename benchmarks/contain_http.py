@@ -20,7 +20,7 @@ from andoncord.adapters.system.server_process import ServerProcess, launch
 from benchmarks.result import Result, quantile
 
 PROCESSES = 5
-PACE_S = 0.04
+PACE_S = 0.1
 """Between two findings: each stop is measured by itself, while the incidents before it are still being verified."""
 DEADLINE_S = 60.0
 BY_HAND_AFTER = 200
