@@ -157,7 +157,8 @@ def test_what_was_cancelled_is_not_carried_on(url: str) -> None:
     async def cancelled(host: Engine, carrier: DurableCarrier) -> None:
         carrier.carry("inc_000001.004", run="inc_000001.004@1", wait_s=3_600, again=False)
         await asyncio.gather(*carrier._carrying)
-        await carrier.cancel("inc_000001.004@1")
+        carrier.drop("inc_000001.004@1")
+        await asyncio.gather(*carrier._carrying)
 
     live(url, Engine, cancelled)
     again = live(url, Engine, carried)

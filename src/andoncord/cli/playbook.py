@@ -1,4 +1,4 @@
-"""`andon playbook`: playbooks tested and read; what they would do for an incident; which were in force when."""
+"""`andon playbook`: playbooks tested and read; what they do for an incident, and turning it; which were in force when."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from andoncord import config as configuration
 from andoncord.app import shipped_playbooks
 from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
-from andoncord.cli.output import Format, OutputOption, cell, show_json, show_table
+from andoncord.cli.output import Format, OutputOption, cell, say, show_json, show_table
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.text import visible
 from andoncord.respond.playbook import Playbook, load, refuse_unknown_hooks
@@ -98,6 +98,31 @@ def history(output: OutputOption = Format.TABLE) -> None:
         return
     rows = [(each["at"], each["set"][:12], ", ".join(each["changed"]), ", ".join(each["removed"])) for each in items]
     show_table(("since", "set", "new or changed", "removed"), rows)
+
+
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the record.")]
+
+
+@app.command()
+def cancel(
+    incident: Annotated[str, typer.Argument(metavar="INCIDENT")],
+    intent: Annotated[str, typer.Argument(metavar="INTENT", help="Of the step that is under way: see dry-run.")],
+    reason: Reason,
+) -> None:
+    """Stop waiting for a step that is under way, such as a wait; those after it go on. Containment is not cancelled: undo it."""
+    Client().post(f"/api/v1/incidents/{incident}/playbook/cancel", {"intent": intent, "reason": reason})
+    print(f"{intent}  cancelled")
+
+
+@app.command()
+def fork(
+    incident: Annotated[str, typer.Argument(metavar="INCIDENT")],
+    step: Annotated[str, typer.Argument(metavar="STEP", help="A step after the containment, by its name.")],
+    reason: Reason,
+) -> None:
+    """Do the steps after the containment anew, from one of them on."""
+    Client().post(f"/api/v1/incidents/{incident}/playbook/fork", {"step": step, "reason": reason})
+    say(f"follow it: andon playbook dry-run {incident}")
 
 
 def _read(files: list[Path] | None) -> tuple[list[Playbook], list[str]]:

@@ -11,6 +11,10 @@ def _judged(incident: Incident, entry: Entry) -> dict[str, Any]:
     return {"judged": {**incident.judged, entry.body["step"]: entry.body["skipped"]}}
 
 
+def _forked(incident: Incident, entry: Entry) -> dict[str, Any]:
+    return {"forks": {**incident.forks, **{key: incident.forks.get(key, 0) + 1 for key in entry.body["steps"]}}}
+
+
 def _retry_refused(_: Incident, __: Entry) -> dict[str, Any]:
     return {"retried": "refused"}
 
@@ -35,6 +39,7 @@ def _undo_finished(incident: Incident, entry: Entry) -> dict[str, Any]:
 
 CHANGES: dict[str, Callable[[Incident, Entry], dict[str, Any]]] = {
     "step.judged": _judged,
+    "playbook.forked": _forked,
     "retry.refused": _retry_refused,
     "undo.begun": _undo_begun,
     "undo.impossible": _undo_impossible,

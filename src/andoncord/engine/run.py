@@ -178,6 +178,8 @@ class Engine:
         for entry in entries:
             if entry.kind == "intent.issued":
                 self._start(self.state.intents[entry.body["intent"]])
+            elif entry.kind == "receipt.recorded" and entry.by.startswith("person:"):
+                self._drop(self.state.intents[entry.body["receipt"]["intent"]])
             for queue in tuple(self._subscribers):
                 if not _offer(queue, entry):
                     self._subscribers.discard(queue)
@@ -191,6 +193,13 @@ class Engine:
             task = asyncio.get_running_loop().create_task(self._perform(intent), name=f"effect {intent.id}")
             self._tasks[intent.id] = task
             task.add_done_callback(lambda _: self._tasks.pop(intent.id, None))
+
+    def _drop(self, intent: Intent) -> None:
+        """Stop carrying what a person has cancelled. The receipt is written, so that whatever still comes of it is not."""
+        if task := self._tasks.get(intent.id):
+            task.cancel()
+        elif self._carrier is not None:
+            self._carrier.drop(run_of(intent))
 
     async def _perform(self, intent: Intent) -> None:
         """Perform one effect and submit its receipt."""

@@ -84,7 +84,8 @@ def is_worked(state: State, incident: Incident) -> bool:
 def step_key(incident: Incident, step: dict[str, Any]) -> str:
     """Which step of which playbook in which round; for a step that contains, what stands between round and agent."""
     if not KINDS[step["do"]].contains:
-        return f"{incident.round}/{step.get('playbook', '')}/{step.get('name', step['do'])}"
+        key = f"{incident.round}/{step.get('playbook', '')}/{step.get('name', step['do'])}"
+        return f"{key}~{incident.forks[key]}" if key in incident.forks else key
     named = f"/{step.get('name', step['do'])}" if step.get("condition") or step.get("limit") else ""
     rung = f":{step['rung']}" if step.get("rung") else ""
     return f"{incident.round}/{step['do']}{rung}{named}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine import undoing
+from andoncord.engine import turning, undoing
 from andoncord.engine.asked import MAX_TEXT, declare, lasts_ms, needed, text_of
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.facts import PersonAsked
@@ -155,6 +155,28 @@ def _undo(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tup
     """Undo what was done for an incident, or one step of it, by the reversals that were stated when it was done."""
     reason = needed(text_of(wish, "reason"), "reason")
     return undoing.begin(state, state.incident(wish.incident), step=text_of(wish, "step"), by=wish.by, reason=reason)
+
+
+def _cancel_step(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Stop waiting for a step; its receipt says who did."""
+    return turning.cancel(
+        state,
+        state.incident(wish.incident),
+        needed(text_of(wish, "intent"), "intent"),
+        by=wish.by,
+        reason=needed(text_of(wish, "reason"), "reason"),
+    )
+
+
+def _fork_playbook(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Do the steps after the containment anew, from one of them on."""
+    return turning.fork(
+        state,
+        state.incident(wish.incident),
+        needed(text_of(wish, "step"), "step"),
+        by=wish.by,
+        reason=needed(text_of(wish, "reason"), "reason"),
+    )
 
 
 def _dispose(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
@@ -369,6 +391,8 @@ COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Dra
     "lift": lift,
     "approve_recovery": _approve_recovery,
     "undo": _undo,
+    "cancel_step": _cancel_step,
+    "fork_playbook": _fork_playbook,
     "dispose": _dispose,
     "note": _note,
     "apply_proposal": _apply_proposal,

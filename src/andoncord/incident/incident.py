@@ -67,6 +67,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """The set of playbooks in force when it opened; empty where none was written down."""
     judged: dict[str, str] = {}
     """Steps with a condition or a limit: why they are skipped, empty where they are done."""
+    forks: dict[str, int] = {}
+    """Steps that are done anew: how often."""
     retried: str = ""
     """Whether it was tried again with other parameters: empty, `refused`, `tried` or `failed`."""
     undo: dict[str, Any] | None = None

@@ -61,7 +61,9 @@ class Carrier(Protocol):
         """
         ...
 
-    async def cancel(self, run: str) -> None: ...
+    def drop(self, run: str) -> None:
+        """Stop carrying an effect. What it has done by then it has done."""
+        ...
 
 
 class Performer(Protocol):

@@ -94,10 +94,21 @@ class DurableCarrier:
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
 
-    async def cancel(self, run: str) -> None:
+    def drop(self, run: str) -> None:
         """Stop carrying an effect. What it has done by then it has done."""
-        if self._dbos is not None:
+        task = asyncio.get_running_loop().create_task(self._drop(run), name=f"drop {run}", context=Context())
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+
+    async def _drop(self, run: str) -> None:
+        await self._ready.wait()
+        if self._dbos is None:
+            return
+        try:
             await self._dbos.cancel_workflow_async(run)
+        except Exception:
+            # The journal has its receipt, which is all that counts.
+            logger.exception("%s could not be cancelled in the durable engine", run)
 
     async def close(self) -> None:
         """Let go at once: what is under way is carried on at the next start."""

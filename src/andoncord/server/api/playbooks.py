@@ -24,6 +24,20 @@ class Undoing(Body):
     reason: str = Field(min_length=1, max_length=MAX_TEXT)
 
 
+class Cancelling(Body):
+    """Stop waiting for a step that is under way."""
+
+    intent: str = Field(min_length=1, max_length=MAX_NAME)
+    reason: str = Field(min_length=1, max_length=MAX_TEXT)
+
+
+class Forking(Body):
+    """Do the steps after the containment anew, from this one on."""
+
+    step: str = Field(min_length=1, max_length=MAX_NAME)
+    reason: str = Field(min_length=1, max_length=MAX_TEXT)
+
+
 class PlaybookApi:
     """Routes under `/api/v1`.
 
@@ -42,6 +56,8 @@ class PlaybookApi:
         router.get("/playbooks/history")(self.history)
         router.get("/incidents/{incident}/playbook")(self.playbook)
         router.post("/incidents/{incident}/undo", status_code=202)(self.undo)
+        router.post("/incidents/{incident}/playbook/cancel", status_code=202)(self.cancel)
+        router.post("/incidents/{incident}/playbook/fork", status_code=202)(self.fork)
         return router
 
     async def playbooks(self, request: Request) -> Response:
@@ -75,6 +91,16 @@ class PlaybookApi:
         """Undo what was done for an incident, by the reversals that were stated, last first."""
         parameters = {"step": body.step, "reason": body.reason}
         return await self._door.do(request, "undo", incident=incident, parameters=parameters)
+
+    async def cancel(self, request: Request, incident: str, body: Cancelling) -> Response:
+        """Stop waiting for a step that is under way; the steps after it go on."""
+        parameters = {"intent": body.intent, "reason": body.reason}
+        return await self._door.do(request, "cancel_step", incident=incident, parameters=parameters)
+
+    async def fork(self, request: Request, incident: str, body: Forking) -> Response:
+        """Do the steps after the containment anew, from one of them on."""
+        parameters = {"step": body.step, "reason": body.reason}
+        return await self._door.do(request, "fork_playbook", incident=incident, parameters=parameters)
 
 
 def _shown(playbooks: Sequence[Playbook]) -> list[dict[str, object]]:
