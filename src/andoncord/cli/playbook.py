@@ -109,7 +109,7 @@ def cancel(
     intent: Annotated[str, typer.Argument(metavar="INTENT", help="Of the step that is under way: see dry-run.")],
     reason: Reason,
 ) -> None:
-    """Stop waiting for a step that is under way, such as a wait; those after it go on. Containment is not cancelled: undo it."""
+    """Stop waiting for a step that is under way, such as a wait; those after it go on. Containment is undone instead."""
     Client().post(f"/api/v1/incidents/{incident}/playbook/cancel", {"intent": intent, "reason": reason})
     print(f"{intent}  cancelled")
 
