@@ -90,6 +90,9 @@ class AdapterContract(ABC):
     frees_loop = True
     """A held call leaves the event loop free."""
 
+    replaces_arguments = True
+    """What a policy has masked reaches the tool masked; otherwise the call is denied."""
+
     serves_many_runs = True
     """One adapter serves several runs at the same time."""
 
@@ -158,6 +161,16 @@ class AdapterContract(ABC):
 
         assert (answer, desk.done) == ("I asked a person.", ["lookup 17"])
         assert "refunds need a person" in script.results[0]
+
+    def test_what_a_policy_has_masked_does_not_reach_the_tool(self, desk: Desk) -> None:
+        """It is called with the rest; where the framework leaves no room for that, it is not called."""
+        redact = {"redact": {"paths": ["order"]}}
+        masked = {"id": "m", "effect": "forbid", "tool": "lookup", "message": "no orders", "obligations": [redact]}
+        script = Script(Wish("lookup"), "done")
+
+        assert self.run(self.adapter(Guard("refund-agent", policies=[masked])), script, desk) == "done"
+
+        assert desk.done == (["lookup [redacted]"] if self.replaces_arguments else [])
 
     def test_out_of_scope_ends_the_run_before_the_call(self, desk: Desk) -> None:
         """A tool outside the declared scope is not called, and no further turn is taken."""

@@ -95,13 +95,16 @@ class Calls:
 
     # ------------------------------------------------------------------------------------------------- calls
 
-    def tool(self, name: str, arguments: Mapping[str, Any], *, run: Run | None = None) -> Step:
+    def tool(self, name: str, arguments: Mapping[str, Any], *, run: Run | None = None, can_replace: bool = False) -> Step:
         """A call of a tool, not begun yet, in `run` or the enclosing one.
+
+        Args:
+            can_replace: the tool is given what `replaced` says, so that a policy can have some of it masked.
 
         Raises:
             CallDenied: there is no run around it.
         """
-        return (run or self.guard.enclosing_run(name)).step(name, arguments)
+        return (run or self.guard.enclosing_run(name)).step(name, arguments, can_replace=can_replace)
 
     def model(self, model: str, *, system: str = "", messages: Any = ()) -> ModelStep:
         """A call of a model, not begun yet.
@@ -204,6 +207,11 @@ async def admit_async(step: Step) -> CallDenied | None:
     except CallDenied as refusal:
         return _readable(refusal)
     return None
+
+
+def replaced(step: Step) -> dict[str, Any] | None:
+    """The arguments that the tool is to be given instead of its own; None where it may have those. `step` has begun."""
+    return None if step.arguments is step.given else dict(step.arguments)
 
 
 @contextmanager

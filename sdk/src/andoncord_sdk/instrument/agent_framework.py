@@ -30,6 +30,7 @@ from andoncord_sdk.instrument._calls import (
     cut,
     ending,
     optional,
+    replaced,
     tool_call,
     tool_response,
     with_nudge,
@@ -90,8 +91,10 @@ class _Functions(FunctionMiddleware):
 
     async def process(self, context: FunctionInvocationContext, call_next: CallNext) -> None:
         try:
-            step = self._calls.tool(context.function.name, _arguments(context.arguments))
+            step = self._calls.tool(context.function.name, _arguments(context.arguments), can_replace=True)
             refusal = await admit_async(step)
+            if (arguments := replaced(step)) is not None:
+                context.arguments = _with(context.arguments, arguments)
         except Exception as fault:
             raise MiddlewareFailure(str(fault)) from fault
         if refusal is not None:
@@ -146,6 +149,11 @@ class _Chats(ChatMiddleware):
 
 def _arguments(arguments: Any) -> dict[str, Any]:
     return dict(arguments if not hasattr(arguments, "model_dump") else arguments.model_dump())
+
+
+def _with(arguments: Any, replacing: dict[str, Any]) -> Any:
+    """The arguments in the form in which the framework gave them, with other values."""
+    return arguments.model_copy(update=replacing) if hasattr(arguments, "model_copy") else replacing
 
 
 def _text(result: Any) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.guard import Guard
-from andoncord_sdk.instrument._calls import MAX_MESSAGES, Calls, Prices, admit, optional, text, with_nudge
+from andoncord_sdk.instrument._calls import MAX_MESSAGES, Calls, Prices, admit, optional, replaced, text, with_nudge
 from andoncord_sdk.run import Run
 from andoncord_sdk.step import ModelStep, Step
 
@@ -116,12 +116,15 @@ class CrewGuard:
 
     def before_tool(self, context: Any) -> bool | None:
         """Begin the call, or block it."""
-        step = self._calls.tool(context.tool_name, context.tool_input)
+        step = self._calls.tool(context.tool_name, context.tool_input, can_replace=True)
         self._answered((step.run.id, id(context.agent)))
         key = id(context.tool_input)
         if (refusal := admit(step)) is not None:
             self._refused[step.run.id, key] = str(refusal)
             return False
+        if (arguments := replaced(step)) is not None:
+            context.tool_input.clear()
+            context.tool_input.update(arguments)
         self._calls.keep(key, step)
         return None
 

@@ -28,6 +28,7 @@ from andoncord_sdk.instrument._calls import (
     admit_async,
     cut,
     optional,
+    replaced,
     tool_call,
     tool_response,
 )
@@ -69,9 +70,12 @@ class GuardPlugin(BasePlugin):
 
     async def before_tool_callback(self, *, tool: Any, tool_args: dict[str, Any], tool_context: Any) -> dict[str, Any] | None:
         """Begin the call, or answer why not."""
-        step = self._calls.tool(tool.name, tool_args)
+        step = self._calls.tool(tool.name, tool_args, can_replace=True)
         if (refusal := await admit_async(step)) is not None:
             return {"error": str(refusal)}
+        if (arguments := replaced(step)) is not None:
+            tool_args.clear()
+            tool_args.update(arguments)
         self._calls.keep(tool_context.function_call_id, step)
         return None
 

@@ -34,6 +34,7 @@ from andoncord_sdk.instrument._calls import (
     cut,
     ending,
     optional,
+    replaced,
     tool_call,
     tool_response,
     with_nudge,
@@ -109,11 +110,11 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolResult]) -> ToolResult:
         """Make the call under the guard, or answer why not."""
-        step = self._calls.tool(request.tool_call["name"], request.tool_call["args"])
+        step = self._calls.tool(request.tool_call["name"], request.tool_call["args"], can_replace=True)
         if (refusal := admit(step)) is not None:
             return _refused(request, refusal)
         with ending(step):
-            result = handler(request)
+            result = handler(_as_admitted(request, step))
             _observe(step, result)
         return _nudged(result, step)
 
@@ -121,11 +122,11 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolResult]]
     ) -> ToolResult:
         """`wrap_tool_call`, for asynchronous runs."""
-        step = self._calls.tool(request.tool_call["name"], request.tool_call["args"])
+        step = self._calls.tool(request.tool_call["name"], request.tool_call["args"], can_replace=True)
         if (refusal := await admit_async(step)) is not None:
             return _refused(request, refusal)
         with ending(step):
-            result = await handler(request)
+            result = await handler(_as_admitted(request, step))
             _observe(step, result)
         return _nudged(result, step)
 
@@ -172,6 +173,12 @@ def _nudged(result: ToolResult, step: Step) -> ToolResult:
     if step.nudge is None or not isinstance(result, ToolMessage) or not isinstance(result.content, str):
         return result
     return result.model_copy(update={"content": with_nudge(result.content, step)})
+
+
+def _as_admitted(request: ToolCallRequest, step: Step) -> ToolCallRequest:
+    """The request with the arguments that the guard let through."""
+    arguments = replaced(step)
+    return request if arguments is None else request.override(tool_call={**request.tool_call, "args": arguments})
 
 
 def _refused(request: ToolCallRequest, refusal: CallDenied) -> ToolMessage:

@@ -28,6 +28,7 @@ from andoncord_sdk.instrument._calls import (
     cut,
     ending,
     optional,
+    replaced,
     tool_call,
     tool_response,
     with_nudge,
@@ -78,11 +79,12 @@ class GuardCapability(AbstractCapability[Any]):
         self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any], handler: Any
     ) -> Any:
         """Make the call under the guard, or answer why not."""
-        step = self._calls.tool(call.tool_name, args)
+        step = self._calls.tool(call.tool_name, args, can_replace=True)
         if (refusal := await admit_async(step)) is not None:
             return str(refusal)
         with ending(step):
-            step.result = result = await handler(args)
+            arguments = replaced(step)
+            step.result = result = await handler(args if arguments is None else arguments)
         return with_nudge(result if isinstance(result, str) else cut(result), step) if step.nudge else result
 
     async def wrap_model_request(

@@ -34,6 +34,7 @@ class TestQuery(AdapterContract):
     """`query` with the guard's hooks."""
 
     knows_model_calls = False
+    replaces_arguments = False
     serves_many_runs = False
 
     def adapter(self, guard: Guard, **options: Any) -> ClaudeGuard:
