@@ -16,6 +16,7 @@ def deploy_gate(state: State, agent: str) -> dict[str, Any]:
     rung = state.rung_of(agent)
     if rung != "none":
         why.append(f"{rung} is in force, {state.controls[agent].incident}")
+    why.extend(f"{order.what} is in force, {order.id}" for order in state.orders.on(agent, ()) if order.scope.is_whole)
     blocking = [
         incident.id
         for incident in state.incidents.values()

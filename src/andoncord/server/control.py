@@ -144,10 +144,8 @@ class Control:
         return _declared_for(self._roles, agent) or ""
 
     def roles_of(self, agent: str) -> frozenset[str]:
-        """The role that is declared for an agent; where none is, those that its guards say."""
-        declared = self.declared_role(agent)
-        said = {guard.registration.role for guard in self.hub.points(agent)}
-        return frozenset({declared} if declared else said - {""})
+        """The role that is declared for an agent; where none is, the one that its guards say."""
+        return frozenset({self.declared_role(agent) or self.hub.role_of(agent)} - {""})
 
     def breakers_of(self, agent: str) -> dict[str, Any]:
         """The circuit breakers that the settings declare for an agent, by glob over what it calls."""

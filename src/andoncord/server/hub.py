@@ -1,7 +1,7 @@
 """The guard hub: who can stop an agent, how orders reach them, and what they answered."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -145,9 +145,12 @@ class GuardHub:
         self._force = force
         self._flags = flags
         self._processes = processes
+        self._roles: OrderedDict[str, str] = OrderedDict()
         self._seen_here: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._guards: dict[str, Guard] = {}
         self._named: dict[tuple[str, str, Kind], Guard] = {}
+        self._roles: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """What the guards of each agent say that they act as: asked for at every renewal of a lease."""
         self._answers: OrderedDict[str, _Answers] = OrderedDict()
         self._departed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._came = asyncio.Event()
@@ -171,9 +174,20 @@ class GuardHub:
             id=self._entropy.identifier("grd"), token_id=token_id, registration=registration, seen_ns=self._clock.now()
         )
         self._guards[guard.id] = self._named[_name(registration)] = guard
+        if registration.kind == "guard" and registration.role:
+            self._roles[guard.agent][registration.role] += 1
         self._departed.pop((guard.agent, guard.instance), None)
         self._see(guard)
+        if registration.role:
+            self._roles[registration.agent] = registration.role
+            self._roles.move_to_end(registration.agent)
+            while len(self._roles) > MAX_DEPARTED:
+                self._roles.popitem(last=False)
         return guard
+
+    def role_of(self, agent: str) -> str:
+        """The role that a guard of the agent said last; empty where none did."""
+        return self._roles.get(agent, "")
 
     def _see(self, guard: Guard) -> None:
         """Remember a process that runs here, as it says of itself: only what was seen can be seen to be gone."""
@@ -252,6 +266,10 @@ class GuardHub:
             for guard in self._guards.values()
             if guard.registration.kind == kind and (agent == guard.agent or fnmatchcase(guard.agent, agent))
         ]
+
+    def roles_of(self, agent: str) -> frozenset[str]:
+        """What the guards of an agent say that they act as."""
+        return frozenset(+self._roles[agent]) if agent in self._roles else frozenset()
 
     def holders(self, agent: str, rung: str) -> list[Guard]:
         """Supervisors that enforce this rung themselves, on the agent's whole process tree."""
@@ -382,7 +400,11 @@ class GuardHub:
         _end_stream(guard)
         if self._flags is not None:
             self._flags.free(guard.id)
-        self._guards.pop(guard.id, None)
+        if self._guards.pop(guard.id, None) is not None and guard.registration.kind == "guard":
+            roles = self._roles[guard.agent]
+            roles[guard.registration.role] -= 1
+            if not +roles:
+                del self._roles[guard.agent]
         if self._named.get(_name(guard.registration)) is guard:
             del self._named[_name(guard.registration)]
 
