@@ -14,6 +14,7 @@ import yaml
 from andoncord.adapters.sql.settings import DatabaseSettings
 from andoncord.detect.declared import Declared, Objective
 from andoncord.detect.ledger import PER_WEEK
+from andoncord.detect.scope import Scope
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.server.budgets import BudgetSettings
@@ -73,6 +74,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Tools that write, and may be called again with the same arguments without doing more."""
     polls: tuple[str, ...] = ()
     """Tools that wait or poll by design; asking them again is no loop."""
+    scope: Scope | None = None
+    """Which files its tasks may change."""
     description: str = ""
     version: str = ""
     """The version that should be running; another one that is seen stands beside it."""
@@ -238,6 +241,7 @@ def _declared(name: str, agent: AgentSettings, heartbeat: HeartbeatSettings) -> 
         silent_after_s=heartbeat.silent_after_s,
         step_timeout_s=agent.step_timeout_s,
         polls=agent.polls,
+        scope=agent.scope,
     )
 
 

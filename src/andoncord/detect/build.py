@@ -9,6 +9,7 @@ from andoncord.detect.detector import MAX_GROUPS, Detector, Trigger
 from andoncord.detect.edits import ForbiddenEdit, ScopeCreep
 from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_of, number_of
 from andoncord.detect.foreign import ForeignOrder, InjectionExposure
+from andoncord.detect.growth import ContextGrowth
 from andoncord.detect.injection import InjectedAction
 from andoncord.detect.known import EVENT_NAME, mentions, needs
 from andoncord.detect.ledger import Ledger
@@ -55,6 +56,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "forbidden_edit": ForbiddenEdit,
     "scope_creep": ScopeCreep,
     "shared_depletion": SharedDepletion,
+    "context_growth": ContextGrowth,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
 BUDGETED: dict[str, Callable[..., Detector]] = {"quality_drop": QualityDrop}

@@ -147,6 +147,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "scope_creep",
         "shared_depletion",
         "decision_mix",
+        "context_growth",
     ]
     group_by: Fields
 

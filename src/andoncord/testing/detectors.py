@@ -244,6 +244,7 @@ def _a_run(agent: int, number: int) -> Iterable[Event]:
             start_ns=at_ns,
             end_ns=at_ns,
             cost_micro_usd=1_000 + number,
+            input_tokens=1_000 + number,
             arguments=f'{{"order": {number}}}',
             passed=number % 9 > 0,
         )
