@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from andoncord.engine.containing import WATCHED_AT_ONCE
 from andoncord.engine.expiry import next_expiry_ns
 from andoncord.engine.facts import TimePassed
 from andoncord.engine.orderbook import strictest
@@ -70,6 +71,18 @@ def test_what_an_incident_holds_stays_when_an_order_is_lifted(story: Story) -> N
     story.run()
 
     assert story.state.rung_of("refunds") == held != "none"
+
+
+def test_the_agents_of_one_order_are_watched_together(story: Story) -> None:
+    """Not one after the other: the verdict on the last of forty does not wait for thirty-nine others."""
+    agents = [f"agent-{number}" for number in range(40)]
+    story.ask("order", incident="", rung="pause", agents=agents, about={})
+    for _ in agents:
+        story.answer_one()
+    watched = [intent for intent in story.state.outstanding if story.state.intents[intent].effect.kind is EffectKind.VERIFY]
+    assert len(watched) == WATCHED_AT_ONCE
+    story.run()
+    assert {given.agent for given in story.state.incidents["inc_000001"].verdicts} == set(agents)
 
 
 def test_undoing_an_incident_lifts_no_order_of_its_own(story: Story) -> None:

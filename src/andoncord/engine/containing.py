@@ -21,6 +21,8 @@ from andoncord.respond.proof import proof
 VERIFY_MS = 4_000
 """How long an order of a person is watched before its verdict; a playbook names its own."""
 TERMINATE_MS = 5_000
+WATCHED_AT_ONCE = 32
+"""Agents of one order by hand whose verdicts are waited for at the same time."""
 
 
 def contain(state: State, incident: Incident) -> Iterator[Draft]:
@@ -248,19 +250,26 @@ def contain_by_person(state: State, incident: Incident) -> Iterator[Draft]:
     """Verify what a person ordered, the same way as what a playbook ordered.
 
     A kill that cannot be verified is carried out by the agent's supervisor, where there is one and the kill is still in force.
+    Of an order to many agents, some are watched at the same time, and what is verified is not looked at again.
     """
+    verified = {given.intent for given in incident.verdicts if given.verdict is Verdict.VERIFIED}
+    watched = 0
     for intent in tuple(state.intents_of(incident.id)):
         ordered = intent.step.startswith("by-person/") and intent.effect.kind is EffectKind.ORDER
         if not ordered or intent.receipt is None or intent.effect.parameters["rung"] == "none":
             continue
         key, agent = f"{intent.step}/verify", intent.effect.target
+        first = state.step(incident.id, key)
+        if first is not None and first.id in verified:
+            continue
         is_in_force = intent.standing in state.orders.in_force if intent.standing else state.rung_of(agent) == "kill"
         may_end = intent.effect.parameters["rung"] == "kill" and is_in_force and intent.receipt.detail.get("supervised") is True
         drafts, done = _verify_one(
             state, incident, key, f"{intent.step}/terminate", intent, may_end=may_end, at_most_ms=VERIFY_MS
         )
         yield from drafts
-        if not done:
+        watched += not done
+        if drafts or watched >= WATCHED_AT_ONCE:
             return
 
 
