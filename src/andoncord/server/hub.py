@@ -1,7 +1,7 @@
 """The guard hub: who can stop an agent, how orders reach them, and what they answered."""
 
 import asyncio
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -149,8 +149,6 @@ class GuardHub:
         self._seen_here: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._guards: dict[str, Guard] = {}
         self._named: dict[tuple[str, str, Kind], Guard] = {}
-        self._roles: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """What the guards of each agent say that they act as: asked for at every renewal of a lease."""
         self._answers: OrderedDict[str, _Answers] = OrderedDict()
         self._departed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._came = asyncio.Event()
@@ -174,8 +172,6 @@ class GuardHub:
             id=self._entropy.identifier("grd"), token_id=token_id, registration=registration, seen_ns=self._clock.now()
         )
         self._guards[guard.id] = self._named[_name(registration)] = guard
-        if registration.kind == "guard" and registration.role:
-            self._roles[guard.agent][registration.role] += 1
         self._departed.pop((guard.agent, guard.instance), None)
         self._see(guard)
         if registration.role:
@@ -266,10 +262,6 @@ class GuardHub:
             for guard in self._guards.values()
             if guard.registration.kind == kind and (agent == guard.agent or fnmatchcase(guard.agent, agent))
         ]
-
-    def roles_of(self, agent: str) -> frozenset[str]:
-        """What the guards of an agent say that they act as."""
-        return frozenset(+self._roles[agent]) if agent in self._roles else frozenset()
 
     def holders(self, agent: str, rung: str) -> list[Guard]:
         """Supervisors that enforce this rung themselves, on the agent's whole process tree."""
@@ -400,11 +392,7 @@ class GuardHub:
         _end_stream(guard)
         if self._flags is not None:
             self._flags.free(guard.id)
-        if self._guards.pop(guard.id, None) is not None and guard.registration.kind == "guard":
-            roles = self._roles[guard.agent]
-            roles[guard.registration.role] -= 1
-            if not +roles:
-                del self._roles[guard.agent]
+        self._guards.pop(guard.id, None)
         if self._named.get(_name(guard.registration)) is guard:
             del self._named[_name(guard.registration)]
 
