@@ -93,6 +93,8 @@ def _status(
         return ("done", "") if outcome in ("done", "verified") else ("not done", outcome)
     if step.do == "retry" and incident.retried:
         return ("skipped" if incident.retried == "refused" else "done"), f"retry {incident.retried}"
+    if step.do == "retry" and incident.plan is not None:
+        return "would be skipped", f"another way back is known: {incident.plan['strategy'].replace('_', ' ')}"
     if not incident.may_act:
         return "would be skipped", "no trusted finding in mode act, and no person, has allowed the playbook to act"
     why = skip_reason(step, facts)

@@ -111,7 +111,7 @@ def outcomes(state: State, incident: Incident) -> dict[str, str]:
 
 
 def _outcomes_of(state: State, incident: Incident, step: dict[str, Any]) -> Iterator[str]:
-    key = step_key(incident, step)
+    key = f"{incident.round}/investigate" if step["do"] == "investigate" else step_key(incident, step)
     if incident.judged.get(key):
         yield "skipped"
     if step["do"] == "verify":

@@ -46,22 +46,27 @@ def intent_text(intent: Intent) -> str:
     """What an intent wants, in words."""
     parameters = intent.effect.parameters
     match intent.effect.kind:
-        case EffectKind.ORDER if intent.standing and intent.step.endswith(f"/none/{intent.effect.target}"):
-            return f"lift {intent.standing} ({parameters['what']} for {parameters['scope_text']}) from {intent.effect.target}"
-        case EffectKind.ORDER if intent.standing:
-            return f"order {parameters['what']} for {parameters['scope_text']} to {intent.effect.target}"
-        case EffectKind.ORDER if parameters["rung"] == "none":
-            return f"release {intent.effect.target}"
         case EffectKind.ORDER:
-            return f"order {parameters['rung']} to {intent.effect.target}"
+            return _order_text(intent)
         case EffectKind.CONFIGURE:
             return f"make version {parameters['version']} active for {intent.effect.target}"
         case EffectKind.PROBE:
             return f"probe {intent.effect.target} on tasks with known answers"
         case EffectKind.POLICIES:
             return "have the guards load the policies in force"
+        case EffectKind.HOOK:
+            return f"run the hook {parameters['hook']}"
         case kind:
             return f"{kind.value} {intent.effect.target}"
+
+
+def _order_text(intent: Intent) -> str:
+    parameters, agent = intent.effect.parameters, intent.effect.target
+    if intent.standing and intent.step.endswith(f"/none/{agent}"):
+        return f"lift {intent.standing} ({parameters['what']} for {parameters['scope_text']}) from {agent}"
+    if intent.standing:
+        return f"order {parameters['what']} for {parameters['scope_text']} to {agent}"
+    return f"release {agent}" if parameters["rung"] == "none" else f"order {parameters['rung']} to {agent}"
 
 
 def receipt_text(intent: Intent) -> str:
@@ -84,6 +89,8 @@ def receipt_text(intent: Intent) -> str:
             return f"{detail.get('verdict', 'UNVERIFIED')}{because}"
         case EffectKind.CAPTURE if detail.get("sha256"):
             return f"evidence sealed, sha256 {detail['sha256'][:12]}…"
+        case EffectKind.HOOK if detail.get("exit_code") is not None:
+            return f"{detail['hook']} ended with {detail['exit_code']}"
         case EffectKind.TERMINATE if detail.get("process_tree_empty"):
             return "process tree seen empty"
         case _:

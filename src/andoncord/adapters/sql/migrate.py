@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -52,6 +50,10 @@ def _upgrade(connection: Connection, name: str) -> None:
             place="database.url",
             remedy="install that version, or give this one a database of its own",
         )
+    # Half a second of every start, and only needed where something is to be changed.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
