@@ -14,11 +14,12 @@ from andoncord.testing.conformance.pep import HolderContract
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="supervision needs Linux")
 
 AT_WORK = """
-import sys, time
+import sys, threading
+pause = threading.Event()
 with open(sys.argv[1], "wb", buffering=0) as file:
     while True:
         file.write(b".")
-        time.sleep(0.005)
+        pause.wait(0.005)
 """
 WATCH_S = 0.1
 
