@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from andoncord.detect.burn import BurnRate
 from andoncord.detect.declared import Declared, Objective
 from andoncord.detect.depletion import SharedDepletion
 from andoncord.detect.detector import MAX_GROUPS, Detector, Trigger
@@ -57,6 +58,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "scope_creep": ScopeCreep,
     "shared_depletion": SharedDepletion,
     "context_growth": ContextGrowth,
+    "burn_rate": BurnRate,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
 BUDGETED: dict[str, Callable[..., Detector]] = {"quality_drop": QualityDrop}

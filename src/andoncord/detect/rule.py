@@ -148,6 +148,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "shared_depletion",
         "decision_mix",
         "context_growth",
+        "burn_rate",
     ]
     group_by: Fields
 

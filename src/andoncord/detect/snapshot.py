@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from andoncord.detect import growth, mix, order, profile, quality, ranges, stream
+from andoncord.detect import burn, growth, mix, order, profile, quality, ranges, stream
 from andoncord.detect.declared import Objective
 from andoncord.detect.detector import Groups
 from andoncord.detect.evidence import Wealth
 from andoncord.detect.facts import stable_digest
 from andoncord.detect.rule import Rule
 
-VERSION = 3
+VERSION = 4
 """Raised whenever a class below changes its fields."""
 
 KNOWN: dict[str, type] = {
@@ -34,6 +34,7 @@ KNOWN: dict[str, type] = {
         ranges._Role,
         ranges._Pool,
         order._Orders,
+        burn._Stream,
         growth._Agent,
         growth._Run,
         mix.Past,
