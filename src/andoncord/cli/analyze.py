@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from andoncord.cli.analyze_series import score_series
 from andoncord.cli.analyze_text import report_text
 from andoncord.cli.exits import Exit
 from andoncord.cli.trace_files import STDIN, Gatherer, Line, lines
@@ -21,6 +22,7 @@ from andoncord.detect.declared import Declared
 from andoncord.detect.pack import recorded_rules
 from andoncord.detect.rule import Rule
 from andoncord.detect.scope import load_scope
+from andoncord.detect.series import FALSE_ALARMS
 from andoncord.investigate.report import Analysis, analyze_trace
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.text import visible
@@ -46,6 +48,7 @@ class OutputFormat(StrEnum):
 
     TEXT = "text"
     JSONL = "jsonl"
+    CSV = "csv"
 
 
 @dataclass(slots=True)
@@ -65,10 +68,13 @@ class Tally:
 
 
 def analyze(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="OTLP/JSON lines, *.gz too; - reads standard input.")],
-    output: Annotated[OutputFormat, typer.Option("-o", "--output", help="Readable text, or one JSON object per trace.")] = (
-        OutputFormat.TEXT
-    ),
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE…", help="OTLP/JSON lines, *.gz too; - reads standard input.")
+    ] = None,
+    output: Annotated[
+        OutputFormat,
+        typer.Option("-o", "--output", help="Readable text, one JSON object per trace or value, or (--series) CSV."),
+    ] = OutputFormat.TEXT,
     fail_on: Annotated[Severity | None, typer.Option(help="Exit 7 when an incident is at least this severe.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when any line or record could not be read.")] = False,
     window: Annotated[int, typer.Option(min=1, help="Lines after which a trace counts as complete.")] = DEFAULT_WINDOW,
@@ -76,6 +82,12 @@ def analyze(
         Path | None,
         typer.Option(metavar="FILE", help="Globs of the files the task may change, JSON or YAML: docs/detection.md."),
     ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="FILE.csv", help="Score a series of numbers instead: columns timestamp, value.")
+    ] = None,
+    false_alarms: Annotated[
+        float, typer.Option(min=1e-6, max=1e3, help="With --series: false alarms to expect per 10 000 values.")
+    ] = FALSE_ALARMS,
 ) -> None:
     """Judge recorded agent runs: findings, severity, responsible step, causes.
 
@@ -86,18 +98,27 @@ def analyze(
     Reports go to standard output, everything else to standard error. A line or record that cannot be read is reported as
     file:line, counted, and the rest goes on.
 
+    --series FILE.csv scores any series of numbers, each value by those before it: with -o csv the columns timestamp, score
+    (0 to 1) and alert (1 where a change is found, once for each).
+
     Exit codes: 0 everything was judged, whatever was left out is counted; 1 nothing could be read, or --strict is given and
     something was left out; 2 wrong usage, such as a file that does not exist; 7 an incident at least as severe as --fail-on;
     130 interrupted; 141 the reader of standard output went away.
     """
-    for path in files:
+    if (series is None) == (not files):
+        raise typer.BadParameter("name files of runs, or a series with --series", param_hint="FILE")
+    if output is OutputFormat.CSV and series is None:
+        raise typer.BadParameter("csv is for --series; runs are told as text or jsonl", param_hint="--output")
+    for path in files or [str(series)]:
         if path != STDIN and not Path(path).is_file():
-            raise typer.BadParameter(f"{visible(path)}: no such file", param_hint="FILE")
+            raise typer.BadParameter(f"{visible(path)}: no such file", param_hint="FILE" if files else "--series")
     words = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     tally = Tally()
     declared = _declared(scope)
     try:
-        for analysis in analyses(files, window, tally, words, declared):
+        if series is not None:
+            raise typer.Exit(score_series(series, form=output, false_alarms=false_alarms, is_strict=strict, words=words))
+        for analysis in analyses(files or (), window, tally, words, declared):
             _write(analysis, output)
     except KeyboardInterrupt:
         words.print("interrupted")

@@ -241,6 +241,14 @@ class Stream:
         return blocks >= MIN_BLOCKS and self._spread / blocks > 1.0 + _errors(blocks) * sqrt(2.0 / blocks)
 
     @property
+    def evidence(self) -> float:
+        """The evidence for a change, as a share of what an alarm takes; while raised, how far the newest values still are."""
+        if self.is_raised:
+            return abs(2.0 * sum(self._ranks) / len(self._ranks) - 1.0) if self._ranks else 1.0
+        wealth = self._block_wealth if self.is_bursty else self._wealth
+        return wealth.evidence if wealth else 0.0
+
+    @property
     def spans(self) -> tuple[str, ...]:
         """Where the newest values came from."""
         return tuple(self._spans)
