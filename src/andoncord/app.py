@@ -40,6 +40,7 @@ from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.memory import MemoryFiles
 from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.server_process import TOKEN_FILE
+from andoncord.adapters.system.signing import open_key
 from andoncord.config import Config
 from andoncord.detect.bank import Bank
 from andoncord.detect.pack import default_rules
@@ -47,6 +48,7 @@ from andoncord.detect.rule import load_rules
 from andoncord.engine.holds import holds_of
 from andoncord.engine.run import Engine
 from andoncord.kernel.access import Scope, secret_digest
+from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.ports import Performer
@@ -56,8 +58,9 @@ from andoncord.respond.playbook import Playbook
 from andoncord.server.appender import Appender
 from andoncord.server.auth import Auth
 from andoncord.server.budgets import BudgetOffice
+from andoncord.server.capture import CapturePerformer, EvidenceFolder
 from andoncord.server.cases import ReviewPerformer
-from andoncord.server.casework import CapturePerformer, InvestigatePerformer
+from andoncord.server.casework import InvestigatePerformer
 from andoncord.server.control import Control
 from andoncord.server.control_process import ControlProcess
 from andoncord.server.credentials import Held, NamingPerformer, RevokePerformer
@@ -209,6 +212,9 @@ async def _control(
         policies=policies_in_force,
         roles=roles_of,
     )
+    own_rules = canonical_json(configuration.texts(config.rules, beside=beside) if config.rules else {})
+    own_versions = {"server": metadata.version("andoncord"), "own_rules": digest(own_rules)}
+    evidence = EvidenceFolder(home / "evidence", signer=open_key(home))
     revoking = RevokePerformer(held=credentials_held(config, beside=beside), clock=clock)
     ordering = guards.table()
     performers: dict[EffectKind, Performer] = {
@@ -217,7 +223,13 @@ async def _control(
         EffectKind.REVOKE: revoking,
         EffectKind.VERIFY: VerifyPerformer(hub=hub, telemetry=telemetry, clock=clock, leases=leases),
         EffectKind.CAPTURE: CapturePerformer(
-            folder=home / "evidence", telemetry=telemetry, clock=clock, state=lambda: engine.state
+            folder=evidence,
+            telemetry=telemetry,
+            clock=clock,
+            state=lambda: engine.state,
+            hub=hub,
+            versions=lambda: own_versions,
+            around=lambda: machine.surroundings(home),
         ),
         EffectKind.INVESTIGATE: InvestigatePerformer(telemetry=telemetry, clock=clock, is_repeatable=config.is_repeatable),
         EffectKind.HOOK: HookPerformer(config.hooks, run=run_hook, ledger=SqlEffectLedger(database), clock=clock),
@@ -289,6 +301,7 @@ async def _control(
         leases=leases,
         budgets=budgets,
         sources=sources,
+        evidence=evidence,
         answers=access,
         journal=journal,
         live=live,
@@ -354,8 +367,8 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
         pricing=Pricing(with_own(setup.config.prices)),
-        memory=MemoryFiles(home / MEMORY_FOLDER),
         on_figures=lambda figures: tell_parent(FIGURES + figures + b"\n"),
+        memory=MemoryFiles(home / MEMORY_FOLDER),
     )
     settings = setup.config.server
     preparer = Preparer((*python_command("andoncord.server.prepare"), str(settings.max_body_mib * 1024 * 1024)))

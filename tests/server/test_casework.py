@@ -1,18 +1,15 @@
 """Performers that work on the record."""
 
 import asyncio
-import hashlib
-import json
 from pathlib import Path
 
 import pytest
 
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
-from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome
 from andoncord.server.cases import ReviewPerformer, case_of
-from andoncord.server.casework import CapturePerformer, InvestigatePerformer
+from andoncord.server.casework import InvestigatePerformer
 from andoncord.telemetry.batch import Beat, event_key
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.testing.clock import OPENING
@@ -44,31 +41,6 @@ def effect(kind: EffectKind, **parameters: object) -> Effect:
     return Effect(
         kind=kind, target="a", incident="inc_1", key="k", deadline_ms=2_000, reversal="nothing to undo", parameters=parameters
     )
-
-
-def test_evidence_is_sealed_and_whole(telemetry: ParquetTelemetryReader, tmp_path: Path) -> None:
-    """The manifest names every file with its digest, and the receipt has the manifest's."""
-    performer = CapturePerformer(folder=tmp_path / "evidence", telemetry=telemetry, clock=HandClock(), state=State)
-    wanted = effect(EffectKind.CAPTURE, acknowledgements=[{"instance": "i1"}])
-    receipt = asyncio.run(performer.perform("inc_1.002", wanted))
-    folder = tmp_path / "evidence" / "inc_1" / "inc_1.002"
-    manifest = (folder / "manifest.json").read_bytes()
-
-    assert receipt.outcome is Outcome.DONE
-    assert (receipt.detail["path"], receipt.detail["sha256"]) == (str(folder), hashlib.sha256(manifest).hexdigest())
-    for file in json.loads(manifest)["files"]:
-        assert hashlib.sha256((folder / file["name"]).read_bytes()).hexdigest() == file["sha256"]
-    events = (folder / "events.jsonl").read_text().splitlines()
-    assert [json.loads(line)["agent"] for line in events] == ["a"]
-
-
-def test_sealing_again_gives_the_same_bundle(telemetry: ParquetTelemetryReader, tmp_path: Path) -> None:
-    """After a crash the capture is done again, into the same place."""
-    performer = CapturePerformer(folder=tmp_path / "evidence", telemetry=telemetry, clock=HandClock(), state=State)
-    receipts = [asyncio.run(performer.perform("inc_1.002", effect(EffectKind.CAPTURE))) for _ in range(2)]
-
-    assert receipts[0] == receipts[1]
-    assert len(list((tmp_path / "evidence" / "inc_1").iterdir())) == 1
 
 
 def test_an_investigation_reads_the_store(telemetry: ParquetTelemetryReader) -> None:

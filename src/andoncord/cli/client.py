@@ -38,6 +38,10 @@ class Client:
         """The JSON at `path`; ends the command when there is none."""
         return self._answer("GET", path, params=query)
 
+    def content(self, path: str) -> bytes:
+        """The bytes at `path`; ends the command when there are none."""
+        return self._response("GET", path).content
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Do something, once, however often the network makes us ask."""
         return self._answer("POST", path, json=body, headers={"Idempotency-Key": self._entropy.secret()})
@@ -71,12 +75,16 @@ class Client:
             pause.wait(LOOK_EVERY_S)
 
     def _answer(self, method: str, path: str, **more: Any) -> Any:
+        response = self._response(method, path, **more)
+        return response.json() if response.content else None
+
+    def _response(self, method: str, path: str, **more: Any) -> httpx2.Response:
         try:
             response = self._client.request(method, path, **more)
         except httpx2.HTTPError as error:
             raise fail(f"no answer from {self.url} ({error}); is `andon serve` running?", Exit.ERROR) from None
         if response.is_success:
-            return response.json() if response.content else None
+            return response
         raise _refused(response)
 
 

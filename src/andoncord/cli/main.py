@@ -58,7 +58,7 @@ COMMANDS = {
     "canary": Command("canary", "canary", "Stop a synthetic agent, and say whether the stop is proven."),
     "doctor": Command("doctor", "doctor", "Say what is wrong with this installation, and what to do."),
     "redact": Command("redact", "redact", "Show what would be masked in a file before it is stored."),
-    "redact": Command("redact", "redact", "Show what would be masked in a file before it is stored."),
+    "evidence": Command("evidence", "app", "List, export, check and read sealed evidence.", is_group=True),
     "verify": Command("verify", "verify", "Check the record offline; finds a changed byte."),
     "backup": Command("backup", "backup", "Copy the whole record into a folder, while the server runs."),
     "restore": Command("backup", "restore", "Put a backup into a new data directory."),

@@ -1,4 +1,4 @@
-"""Performers that work on the record: sealing evidence, investigating, drafting the review."""
+"""The performer that investigates, and writing files so that they are whole."""
 
 import asyncio
 import os
@@ -10,16 +10,13 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.detect.ports import TelemetryReader
-from andoncord.engine.state import State
 from andoncord.investigate.investigation import investigate
 from andoncord.kernel.effect import Effect, Outcome, Receipt
 from andoncord.kernel.time import DAY_NS
-from andoncord.respond.evidence import MAX_EVENTS, Bundle, seal
 from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.stitch import stitch
 
-MANIFEST = "manifest.json"
 INVESTIGATED_EVENTS = 20_000
 COMPARED_AGENTS = 50
 COMPARED_EVENTS = 500
@@ -27,48 +24,6 @@ COMPARED_EVENTS = 500
 MODEL_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
 CALL_KINDS = (EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED, EventKind.STEP_STARTED)
 OUTCOME_KINDS = (EventKind.QUALITY_SCORED, EventKind.RUN_ENDED, EventKind.CHANGE_MADE)
-
-
-class CapturePerformer:
-    """Seals what is known about a fenced agent into a folder of its own (RSP-4).
-
-    Args:
-        folder: where evidence goes: `<folder>/<incident>/<intent>/`.
-    """
-
-    def __init__(self, *, folder: Path, telemetry: TelemetryReader, clock: ServerClock, state: Callable[[], State]) -> None:
-        self._folder = folder
-        self._telemetry = telemetry
-        self._clock = clock
-        self._state = state
-
-    async def perform(self, intent: str, effect: Effect) -> Receipt:
-        now = self._clock.now()
-        active = self._state().registry.active(effect.target)
-
-        def build() -> tuple[Bundle, Path]:
-            bundle = seal(
-                incident=effect.incident,
-                agent=effect.target,
-                now=now,
-                acknowledgements=effect.parameters.get("acknowledgements", ()),
-                liveness=[msgspec.to_builtins(beat) for beat in self._telemetry.beats() if beat.agent == effect.target],
-                # One more than fits, so that a bundle that was cut says so.
-                events=self._telemetry.of_agents([effect.target], since_ns=now - DAY_NS, until_ns=now, limit=MAX_EVENTS + 1),
-                configuration=msgspec.to_builtins(active) if active else None,
-            )
-            directory = self._folder / effect.incident / intent
-            write_bundle(directory, bundle)
-            return bundle, directory
-
-        bundle, directory = await asyncio.to_thread(build)
-        detail = {
-            "path": str(directory),
-            "sha256": bundle.sha256,
-            "files": [{"name": file.name, "sha256": file.sha256, "bytes": len(file.content)} for file in bundle.files],
-            "cut": list(bundle.cut),
-        }
-        return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
 
 
 class InvestigatePerformer:
@@ -121,14 +76,6 @@ class InvestigatePerformer:
             events.extend(event for event in outcomes if event.trace_id not in traces)
         # A step whose parent came in a later request goes by its service's name in the store.
         return list(stitch(events))
-
-
-def write_bundle(directory: Path, bundle: Bundle) -> None:
-    """Write a bundle so that its manifest is there only when all it names is on disk. Writing it again replaces it."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for file in bundle.files:
-        write_durably(directory / file.name, file.content)
-    write_durably(directory / MANIFEST, bundle.manifest)
 
 
 def write_durably(path: Path, content: bytes) -> None:

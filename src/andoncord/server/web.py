@@ -9,6 +9,7 @@ from andoncord.server.api.access import AccessApi
 from andoncord.server.api.agents import AgentApi
 from andoncord.server.api.budgets import BudgetApi
 from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
+from andoncord.server.api.evidence import EvidenceApi
 from andoncord.server.api.fleet import FleetApi
 from andoncord.server.api.health import HealthApi
 from andoncord.server.api.incidents import IncidentApi
@@ -19,6 +20,7 @@ from andoncord.server.api.rules import RuleApi
 from andoncord.server.api.sources import SourceApi
 from andoncord.server.auth import Auth
 from andoncord.server.budgets import BudgetOffice
+from andoncord.server.capture import EvidenceFolder
 from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
@@ -44,6 +46,7 @@ def web_app(
     leases: LeaseOffice,
     budgets: BudgetOffice,
     sources: Sources,
+    evidence: EvidenceFolder,
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
@@ -67,6 +70,7 @@ def web_app(
         AccessApi(door, store=answers),
         BudgetApi(door, budgets=budgets),
         SourceApi(sources),
+        EvidenceApi(door, folder=evidence),
     ):
         app.include_router(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)

@@ -74,3 +74,18 @@ def openings(home: Path) -> list[str]:
                 f"{parent} belongs to user {about.st_uid}, who could put another folder in the place of {resolved.name}"
             )
     return found
+
+
+def surroundings(home: Path) -> dict[str, object]:
+    """This machine and this process at one moment, for the record."""
+    free, total = disk_bytes(home)
+    return {
+        "host": os.uname().nodename,
+        "kernel": os.uname().release,
+        "load": list(os.getloadavg()),
+        "processors": os.cpu_count(),
+        "resident_bytes": resident_bytes(),
+        "disk_free_bytes": free,
+        "disk_bytes": total,
+        "clock_is_synchronised": clock_is_synchronised(),
+    }
