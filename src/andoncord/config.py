@@ -74,6 +74,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Tools that write, and may be called again with the same arguments without doing more."""
     polls: tuple[str, ...] = ()
     """Tools that wait or poll by design; asking them again is no loop."""
+    outside: tuple[str, ...] = ()
+    """Tools whose arguments leave the house; a secret among them is a leak."""
     scope: Scope | None = None
     """Which files its tasks may change."""
     description: str = ""
@@ -241,6 +243,7 @@ def _declared(name: str, agent: AgentSettings, heartbeat: HeartbeatSettings) -> 
         silent_after_s=heartbeat.silent_after_s,
         step_timeout_s=agent.step_timeout_s,
         polls=agent.polls,
+        outside=agent.outside,
         scope=agent.scope,
     )
 

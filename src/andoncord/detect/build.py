@@ -39,6 +39,7 @@ from andoncord.detect.rule import (
     kinds_of,
 )
 from andoncord.detect.runs import Runs
+from andoncord.detect.sensitive import SensitiveOutput
 from andoncord.detect.spiral import CostSpiral
 from andoncord.detect.temporal import Absence, Alive, Cancel, Each
 from andoncord.detect.temporal import Sequence as InSequence
@@ -58,6 +59,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "scope_creep": ScopeCreep,
     "shared_depletion": SharedDepletion,
     "context_growth": ContextGrowth,
+    "sensitive_output": SensitiveOutput,
     "burn_rate": BurnRate,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
@@ -271,6 +273,7 @@ def declared_of(agent: str, spec: DeclaredSpec) -> Declared:
         silent_after_s=spec.silent_after_s,
         step_timeout_s=spec.step_timeout_s,
         polls=spec.polls,
+        outside=spec.outside,
         scope=spec.scope,
     )
 

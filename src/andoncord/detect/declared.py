@@ -45,6 +45,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """Which files its task may change."""
     polls: tuple[str, ...] = ()
     """Tools that wait or poll by design; asking them again is no loop."""
+    outside: tuple[str, ...] = ()
+    """Tools whose arguments leave the house: mail, web requests, tickets of customers."""
 
 
 UNDECLARED = Declared(agent="*")

@@ -148,6 +148,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "shared_depletion",
         "decision_mix",
         "context_growth",
+        "sensitive_output",
         "burn_rate",
     ]
     group_by: Fields
@@ -185,6 +186,7 @@ class DeclaredSpec(_Part, frozen=True, kw_only=True):
     silent_after_s: float = 3.0
     step_timeout_s: float = 60.0
     polls: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
     scope: Scope | None = None
 
 
