@@ -39,7 +39,12 @@ def test_critical_is_killed_after_capture_and_waits_for_a_person_to_recover(stor
     story.find(finding(severity=Severity.CRITICAL))
     story.run()
 
-    assert steps_of(story)[:4] == ["fence:pause", "capture", "contain:kill", "verify:kill"]
+    assert [step for step in steps_of(story) if "notify" not in step][:4] == [
+        "fence:pause",
+        "capture",
+        "contain:kill",
+        "verify:kill",
+    ]
     assert story.state.rung_of("refunds") == "kill"
     assert view(story.state, "inc_000001", now=story.now)["next"]["action"] == "approve_recovery"
 

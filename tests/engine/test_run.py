@@ -141,6 +141,6 @@ def test_subscribers_hear_every_entry() -> None:
         await engine.settle()
         await engine.stop()
         await listener
-        assert heard == ["incident.opened", "incident.judged", "incident.moved"]
+        assert heard == ["incident.opened", "incident.judged", "incident.moved", "step.judged"]
 
     asyncio.run(scenario())

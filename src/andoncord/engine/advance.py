@@ -10,6 +10,7 @@ import msgspec
 
 from andoncord.engine.containing import contain, contain_by_person
 from andoncord.engine.drafts import intent_draft, moved
+from andoncord.engine.paging import tell, tell_resolved
 from andoncord.engine.recovering import recover, resolve_released
 from andoncord.engine.retrying import plain, retry_instead
 from andoncord.engine.state import State
@@ -61,9 +62,10 @@ def _near(state: State, touched: Iterable[str] | None) -> list[Incident]:
 def _next(state: State, incident: Incident) -> Iterator[Draft]:
     """The first of these that has something to do decides."""
     if incident.state is IncidentState.RESOLVED:
-        yield from undo(state, incident) if incident.undo and not incident.undo["finished"] else _review(state, incident)
+        stages = (undo, tell_resolved, _review) if incident.undo and not incident.undo["finished"] else (tell_resolved, _review)
+        yield from next((drafts for stage in stages if (drafts := tuple(stage(state, incident)))), ())
         return
-    for stage in (undo, contain, contain_by_person, _investigate, work, _plan, recover, resolve_released):
+    for stage in (undo, contain, contain_by_person, tell, _investigate, work, _plan, recover, resolve_released):
         drafts = tuple(stage(state, incident))
         if drafts:
             yield from drafts

@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.engine import paging
 from andoncord.engine.books import book_for, loaded, written
 from andoncord.engine.expiry import end_expired
 from andoncord.engine.facts import (
     Fact,
     FindingArrived,
     GuardAhead,
+    OncallLoaded,
     PersonAsked,
     PlaybooksLoaded,
     ReceiptArrived,
@@ -58,14 +60,16 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             return _of_ourselves(state, fact)
 
 
-def _of_ourselves(state: State, fact: SystemNoted | TimePassed | PlaybooksLoaded) -> tuple[Draft, ...]:
+def _of_ourselves(state: State, fact: SystemNoted | TimePassed | PlaybooksLoaded | OncallLoaded) -> tuple[Draft, ...]:
     match fact:
         case SystemNoted(what=what, detail=detail):
             return (Draft(kind="system.noted", body={"what": what, **detail}),)
         case TimePassed(now_ns=now_ns):
-            return tuple(end_expired(state, now_ns))
+            return tuple(end_expired(state, now_ns)) or tuple(paging.notices_due(state, now_ns))
         case PlaybooksLoaded(playbooks=new):
             return loaded(state, new)
+        case OncallLoaded(escalation=escalation):
+            return paging.loaded(state, escalation)
 
 
 def _receipt(state: State, receipt: Receipt) -> tuple[Draft, ...]:

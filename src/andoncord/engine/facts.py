@@ -6,6 +6,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.kernel.effect import Receipt
+from andoncord.respond.oncall import Escalation
 from andoncord.respond.playbook import Playbook
 
 
@@ -73,6 +74,20 @@ class PlaybooksLoaded(msgspec.Struct, frozen=True, kw_only=True):
     playbooks: tuple[Playbook, ...]
 
 
+class OncallLoaded(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told first and who next, from now on; None where nobody is. Pages that are under way keep theirs."""
+
+    escalation: Escalation | None
+
+
 Fact = (
-    FindingArrived | ReceiptArrived | PersonAsked | TelemetryDigested | SystemNoted | GuardAhead | TimePassed | PlaybooksLoaded
+    FindingArrived
+    | ReceiptArrived
+    | PersonAsked
+    | TelemetryDigested
+    | SystemNoted
+    | GuardAhead
+    | TimePassed
+    | PlaybooksLoaded
+    | OncallLoaded
 )

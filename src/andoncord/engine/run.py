@@ -7,20 +7,32 @@ from typing import Any
 from andoncord.engine.advance import advance
 from andoncord.engine.decide import decide
 from andoncord.engine.expiry import next_expiry_ns
-from andoncord.engine.facts import Fact, PlaybooksLoaded, ReceiptArrived, SystemNoted, TimePassed
+from andoncord.engine.facts import Fact, OncallLoaded, PlaybooksLoaded, ReceiptArrived, SystemNoted, TimePassed
+from andoncord.engine.paging import next_notice_ns
 from andoncord.engine.state import Intent, State, apply, replay
 from andoncord.kernel.effect import EffectKind, Outcome, Receipt
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Draft, Entry, extend
 from andoncord.kernel.ports import Carrier, Clock, JournalStore, Performer
 from andoncord.kernel.time import SECOND_NS, Instant
+from andoncord.respond.oncall import Escalation
 from andoncord.respond.playbook import Playbook
 from andoncord.respond.steps import KINDS
 
 CONTAINMENT = frozenset(
-    {EffectKind.ORDER, EffectKind.CAPTURE, EffectKind.TERMINATE, EffectKind.VERIFY, EffectKind.REVOKE, EffectKind.POLICIES}
+    {
+        EffectKind.ORDER,
+        EffectKind.CAPTURE,
+        EffectKind.TERMINATE,
+        EffectKind.VERIFY,
+        EffectKind.REVOKE,
+        EffectKind.POLICIES,
+        EffectKind.NOTIFY,
+    }
 )
-"""Effects that no carrier stands before: the journal carries them alone, so that nothing delays them (decision 9)."""
+"""Effects that no carrier stands before: the journal carries them alone, so that nothing delays them (decision 9).
+
+Pages are no containment, and nothing may delay them either."""
 MAX_ROUNDS = 100
 """Rounds of `advance` after one fact. A chain this long is a bug in the playbooks, not work."""
 GRACE_S = 5.0
@@ -72,6 +84,7 @@ class Engine:
         performers: who carries out each kind of effect.
         playbooks: what is done for which incidents.
         carrier: carries what is no containment; without one everything is carried by the journal alone.
+        escalation: who is told first and who next; None where nobody is.
 
     Raises:
         CallerError: a playbook has a step that nobody performs.
@@ -85,8 +98,10 @@ class Engine:
         performers: Mapping[EffectKind, Performer],
         playbooks: Sequence[Playbook],
         carrier: Carrier | None = None,
+        escalation: Escalation | None = None,
     ) -> None:
         self._carrier = carrier
+        self._escalation = escalation
         self._journal = journal
         self._clock = clock
         self._performers = performers
@@ -124,6 +139,7 @@ class Engine:
         Performers are idempotent by the effect's key. The playbooks are written down when they are not those of the last start.
         Returns the number of effects performed again.
         """
+        await self.submit(OncallLoaded(escalation=self._escalation))
         await self.submit(PlaybooksLoaded(playbooks=self._playbooks))
         async with self._turn:
             left_over = [self.state.intents[intent] for intent in self.state.outstanding]
@@ -133,14 +149,14 @@ class Engine:
         return len(left_over)
 
     async def keep_time(self) -> None:
-        """End orders whose time is over, within a second of it. Runs until it is cancelled."""
+        """End orders whose time is over and page who is next, within a second of it. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(TIME_STEP_S)
-            due_ns = next_expiry_ns(self.state)
+            due_ns = next_due_ns(self.state)
             while due_ns is not None and due_ns <= self._clock.now():
                 if not await self.submit(TimePassed(now_ns=self._clock.now())):
                     break
-                due_ns = next_expiry_ns(self.state)
+                due_ns = next_due_ns(self.state)
 
     async def settle(self) -> None:
         """Wait until no effect is under way."""
@@ -239,6 +255,11 @@ class Engine:
 
     def _failed(self, intent: Intent, why: str) -> Receipt:
         return Receipt(intent=intent.id, outcome=Outcome.FAILED, at_ns=self._clock.now(), detail={"missing": why})
+
+
+def next_due_ns(state: State) -> int | None:
+    """When something is due that only the time brings; None when nothing is."""
+    return min(filter(None, (next_expiry_ns(state), next_notice_ns(state))), default=None)
 
 
 def run_of(intent: Intent) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.engine.noticebook import NoticeBook
 from andoncord.engine.orderbook import OrderBook
 from andoncord.engine.played import CHANGES
 from andoncord.incident.incident import Incident, Note, VerdictGiven
@@ -93,6 +94,8 @@ class State:
     """Every set of playbooks that was in force, by its digest."""
     book: str = ""
     """The digest of the set in force now."""
+    notices: NoticeBook = field(default_factory=NoticeBook)
+    """Whom to tell, and who was told."""
     shadow_findings: int = 0
     digested: dict[str, int] = field(default_factory=dict)
     """Ingest log → its last batch whose digest is in the journal."""
@@ -224,8 +227,10 @@ def _incident_moved(state: State, entry: Entry) -> None:
         changes["contained_ns"] = entry.body.get("contained_ns") or entry.at_ns
     elif to is IncidentState.RESOLVED:
         changes["resolved_ns"] = entry.at_ns
+        state.notices.resolve(entry.incident)
     elif to is IncidentState.REVIEWED:
         changes["reviewed_ns"] = entry.at_ns
+        state.notices.close(entry.incident)
     _update(state, entry.incident, **changes)
 
 
@@ -242,6 +247,8 @@ def _intent_issued(state: State, entry: Entry) -> None:
     state.intents[intent.id] = intent
     state.steps.setdefault(entry.incident, {})[intent.step] = intent.id
     state.outstanding[intent.id] = None
+    if effect.kind is EffectKind.NOTIFY:
+        state.notices.issue(entry, effect)
     if effect.kind is EffectKind.ORDER and not intent.standing:
         counter = effect.parameters["epoch"][1]
         assert counter > state.epoch, "an epoch only rises"
@@ -277,6 +284,8 @@ def _receipt_recorded(state: State, entry: Entry) -> None:
     intent = state.intents[receipt.intent]
     state.intents[receipt.intent] = msgspec.structs.replace(intent, receipt=receipt)
     state.outstanding.pop(receipt.intent, None)
+    if intent.effect.kind is EffectKind.NOTIFY:
+        state.notices.receive(entry.incident, intent.effect, receipt)
     if intent.effect.kind is EffectKind.INVESTIGATE and receipt.detail:
         _update(state, entry.incident, investigation=receipt.detail)
     elif intent.effect.kind is EffectKind.REVIEW and receipt.detail:
@@ -378,6 +387,23 @@ def _system_noted(state: State, entry: Entry) -> None:
     state.generation = max(state.generation, entry.body.get("generation", 0))
 
 
+def _oncall_loaded(state: State, entry: Entry) -> None:
+    state.notices.load(entry)
+
+
+def _notice_queued(state: State, entry: Entry) -> None:
+    state.notices.queue(entry)
+
+
+def _page_unanswered(state: State, entry: Entry) -> None:
+    state.notices.give_up(entry)
+
+
+def _incident_acknowledged(state: State, entry: Entry) -> None:
+    state.notices.acknowledge(entry)
+    _update(state, entry.incident, acknowledged_by=entry.by, acknowledged_ns=entry.at_ns)
+
+
 def _telemetry_digested(state: State, entry: Entry) -> None:
     state.digested[entry.body.get("log", "")] = entry.body["last_seq"]
 
@@ -405,4 +431,8 @@ _REDUCERS = {
     "telemetry.digested": _telemetry_digested,
     "system.noted": _system_noted,
     "playbooks.loaded": _playbooks_loaded,
+    "oncall.loaded": _oncall_loaded,
+    "notice.queued": _notice_queued,
+    "page.unanswered": _page_unanswered,
+    "incident.acknowledged": _incident_acknowledged,
 }

@@ -3,7 +3,7 @@
 Whether a step is done is written down before it is done, so that a condition which changes later changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -46,7 +46,7 @@ def judged(state: State, incident: Incident, step: dict[str, Any]) -> tuple[list
 
 def work(state: State, incident: Incident) -> Iterator[Draft]:
     """Do the steps that come after the containment, one after another."""
-    if not incident.may_act or is_held(incident) or not _is_looked_into(state, incident):
+    if not incident.may_act or is_held(incident) or not is_looked_into(state, incident):
         return
     for step in incident.steps:
         kind = KINDS[step["do"]]
@@ -70,7 +70,16 @@ def is_worked(state: State, incident: Incident) -> bool:
     if not any(step["do"] == "recover" for step in incident.steps) or not incident.may_act:
         return True
     last = max(index for index, step in enumerate(incident.steps) if step["do"] == "recover")
-    for step in incident.steps[:last]:
+    return _are_done(state, incident, incident.steps[:last])
+
+
+def is_before_done(state: State, incident: Incident, step: dict[str, Any]) -> bool:
+    """Whether the steps before this one have come to their end, as far as any of them is done in turn."""
+    return _are_done(state, incident, incident.steps[: incident.steps.index(step)])
+
+
+def _are_done(state: State, incident: Incident, steps: Sequence[dict[str, Any]]) -> bool:
+    for step in steps:
         kind = KINDS[step["do"]]
         if kind.contains or kind.effect is None or kind.effect is EffectKind.INVESTIGATE:
             continue
@@ -123,7 +132,7 @@ def _outcomes_of(state: State, incident: Incident, step: dict[str, Any]) -> Iter
             yield intent.receipt.outcome.value
 
 
-def _is_looked_into(state: State, incident: Incident) -> bool:
+def is_looked_into(state: State, incident: Incident) -> bool:
     """The investigation of this round has come to its end, or there is nothing to investigate."""
     if not incident.findings:
         return True

@@ -56,6 +56,9 @@ def intent_text(intent: Intent) -> str:
             return "have the guards load the policies in force"
         case EffectKind.HOOK:
             return f"run the hook {parameters['hook']}"
+        case EffectKind.NOTIFY:
+            to = ", ".join(parameters.get("to", ())) or "nobody"
+            return f"page {parameters['number']} to {to}" if parameters.get("kind") == "page" else f"tell {to}"
         case kind:
             return f"{kind.value} {intent.effect.target}"
 
@@ -93,6 +96,8 @@ def receipt_text(intent: Intent) -> str:
             return f"{detail['hook']} ended with {detail['exit_code']}"
         case EffectKind.TERMINATE if detail.get("process_tree_empty"):
             return "process tree seen empty"
+        case EffectKind.NOTIFY if detail.get("reached"):
+            return f"reached {', '.join(detail['reached'])}{because}"
         case _:
             return f"{receipt.outcome.value}{because}"
 

@@ -16,9 +16,17 @@ CONFIGURE_MS = 2_000
 RESTART_MS = 10_000
 HOOK_MS = 60_000
 WITHOUT_TRACE = frozenset(
-    {EffectKind.CAPTURE, EffectKind.VERIFY, EffectKind.INVESTIGATE, EffectKind.PROBE, EffectKind.REVIEW, EffectKind.WAIT}
+    {
+        EffectKind.CAPTURE,
+        EffectKind.VERIFY,
+        EffectKind.INVESTIGATE,
+        EffectKind.PROBE,
+        EffectKind.REVIEW,
+        EffectKind.WAIT,
+        EffectKind.NOTIFY,
+    }
 )
-"""Effects that change nothing outside the record."""
+"""Effects that change nothing outside the record, but what people know."""
 
 
 def begin(state: State, incident: Incident, *, step: str, by: str, reason: str) -> tuple[Draft, ...]:

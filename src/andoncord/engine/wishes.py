@@ -209,6 +209,14 @@ def _note(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tup
     return (Draft(kind="note.added", incident=incident.id, by=wish.by, body={"text": needed(text_of(wish, "text"), "text")}),)
 
 
+def _acknowledge(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Say that one looks after an incident: its pages stop, until that has grown stale."""
+    incident = state.incident(wish.incident)
+    if not incident.is_open:
+        raise ConflictError("the incident is resolved")
+    return (Draft(kind="incident.acknowledged", incident=incident.id, by=wish.by, body={"note": text_of(wish, "note")}),)
+
+
 def _apply_proposal(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
     """Activate the policy that the review proposes, and have the guards load it (LRN-2)."""
     incident = state.incident(wish.incident)
@@ -395,6 +403,7 @@ COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Dra
     "fork_playbook": _fork_playbook,
     "dispose": _dispose,
     "note": _note,
+    "acknowledge": _acknowledge,
     "apply_proposal": _apply_proposal,
     "activate_policy": _activate_policy,
     "answer_review": _answer_review,

@@ -90,6 +90,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     disposition: Disposition = Disposition.REAL
     notes: tuple[Note, ...] = ()
     declared_by: str = ""
+    acknowledged_by: str = ""
+    """Who said last that they look after it; empty where nobody did."""
+    acknowledged_ns: int = 0
 
     @property
     def is_open(self) -> bool:

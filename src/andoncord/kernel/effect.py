@@ -35,6 +35,8 @@ class EffectKind(StrEnum):
     """Run a command that the settings name."""
     WAIT = "wait"
     """Let time pass."""
+    NOTIFY = "notify"
+    """Tell people, and say whom it reached."""
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ __all__ = [
     "fitting",
     "load",
     "refuse_unknown_hooks",
+    "refuse_unknown_targets",
 ]
 
 CONDITION_NAMES = ("incident", "steps")
@@ -221,6 +222,19 @@ def refuse_unknown_hooks(playbook: Playbook, known: Collection[str]) -> None:
                 )
 
 
+def refuse_unknown_targets(playbook: Playbook, known: Collection[str]) -> None:
+    """See that whoever a playbook tells is somebody that the settings name; `oncall` always may stand there.
+
+    Raises:
+        CallerError: one is not.
+    """
+    for step in playbook.steps:
+        if step.do == "notify" and step.settings["who"] not in ("oncall", *known):
+            place = f"playbook {playbook.id}: {step.name}"
+            remedy = f"use oncall, or one of: {', '.join(sorted(known)) or 'none'}"
+            raise CallerError(f"the settings name no {step.settings['who']!r}", place=place, remedy=remedy)
+
+
 def digest_of(playbooks: Iterable[Playbook]) -> str:
     """What a set of playbooks is known by in the record."""
     return digest(canonical_json(msgspec.to_builtins(list(playbooks))))
@@ -245,6 +259,11 @@ def _once(steps: Iterable[Step]) -> Iterable[Step]:
             raised = max(raised, height(step.rung)) if not step.condition else raised
         elif step.do in PHASES or step.do == "investigate":
             key = (step.do, step.condition)
+            if key in seen:
+                continue
+            seen.add(key)
+        elif step.do == "notify":
+            key = (f"notify {canonical_json(step.settings)!r}", step.condition)
             if key in seen:
                 continue
             seen.add(key)

@@ -21,6 +21,8 @@ WATCH = "1m"
 """How long an agent is watched after a retry before it counts as a success. Chosen: twelve leases."""
 RECOVERY_WORDS = ("person", "automatic")
 ROLES = ("respond", "admin")
+NOTIFY_UNTIL = ("sent", "acknowledged")
+NOTIFY_WHEN = ("now", "batched", "digest")
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,16 @@ def _recover(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {"by": by, "role": role}
 
 
+def _notify(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    settings = {"who": str(raw["who"]), "until": str(raw.get("until", "sent")), "when": str(raw.get("when", "now"))}
+    for field, words in (("until", NOTIFY_UNTIL), ("when", NOTIFY_WHEN)):
+        if settings[field] not in words:
+            raise CallerError(f"unknown {field} {settings[field]!r}", place=place, remedy=f"use one of: {', '.join(words)}")
+    if settings["when"] != "now" and (settings["until"] != "sent" or settings["who"] != "oncall"):
+        raise CallerError("what is gathered goes to oncall, and waits for nobody", place=place, remedy="leave until and who")
+    return settings
+
+
 KINDS: dict[str, Kind] = {
     "fence": Kind(
         effect=EffectKind.ORDER, fields=("rung",), needed=("rung",), reversals=(RELEASE,), contains=True, check=_order
@@ -113,6 +125,13 @@ KINDS: dict[str, Kind] = {
         check=_hook,
     ),
     "wait": Kind(effect=EffectKind.WAIT, fields=("for",), needed=("for",), reversals=(NOTHING,), check=_wait),
+    "notify": Kind(
+        effect=None,
+        fields=("who", "until", "when"),
+        needed=("who",),
+        reversals=(NOTHING, IRREVERSIBLE),
+        check=_notify,
+    ),
     "retry": Kind(effect=None, fields=("with", "watch"), needed=("with",), reversals=(VERSION_BEFORE,), check=_retry),
     "recover": Kind(effect=None, fields=("by", "role"), needed=("by",), reversals=(NOTHING,), check=_recover),
 }
