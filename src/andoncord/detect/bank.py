@@ -61,27 +61,32 @@ class Bank:
 
     def observe(self, event: Event) -> tuple[Finding, ...]:
         """Show one event to the detectors that want it."""
-        if CLOCK_SKEW in event.attributes:
-            event = bounded(event)
-        if event.attributes.get("probe") is True:
-            return ()
+        attributes, kind = event.attributes, event.kind
+        if attributes:
+            if CLOCK_SKEW in attributes:
+                event = bounded(event)
+            if attributes.get("probe") is True:
+                return ()
         seen_ns = event.received_ns or event.at_ns
         self._seen_ns = max(self._seen_ns, seen_ns)
         findings: list[Finding] = []
-        if self._of_runs and event.kind in RUN_KINDS:
+        if kind in RUN_KINDS and self._of_runs:
             over = self._runs.observe(event)
             if over:
                 self._judge(over, findings)
-        about = self._watching.about(event.agent, self._declarations.of(event.agent))
-        watch = self._watching.watch(event, about)
+        about = self._abouts.get(event.agent)
+        if about is None:
+            about = self._watching.about(event.agent, self._declarations.of(event.agent))
+        watch = about.watches.get(kind)
+        if watch is None:
+            watch = self._watching.watch(event, about)
         facts = Facts(event, about.declared, about)
-        if watch.always:
-            self._show(watch.always, event, facts, findings)
+        self._show(watch.always, event, facts, findings)
         for table in watch.tables:
             found = table.find(event)
             if found:
                 self._show(found, event, facts, findings)
-        return tuple(findings)
+        return tuple(findings) if findings else ()
 
     def tick(self, now_ns: int) -> tuple[Finding, ...]:
         """Let time pass: what should have come by `now_ns` and did not."""
@@ -130,10 +135,9 @@ class Bank:
         return self._ledger.kept()
 
     def _show(self, watchers: Iterable[Watcher], event: Event, facts: Facts, findings: list[Finding]) -> None:
-        known_until = self._known_until
+        if self._known_until:
+            watchers = [watcher for watcher in watchers if not self._knows(watcher[0], event)]
         for rule, detector in watchers:
-            if known_until and known_until.get(rule.id, -1) >= (event.received_ns or event.at_ns):
-                continue
             try:
                 hits = detector.observe(event, facts)
                 if hits:
@@ -142,6 +146,10 @@ class Bank:
                 self.faults.setdefault(rule.id, f"condition not evaluated for an event: {wrong}"[:MAX_FAULT])
             except Exception as error:
                 self._switch_off(rule, error)
+
+    def _knows(self, rule: Rule, event: Event) -> bool:
+        """Whether a rule's detector saw this event before the restart."""
+        return self._known_until.get(rule.id, -1) >= (event.received_ns or event.at_ns)
 
     def _judge(self, runs: tuple[RunTotals, ...], findings: list[Finding]) -> None:
         for rule, detector in self._of_runs:
@@ -154,6 +162,7 @@ class Bank:
 
     def _index(self) -> None:
         self._watching = Watching(self._detectors)
+        self._abouts = self._watching.abouts
         self._of_runs = tuple(
             (rule, detector)
             for rule, detector in self._detectors

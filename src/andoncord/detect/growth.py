@@ -14,6 +14,7 @@ MIN_RUNS = 20
 """Runs below which nothing is said. Chosen."""
 TIMES = 2.0
 """How many times the fastest of them. Chosen: the maximum of fifty is passed by chance in one run of fifty, twice it hardly."""
+MAX_SPANS = 8
 OPEN = 8
 """Newest runs of an agent that may still be going on."""
 MIN_GROWTH = 8_000
@@ -63,19 +64,19 @@ class ContextGrowth:
         tokens = event.input_tokens
         if tokens <= 0 or not event.run_id or not self._trigger.matches(event, facts):
             return ()
-        key, of_agent = self._key(event), (event.agent, event.trusted)
-        run = self._runs.get(key)
-        if run is None:
-            run = self._begin(event, key, of_agent)
+        key = self._key(event)
+        run = self._runs.get(key) or self._begin(event, key, (event.agent, event.trusted))
         run.calls += 1
-        if len(run.spans) < 8:
+        if len(run.spans) < MAX_SPANS:
             run.spans.append(event.span_id)
         if tokens <= run.most:
             return ()
         run.most = tokens
-        grown, steps = run.most - run.first, run.calls - 1
-        rates = self._agents.at(of_agent).rates
-        if run.is_raised or steps < 1 or grown < MIN_GROWTH or len(rates) < MIN_RUNS:
+        grown, steps = tokens - run.first, run.calls - 1
+        if run.is_raised or steps < 1 or grown < MIN_GROWTH:
+            return ()
+        rates = self._agents.at((event.agent, event.trusted)).rates
+        if len(rates) < MIN_RUNS:
             return ()
         rate, fastest = grown / steps, max(rates)
         if rate <= TIMES * fastest:

@@ -80,19 +80,20 @@ class Watching:
             for _, detector in watchers
             for trigger in getattr(detector, "triggers", ())
         )
-        self._abouts: dict[str, About] = {}
+        self.abouts: dict[str, About] = {}
+        """By agent, as far as they were asked for."""
         self._by_declared: dict[int, About] = {}
 
     def about(self, agent: str, declared: Declared) -> About:
         """What holds for all events of an agent. Agents that share a declaration share it, unless a rule names agents."""
-        about = self._abouts.get(agent)
+        about = self.abouts.get(agent)
         if about is None:
             about = About(declared, agent if self._is_by_name else None)
             if not self._is_by_name:
                 about = self._by_declared.setdefault(id(declared), about)
-            if len(self._abouts) >= MAX_AGENTS:
-                self._abouts.clear()
-            self._abouts[agent] = about
+            if len(self.abouts) >= MAX_AGENTS:
+                self.abouts.clear()
+            self.abouts[agent] = about
         return about
 
     def watch(self, event: Event, about: About) -> Watch:

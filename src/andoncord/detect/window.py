@@ -68,9 +68,12 @@ class InWindow:
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         reset = self._reset
-        if reset is not None and event.kind in reset.kinds and len(self._groups) and reset.matches(event, facts):
-            self._clear(self._key(event), event.at_ns)
-            return ()
+        if reset is not None and event.kind in reset.kinds:
+            if len(self._groups) and reset.matches(event, facts):
+                self._clear(self._key(event), event.at_ns)
+                return ()
+            if event.kind not in self._trigger.kinds:
+                return ()
         if not self._trigger.matches(event, facts):
             return ()
         limit = self._at_least(facts)
