@@ -9,11 +9,11 @@ import celpy
 from celpy.adapter import json_to_cel
 from celpy.evaluation import CELEvalError
 
-from andoncord.app import GC_THRESHOLD
 from andoncord.detect.bank import Bank
 from andoncord.detect.declared import Declared
 from andoncord.detect.pack import default_rules
 from andoncord.detect.rule import Rule, load_rules
+from andoncord.server.prepare import GC_THRESHOLD
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.otlp import decode_traces_protobuf
 from benchmarks.load import Load
