@@ -1,4 +1,4 @@
-"""What a process was doing: its command line without secrets and the names of its open files. Its environment is never read."""
+"""What a process was doing: its command line without secrets and the names of its open files. Of its environment, the names."""
 
 import os
 import re
@@ -18,6 +18,13 @@ FILES_PER_PROCESS_MAX = 16
 FILE_MAX_CHARS = 200
 PROCESSES_MAX = 64
 """Described; the others are counted."""
+ENVIRON_READ_MAX_BYTES = 64 * 1024
+VARIABLES_MAX = 100
+PLAIN = frozenset(
+    {"HOME", "HOSTNAME", "LANG", "LC_ALL", "LOGNAME", "PATH", "PWD", "PYTHONPATH", "SHELL", "TZ", "USER", "VIRTUAL_ENV"}
+)
+"""Variables whose values are shown; of every other one only the name is."""
+VALUE_MAX_CHARS = 500
 MASK = "***"
 
 _SECRET_NAME = r"[\w.-]*(?:token|secret|passw|pwd|api_?-?key|credential|auth)[\w.-]*"
@@ -85,13 +92,33 @@ def open_files(pid: int, at_most: int) -> list[str]:
     return names
 
 
-def take_inventory(processes: Iterable["Process"], *, at_most: int = PROCESSES_MAX) -> dict[str, Any]:
-    """Describe processes, within bounds: what was left out is counted."""
+def environment_of(pid: int) -> dict[str, str]:
+    """The variables that a process was started with; the values of all but harmless ones are masked."""
+    try:
+        with (PROC / str(pid) / "environ").open("rb") as file:
+            text = file.read(ENVIRON_READ_MAX_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return {}  # It has ended, or is not ours to look into.
+    shown: dict[str, str] = {}
+    for line in text.split("\0")[:VARIABLES_MAX]:
+        name, is_assigned, value = line.partition("=")
+        if is_assigned:
+            shown[name[:VALUE_MAX_CHARS]] = masked([value])[:VALUE_MAX_CHARS] if name in PLAIN else MASK
+    return shown
+
+
+def take_inventory(processes: Iterable["Process"], *, at_most: int = PROCESSES_MAX, environments: int = 1) -> dict[str, Any]:
+    """Describe processes, within bounds: what was left out is counted.
+
+    Args:
+        environments: of how many of them, the command itself first, the environment is told.
+    """
     every = list(processes)
     left = FILES_MAX
     described: list[dict[str, Any]] = []
-    for process in every[:at_most]:
+    for number, process in enumerate(every[:at_most]):
         files = open_files(process.pid, min(left, FILES_PER_PROCESS_MAX))
         left -= len(files)
-        described.append({"pid": process.pid, "state": process.state, "cmd": process.command, "files": files})
+        told = {"pid": process.pid, "state": process.state, "cmd": process.command, "files": files}
+        described.append({**told, "environment": environment_of(process.pid)} if number < environments else told)
     return {"processes": described, "left_out": len(every) - len(described)}

@@ -19,11 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from andoncord_sdk import _platform
+from andoncord_sdk.capture import take_capture
 from andoncord_sdk.guard import SDK_VERSION
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.link import Ack, ControlLink, Outcome
 from andoncord_sdk.orders import Epoch, Gate, Order, parse_epoch
-from andoncord_sdk.proctree import become_subreaper
+from andoncord_sdk.proctree import become_subreaper, living_descendants
 from andoncord_sdk.tree import PIDS_MAX, Look, ProcessTree
 from andoncord_sdk.wire import Endpoint
 
@@ -37,7 +38,7 @@ FIRST_CONTACT_S = 1.0
 ANSWERED_MAX = 64
 """Orders remembered, so that one that comes again is answered again and not done again."""
 
-ORDERS = frozenset({"order", "terminate", "restart"})
+ORDERS = frozenset({"order", "terminate", "restart", "capture"})
 
 OnPause = Literal["freeze", "leave"]
 
@@ -162,7 +163,7 @@ class Supervisor:
             "pid": _platform.pid(),
             "host": _platform.hostname(),
             "sdk_version": SDK_VERSION,
-            "capabilities": [*self.enforces, self._tree.mode],
+            "capabilities": [*self.enforces, "capture", self._tree.mode],
             "epoch": None if epoch is None else list(epoch),
             "rung": self._gate.order.rung.word,
             "tools": {},
@@ -191,6 +192,7 @@ class Supervisor:
             "order": self._take_order,
             "terminate": self._terminate,
             "restart": self._restart,
+            "capture": self._capture,
         }
         try:
             outcome, detail = acts[name](event)
@@ -199,9 +201,10 @@ class Supervisor:
             outcome, detail = "failed", {"error": f"{type(fault).__name__}: {fault}"}
         epoch = parse_epoch(event["epoch"]) if name == "order" and outcome != "failed" else None
         ack = self._ack(order_id, outcome, detail, epoch=epoch)
-        while len(self._answered) >= ANSWERED_MAX:
-            self._answered.pop(next(iter(self._answered)))
-        self._answered[order_id] = ack
+        if name != "capture":  # It is large, and to look once more does no harm.
+            while len(self._answered) >= ANSWERED_MAX:
+                self._answered.pop(next(iter(self._answered)))
+            self._answered[order_id] = ack
         self._answer(ack)
 
     def _take_order(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
@@ -276,6 +279,12 @@ class Supervisor:
         self._starts_on_release = False
         detail = self._tree.end()
         return ("enforced" if detail["process_tree_empty"] else "failed"), detail
+
+    def _capture(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
+        """Look at the tree as it is, for the record. An order that comes meanwhile goes first."""
+        frozen = self._tree.look().is_frozen
+        seen = take_capture(living_descendants(_platform.pid()), is_called_away=lambda: not self._orders.empty())
+        return "enforced", {"frozen": frozen, "mode": self._tree.mode, **seen}
 
     def _restart(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
         rung = self._gate.order.rung
