@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from andoncord.detect.burn import BurnRate
+from andoncord.detect.cascade import Cascade
 from andoncord.detect.declared import Declared, Objective
 from andoncord.detect.depletion import SharedDepletion
 from andoncord.detect.detector import MAX_GROUPS, Detector, Trigger
@@ -60,6 +61,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "shared_depletion": SharedDepletion,
     "context_growth": ContextGrowth,
     "sensitive_output": SensitiveOutput,
+    "cascade": Cascade,
     "burn_rate": BurnRate,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""

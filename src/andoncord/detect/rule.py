@@ -149,6 +149,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "decision_mix",
         "context_growth",
         "sensitive_output",
+        "cascade",
         "burn_rate",
     ]
     group_by: Fields
