@@ -154,7 +154,8 @@ class Hands:
             observation = _observe(actor, parameters)
             if is_settled(observation) or self._agenda.now >= until_ns:
                 judged = judge_containment(observation)
-                answer(Outcome.DONE, msgspec.to_builtins(judged))
+                reached = dict.fromkeys(sorted(judged.reached), self._agenda.now)
+                answer(Outcome.DONE, {**msgspec.to_builtins(judged), "reached": reached})
             else:
                 self._agenda.after(WATCH_EVERY_S, watch)
 
