@@ -82,8 +82,9 @@ class Bank:
             watch = self._watching.watch(event, about)
         facts = Facts(event, about.declared, about)
         self._show(watch.always, event, facts, findings)
-        for table in watch.tables:
-            found = table.find(event)
+        for read, by_text, every in watch.tables:
+            text = read(event)
+            found = by_text.get(text) if type(text) is str else every
             if found:
                 self._show(found, event, facts, findings)
         return tuple(findings) if findings else ()

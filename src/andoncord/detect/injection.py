@@ -67,10 +67,13 @@ class InjectedAction:
         self._runs = Groups(_Run, limit=min(MAX_RUNS, max_groups))
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
+        is_reaching = self._trigger.matches(event, facts)
+        if not (is_reaching or event.result or event.instructions or event.task or event.input_text):
+            return ()
         key = self._key(event)
         run = self._runs.at(key)
         hits: list[Hit] = []
-        if self._trigger.matches(event, facts):
+        if is_reaching:
             run.reached.append(event)
             hits += self._explain(event, key, run, run.foreign)
         if event.kind in _READS and event.result:

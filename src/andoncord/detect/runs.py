@@ -4,14 +4,14 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from math import isfinite
 
-from andoncord.detect.ledger import believed_ns
+from andoncord.detect.ledger import FUTURE_NS
 from andoncord.kernel.time import SECOND_NS
 from andoncord.telemetry.event import Event, EventKind
 
 SETTLE_NS = 10 * SECOND_NS
 """How long after its end a run is still added to. Chosen: twice the default delay of the OpenTelemetry batch exporter."""
 MAX_OPEN = 20_000
-"""Runs followed at a time; the one that was quiet longest is left out first, unjudged."""
+"""Runs followed at a time; the one that began first is left out first, unjudged."""
 MAX_OVER = 20_000
 """Runs remembered as judged, so that a second sign of their end is none."""
 
@@ -89,7 +89,9 @@ class Runs:
         if event is self._last:
             return self._answer
         self._last = event
-        now_ns = believed_ns(event)
+        now_ns = event.end_ns or event.start_ns
+        if event.received_ns:
+            now_ns = min(now_ns, event.received_ns + FUTURE_NS)
         self._newest_ns = max(self._newest_ns, now_ns)
         ending = self._ending
         self._answer = answer = tuple(self._hand_out()) if ending and ending[0][0] <= self._newest_ns else ()
@@ -112,8 +114,6 @@ class Runs:
             run = self._open[key] = RunTotals()
             if len(self._open) > self._max_open:
                 self._open.popitem(last=False)
-        else:
-            self._open.move_to_end(key)
         start_ns = event.start_ns or event.end_ns
         if not 0 < run.started_ns <= start_ns:
             run.started_ns = start_ns

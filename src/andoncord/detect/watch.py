@@ -1,5 +1,6 @@
 """Which detectors want which events: found once per kind and agent, so that a rule that cannot match costs nothing."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from andoncord.detect.declared import Declared
 from andoncord.detect.detector import Detector, Trigger
 from andoncord.detect.facts import About
-from andoncord.detect.known import mentions
+from andoncord.detect.known import Need, mentions
 from andoncord.detect.rule import Rule
 from andoncord.telemetry.event import Event, EventKind
 
@@ -15,27 +16,13 @@ Watcher = tuple[Rule, Detector]
 MAX_AGENTS = 10_000
 """Agents about which is remembered who watches them."""
 _AGENT_NAMES = frozenset({("event", "agent"), ("agent", "name")})
-_FIRST = (("event", "name"), ("event", "agent"), ("event", "error_type"))
-"""What to tell events apart by, if rules leave a choice."""
-_NOTHING: tuple[Watcher, ...] = ()
+_FIRST = {("event", "name"): 0, ("event", "agent"): 1, ("event", "error_type"): 2}
+"""What to tell events apart by, if rules leave a choice: few fields make few tables."""
 
 
-class Table:
-    """Detectors by the text that one field must have."""
-
-    __slots__ = ("by_text", "every", "read")
-
-    def __init__(self, holder: str, field: str, by_text: dict[str, tuple[Watcher, ...]]) -> None:
-        self.read: Callable[[Event], Any]
-        self.read = attrgetter(field) if holder == "event" else lambda event: event.attributes.get(field)
-        self.by_text = by_text
-        self.every = tuple({id(watcher): watcher for watchers in by_text.values() for watcher in watchers}.values())
-        """Asked when the field is no text: they say what is wrong with that."""
-
-    def find(self, event: Event) -> tuple[Watcher, ...]:
-        """The detectors that want this event."""
-        text = self.read(event)
-        return self.by_text.get(text, _NOTHING) if type(text) is str else self.every
+Table = tuple[Callable[[Event], Any], dict[str, tuple[Watcher, ...]], tuple[Watcher, ...]]
+"""How one field of an event is read; the detectors that want each of its texts; and all of them, asked when it is no text, as
+they say what is wrong with that."""
 
 
 class Watch:
@@ -44,25 +31,27 @@ class Watch:
     __slots__ = ("always", "tables")
 
     def __init__(self, watchers: Iterable[Watcher], kind: EventKind, about: About) -> None:
+        wanting = [(watcher, _wanting(watcher[1], kind, about)) for watcher in watchers]
+        crowded = Counter(need for _, triggers in wanting for trigger in triggers or () for need in set(trigger.needs))
         always: list[Watcher] = []
         tables: dict[tuple[str, str], dict[str, list[Watcher]]] = {}
-        for watcher in watchers:
-            wanting = _wanting(watcher[1], kind, about)
-            if wanting is None:
+        for watcher, triggers in wanting:
+            if triggers is None:
                 always.append(watcher)
                 continue
-            place = _common(wanting) if wanting else None
-            if wanting and place is None:
+            place = _place(triggers, crowded) if triggers else None
+            if triggers and place is None:
                 always.append(watcher)
-            for trigger in wanting:
+            for trigger in triggers:
                 for holder, field, text in trigger.needs:
                     if (holder, field) == place:
                         found = tables.setdefault(place, {}).setdefault(text, [])
                         if not any(other is watcher for other in found):
                             found.append(watcher)
         self.always = tuple(always)
-        self.tables = tuple(
-            Table(*place, {text: tuple(watchers) for text, watchers in by_text.items()}) for place, by_text in tables.items()
+        self.tables: tuple[Table, ...] = tuple(
+            (_reader(*place), {text: tuple(found) for text, found in by_text.items()}, _all_of(by_text.values()))
+            for place, by_text in tables.items()
         )
 
 
@@ -114,7 +103,20 @@ def _wanting(detector: Detector, kind: EventKind, about: About) -> list[Trigger]
     return [trigger for trigger in triggers if kind in trigger.kinds and about.decide(trigger, kind) is not False]
 
 
-def _common(triggers: Sequence[Trigger]) -> tuple[str, str] | None:
-    """A field whose text decides for all of these triggers."""
+def _place(triggers: Sequence[Trigger], crowded: Counter[Need]) -> tuple[str, str] | None:
+    """The field whose text decides for all of these triggers and for the fewest other rules."""
     common = set.intersection(*({(holder, field) for holder, field, _ in trigger.needs} for trigger in triggers))
-    return next((place for place in _FIRST if place in common), None) or min(common, default=None)
+    texts = [need for trigger in triggers for need in trigger.needs]
+    return min(
+        common,
+        key=lambda place: (max(crowded[need] for need in texts if need[:2] == place), _FIRST.get(place, len(_FIRST)), place),
+        default=None,
+    )
+
+
+def _reader(holder: str, field: str) -> Callable[[Event], Any]:
+    return attrgetter(field) if holder == "event" else lambda event: event.attributes.get(field)
+
+
+def _all_of(groups: Iterable[Iterable[Watcher]]) -> tuple[Watcher, ...]:
+    return tuple({id(watcher): watcher for group in groups for watcher in group}.values())
