@@ -1,11 +1,9 @@
-"""Wiring: which adapter stands behind which port. Nothing else is decided here."""
+"""Wiring of the control process: which adapter stands behind which port. Nothing else is decided here."""
 
 import asyncio
 import contextlib
-import gc
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -20,7 +18,6 @@ from andoncord.adapters.credentials.by_webhook import WebhookBroker
 from andoncord.adapters.durable.carrier import DurableCarrier
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.schema import prepare
-from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.adapters.sql.access import SqlAccess
 from andoncord.adapters.sql.budgets import SqlBudgets
 from andoncord.adapters.sql.database import Database
@@ -37,14 +34,11 @@ from andoncord.adapters.system.forward import Forwarder
 from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
-from andoncord.adapters.system.memory import MemoryFiles
 from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.server_process import TOKEN_FILE
 from andoncord.adapters.system.signing import open_key
+from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors
 from andoncord.config import Config
-from andoncord.detect.bank import Bank
-from andoncord.detect.pack import default_rules
-from andoncord.detect.rule import load_rules
 from andoncord.engine.holds import holds_of
 from andoncord.engine.run import Engine
 from andoncord.kernel.access import Scope, secret_digest
@@ -55,7 +49,6 @@ from andoncord.kernel.ports import Performer
 from andoncord.policy import policy as policies
 from andoncord.respond import playbook
 from andoncord.respond.playbook import Playbook
-from andoncord.server.appender import Appender
 from andoncord.server.auth import Auth
 from andoncord.server.budgets import BudgetOffice
 from andoncord.server.capture import CapturePerformer, EvidenceFolder
@@ -68,52 +61,29 @@ from andoncord.server.deadman import BeatTarget, Deadman
 from andoncord.server.errands import HookPerformer, WaitPerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.health import Health
-from andoncord.server.holds import HOLDS_FILE, HoldFeed, read_holds
+from andoncord.server.holds import HOLDS_FILE, HoldFeed
 from andoncord.server.hub import Force, GuardHub
-from andoncord.server.ingest import Ingest
-from andoncord.server.keeping import Keeper
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.listening import WebServer, listen, reserve, target_of, url_of
 from andoncord.server.live import LiveStreams
-from andoncord.server.otlp_grpc import OtlpGrpc
-from andoncord.server.otlp_http import OtlpHttp
 from andoncord.server.performers import GuardPerformers, compiled_policies
-from andoncord.server.pipeline import Pipeline
-from andoncord.server.preparer import Preparer
 from andoncord.server.reading import Reading
 from andoncord.server.sources import Source, Sources
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
-from andoncord.server.worker import FIGURES, FINDINGS, serve_worker, stop_self, tell_parent
 from andoncord.server.worker_process import WorkerProcess, python_command
-from andoncord.telemetry.prices import Pricing, rows, with_own
+from andoncord.telemetry.prices import rows, with_own
 
-TELEMETRY_FILE = "telemetry.db"
-CONTROL_FILE = "control.db"
 DURABLE_FILE = "durable.db"
 """The durable engine's own; it may be deleted while the server is down."""
 NODE_FILE = "node.id"
 LOCK_FILE = "serve.lock"
-MEMORY_FOLDER = "detectors"
 LEASE_SECRET_FILE = "lease.key"
 FLAG_FILE = "guards.flag"
 LOCAL_NAME = "local"
 """Who the local user is in the record: whoever can read the data directory."""
 HOME_MODE = 0o700
 MIN_SECRET = 32
-GC_THRESHOLD, GC_THRESHOLD_OLDER = 50_000, 50
-"""Objects that the ingest worker makes between two searches for circles; Python's own are 700 and 10."""
-
-
-class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent tells the worker at its start."""
-
-    home: str
-    beside: str
-    """The folder that files named in the settings are relative to."""
-    config: Config
-    grpc_target: str
-    """Where to listen for OTLP/gRPC: a port that the parent holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +295,7 @@ async def _control(
         carrier=carrier,
     )
     worker = WorkerProcess(
-        command=python_command("andoncord.app"),
+        command=python_command("andoncord.app_worker"),
         setup=msgspec.json.encode(setup),
         listener=otlp,
         on_findings=findings.ring,
@@ -345,48 +315,6 @@ async def _control(
         telemetry.close()
 
 
-def worker_main(arguments: Sequence[str]) -> int:
-    """The ingest worker: reads its setup from standard input and serves on the socket it inherited."""
-    log_to_stderr()
-    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSetup)
-    listener = socket.socket(fileno=int(arguments[0]))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_worker(setup, listener))
-
-
-async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
-    """Connect the ingest worker and run it."""
-    home, clock = Path(setup.home), SystemClock()
-    writer = ParquetTelemetryWriter(home / TELEMETRY_FILE)
-    access = SqlAccess(control_database(home, setup.config, read_only=True))
-    appender = Appender(writer)
-    pipeline = Pipeline(
-        writer=writer,
-        bank=load_detectors(setup.config, beside=Path(setup.beside)),
-        clock=clock,
-        on_findings=lambda: tell_parent(FINDINGS),
-        on_failure=stop_self,
-        pricing=Pricing(with_own(setup.config.prices)),
-        on_figures=lambda figures: tell_parent(FIGURES + figures + b"\n"),
-        memory=MemoryFiles(home / MEMORY_FOLDER),
-    )
-    settings = setup.config.server
-    preparer = Preparer((*python_command("andoncord.server.prepare"), str(settings.max_body_mib * 1024 * 1024)))
-    preparer.start()
-    ingest = Ingest(
-        settings=settings, clock=clock, find_token=access.token, appender=appender, pipeline=pipeline, preparer=preparer
-    )
-    # What was made so far stays; events live briefly and hold no circles, so looking for circles often is waste.
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, GC_THRESHOLD_OLDER, GC_THRESHOLD_OLDER)
-    http = OtlpHttp(ingest, hosts=settings.hosts).app()
-    grpc = OtlpGrpc(ingest, target=setup.grpc_target)
-    keeper = Keeper(
-        writer=writer, clock=clock, settings=setup.config.telemetry, holds=lambda now: read_holds(home / HOLDS_FILE, now)
-    )
-    return await serve_worker(listener=listener, http=http, grpc=grpc, pipeline=pipeline, appender=appender, keeper=keeper)
-
-
 def control_database(home: Path, config: Config, *, read_only: bool = False) -> Database:
     """The control database that the settings name; without one, the SQLite file in the data directory.
 
@@ -396,20 +324,6 @@ def control_database(home: Path, config: Config, *, read_only: bool = False) -> 
     if config.database.url:
         return Database(config.database.url, read_only=read_only)
     return Database.in_file(home / CONTROL_FILE, read_only=read_only)
-
-
-def load_detectors(config: Config, *, beside: Path) -> Bank:
-    """Every detector, for the agents that are declared.
-
-    Raises:
-        CallerError: a rule file is wrong.
-    """
-    own = load_rules(configuration.texts(config.rules, beside=beside)) if config.rules else ()
-    return Bank(
-        (*default_rules(), *own),
-        declared=config.declared(),
-        false_alarms_per_week=config.detection.false_alarms_per_week,
-    )
 
 
 def credentials_held(config: Config, *, beside: Path) -> dict[str, Held]:
@@ -571,7 +485,3 @@ def _refuse_open_doors(config: Config, access: SqlAccess) -> None:
             place=place,
             remedy="start once on 127.0.0.1 and run `andon token create NAME --scope admin`",
         )
-
-
-if __name__ == "__main__":
-    raise SystemExit(worker_main(sys.argv[1:]))

@@ -9,6 +9,7 @@ from andoncord.adapters.sql.access import MAX_REMEMBERED_ANSWERS, SqlAccess
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.ledger import KEEP_NS, SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
+from andoncord.adapters.sqlite.tokens import SqliteTokens
 from andoncord.kernel.access import Scope, Session, Token, secret_digest
 from andoncord.kernel.effect import Outcome, Receipt
 
@@ -93,3 +94,17 @@ def test_an_effect_begins_once_and_keeps_its_receipt(database: Database) -> None
     assert ledger.receipt("i") == receipt
     assert ledger.begin("j", now_ns=KEEP_NS + 2)
     assert ledger.receipt("i") is None
+
+
+def test_the_worker_reads_tokens_without_sqlalchemy(tmp_path: Path) -> None:
+    """The reader that knows the file alone finds the same tokens, and sees at once that one was revoked."""
+    database = Database.in_file(tmp_path / "control.db")
+    migrate(database)
+    access, reader = SqlAccess(database), SqliteTokens(tmp_path / "control.db")
+    access.add_token(a_token("one", "s3cret"))
+    assert reader.token(secret_digest("s3cret")) == access.token(secret_digest("s3cret")) == a_token("one", "s3cret")
+
+    access.revoke_token("tok_one", now_ns=9)
+    assert reader.token(secret_digest("s3cret")) is None
+    reader.close()
+    database.close()

@@ -89,7 +89,7 @@ def _is_open(path: Path) -> bool:
 
 def _record(directory: Path) -> dict[str, Any]:
     """The journal's chain and what it says about telemetry."""
-    from andoncord.app import CONTROL_FILE
+    from andoncord.app_both import CONTROL_FILE
     from andoncord.cli.verify import check_record
 
     url = database_from_environment()

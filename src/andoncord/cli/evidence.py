@@ -12,7 +12,7 @@ from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.system.environment import home_directory
 from andoncord.adapters.system.signing import PUBLIC_FILE, read_public, signature_problem
-from andoncord.app import CONTROL_FILE
+from andoncord.app_both import CONTROL_FILE
 from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, cell, fail, say, show_json, show_table

@@ -16,7 +16,7 @@ import typer
 from andoncord.adapters.parquet.exchange import events_in
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.system.environment import home_directory, token_from_environment
-from andoncord.app import TELEMETRY_FILE
+from andoncord.app_both import TELEMETRY_FILE
 from andoncord.cli.client import telemetry_address
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, say, show_json

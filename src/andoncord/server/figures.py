@@ -8,6 +8,10 @@ import msgspec
 from andoncord.detect.ledger import KeptBudget
 from andoncord.kernel.time import SECOND_NS
 
+READY = b"ready\n"
+FINDINGS = b"findings\n"
+FIGURES = b"figures "
+"""Before what it tells about itself, on one line of at most what a pipe takes in one piece."""
 EVERY_NS = 5 * SECOND_NS
 QUANTILES = (0.5, 0.99)
 TIMES_KEPT = 1_000

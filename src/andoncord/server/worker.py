@@ -10,15 +10,12 @@ from threading import Thread
 from starlette.types import ASGIApp
 
 from andoncord.server.appender import Appender
+from andoncord.server.figures import READY
 from andoncord.server.keeping import Keeper
 from andoncord.server.listening import WebServer
 from andoncord.server.otlp_grpc import OtlpGrpc
 from andoncord.server.pipeline import Pipeline
 
-READY = b"ready\n"
-FINDINGS = b"findings\n"
-FIGURES = b"figures "
-"""Before what it tells about itself, on one line of at most what a pipe takes in one piece."""
 PIPELINE_STOP_S = 1.0
 KEEPER_STOP_S = 0.3
 END_ANYWAY_S = 2

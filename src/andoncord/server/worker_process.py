@@ -6,8 +6,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from andoncord.server.figures import WorkerFigures, read
-from andoncord.server.worker import FIGURES, FINDINGS, READY
+from andoncord.server.figures import FIGURES, FINDINGS, READY, WorkerFigures, read
 
 logger = logging.getLogger(__name__)
 

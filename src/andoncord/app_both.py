@@ -1,0 +1,39 @@
+"""What the wiring of the control process and that of the ingest worker share."""
+
+from pathlib import Path
+
+import msgspec
+
+from andoncord import config as configuration
+from andoncord.config import Config
+from andoncord.detect.bank import Bank
+from andoncord.detect.pack import default_rules
+from andoncord.detect.rule import load_rules
+
+TELEMETRY_FILE = "telemetry.db"
+CONTROL_FILE = "control.db"
+
+
+class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent tells the worker at its start."""
+
+    home: str
+    beside: str
+    """The folder that files named in the settings are relative to."""
+    config: Config
+    grpc_target: str
+    """Where to listen for OTLP/gRPC: a port that the parent holds."""
+
+
+def load_detectors(config: Config, *, beside: Path) -> Bank:
+    """Every detector, for the agents that are declared.
+
+    Raises:
+        CallerError: a rule file is wrong.
+    """
+    own = load_rules(configuration.texts(config.rules, beside=beside)) if config.rules else ()
+    return Bank(
+        (*default_rules(), *own),
+        declared=config.declared(),
+        false_alarms_per_week=config.detection.false_alarms_per_week,
+    )
