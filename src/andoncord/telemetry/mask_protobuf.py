@@ -10,6 +10,7 @@ Source: the protocol buffers encoding guide; opentelemetry-proto 1.7.
 from collections.abc import Callable, Sequence
 
 Mask = Callable[[str], tuple[str, int]]
+Piece = bytes | memoryview
 Spans = Sequence[tuple[int, int]]
 """Where suspicions lie, as start and end, in order and apart from each other."""
 
@@ -67,7 +68,7 @@ class Masking:
     """
 
     def __init__(self, body: bytes, suspicions: Spans, *, mask: Mask, is_secret_key: Callable[[str], bool]) -> None:
-        self._body = body
+        self._body, self._view = body, memoryview(body)
         self._suspicions = suspicions
         self._mask = mask
         self._is_secret_key = is_secret_key
@@ -83,75 +84,89 @@ class Masking:
         Raises:
             Broken: it is no such export.
         """
-        return self._message(0, len(self._body), export, 0, 0)
+        anew = self._message(0, len(self._body), export, 0, 0)
+        return self._body if anew is None else b"".join(anew)
 
-    def _message(self, start: int, end: int, kind: str, first: int, depth: int) -> bytes:
-        """One message anew; `first` is the first suspicion that may lie in it."""
+    def _message(self, start: int, end: int, kind: str, first: int, depth: int) -> list[Piece] | None:
+        """One message anew, in pieces that are put together once; None where it stays.
+
+        Args:
+            first: the first suspicion that may lie in it.
+        """
         if depth > MAX_DEPTH:
             raise Broken("nested too deeply")
         body, suspicions, fields = self._body, self._suspicions, _SCHEMAS[kind]
-        pieces: list[bytes] = []
+        pieces: list[Piece] = []
         kept_from = place = start
+        suspect = start
         while place < end:
-            tag, content = _varint(body, place, end)
-            number, wire = tag >> 3, tag & 7
-            if wire == _VARINT:
-                _, place = _varint(body, content, end)
-                continue
-            size = _FIXED_SIZES.get(wire, -1)
-            if wire == _BYTES:
-                size, content = _varint(body, content, end)
+            tag, content = body[place], place + 1
+            if tag & 7 == _BYTES and tag < 0x80 and content < end and body[content] < 0x80:
+                # Nearly every field has a tag and a length of one byte each.
+                wire, size, content = _BYTES, body[content], place + 2
+            else:
+                tag, content = _varint(body, place, end)
+                wire = tag & 7
+                if wire == _VARINT:
+                    _, place = _varint(body, content, end)
+                    continue
+                size = _FIXED_SIZES.get(wire, -1)
+                if wire == _BYTES:
+                    size, content = _varint(body, content, end)
             if size < 0 or content + size > end:
                 raise Broken("a field ends outside of its message")
             began, place = place, content + size
+            if place <= suspect:
+                continue
             while first < len(suspicions) and suspicions[first][1] <= content:
                 first += 1
-            if first == len(suspicions) or suspicions[first][0] >= place:
-                if first == len(suspicions) or suspicions[first][0] >= end:
-                    break
+            if first == len(suspicions) or suspicions[first][0] >= end:
+                break
+            suspect = suspicions[first][0]
+            if suspect >= place:
                 continue
             if wire != _BYTES:
                 continue
-            part = fields.get(number, _RAW)
+            part = fields.get(tag >> 3, _RAW)
             if part == _ID:
                 continue
             anew = self._part(content, place, part, first, depth)
             if anew is not None:
-                pieces += (body[kept_from:began], _tag(number), _length(len(anew)), anew)
+                pieces += (self._view[kept_from:began], _tag(tag >> 3), _length(sum(map(len, anew))), *anew)
                 kept_from = place
         if not pieces:
-            return body[start:end]
-        pieces.append(body[kept_from:end])
-        return b"".join(pieces)
+            return None
+        pieces.append(self._view[kept_from:end])
+        return pieces
 
-    def _part(self, start: int, end: int, kind: str, first: int, depth: int) -> bytes | None:
+    def _part(self, start: int, end: int, kind: str, first: int, depth: int) -> Sequence[Piece] | None:
         """The content of a field anew, or None where it stays."""
         before = self.count
         if kind == _TEXT:
             text, found = self._mask(self._body[start:end].decode("utf-8", "replace"))
             self.count += found
-            return text.encode() if found else None
+            return (text.encode(),) if found else None
         if kind == _RAW:
             return self._raw(start, end)
         try:
             if kind == _PAIR and self._is_secret_key(key := self._key(start, end)):
                 self.count += 1
                 name = key.encode()
-                return b"\x0a" + _length(len(name)) + name + b"\x12" + _length(len(ATTRIBUTE_MASK)) + ATTRIBUTE_MASK
+                return b"\x0a", _length(len(name)), name, b"\x12", _length(len(ATTRIBUTE_MASK)), ATTRIBUTE_MASK
             anew = self._message(start, end, kind, first, depth + 1)
         except Broken:
             self.count += 1
-            return b""
+            return ()
         return anew if self.count > before else None
 
-    def _raw(self, start: int, end: int) -> bytes | None:
+    def _raw(self, start: int, end: int) -> Sequence[Piece] | None:
         """Bytes of unknown meaning: masked where they are text; others are left, as no secret stands readable in them."""
         try:
             text, found = self._mask(self._body[start:end].decode())
         except UnicodeDecodeError:
             return None
         self.count += found
-        return text.encode() if found else None
+        return (text.encode(),) if found else None
 
     def _key(self, start: int, end: int) -> str:
         """The name of an attribute."""
