@@ -198,3 +198,27 @@ def test_a_process_whose_first_thread_has_ended_is_still_alive(tmp_path: Path) -
         assert send(process, signal.SIGKILL)
         child.wait(DEADLINE_S)
     assert can_run(process) is False
+
+
+def test_a_start_without_an_answer_is_reported_once_somebody_listens(tmp_path: Path) -> None:
+    """No server is there when the command starts; when it comes back, the start is told it, and once."""
+    with WireServer() as gone:
+        port = gone.port
+    up = tmp_path / "up"
+    command = [sys.executable, "-c", "import sys, threading; open(sys.argv[1], 'w').close(); threading.Event().wait()", str(up)]
+    url = f"http://127.0.0.1:{port}"
+    ours = ["-m", "andoncord_sdk.supervise", "--agent", "alone", "--server", url, "--telemetry", url]
+    supervisor = subprocess.Popen(
+        [sys.executable, *ours, "--", *command], env={**os.environ, "ANDON_TOKEN": "andon_sdk_test"}, stderr=subprocess.DEVNULL
+    )
+    try:
+        poll(up.exists)
+        with WireServer(port=port) as wire:
+            told = wire.wait_log("andoncord.guard.degraded")
+            wire.wait_stream()
+            assert told["andoncord.decision.code"] == "started_unheard"
+            assert told["gen_ai.agent.name"] == "alone"
+            assert len(wire.logs_named("andoncord.guard.degraded")) == 1
+    finally:
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(DEADLINE_S) == 128 + signal.SIGTERM

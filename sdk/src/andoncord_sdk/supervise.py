@@ -20,12 +20,14 @@ from typing import Any, Literal
 
 from andoncord_sdk import _platform
 from andoncord_sdk.capture import take_capture
+from andoncord_sdk.exporter import Exporter
 from andoncord_sdk.guard import SDK_VERSION
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.link import Ack, ControlLink, Outcome
 from andoncord_sdk.orders import Epoch, Gate, Order, parse_epoch
 from andoncord_sdk.proctree import become_subreaper, living_descendants
 from andoncord_sdk.tree import PIDS_MAX, Look, ProcessTree
+from andoncord_sdk.unheard import report_unheard
 from andoncord_sdk.wire import Endpoint
 
 IDLE_S = 1.0
@@ -34,7 +36,9 @@ LOOK_AGAIN_S = 0.25
 """After the first look: quiescence is seen by looking twice."""
 LOOKS_WANTED = 2
 FIRST_CONTACT_S = 1.0
-"""How long the command waits for the control plane to say that it may start. It starts without an answer."""
+"""How long the command waits for the control plane to say that it may start. It starts without an answer, which is reported."""
+LAST_REPORT_S = 1.0
+"""When the command has ended, what was to be reported and is not yet may take this long."""
 ANSWERED_MAX = 64
 """Orders remembered, so that one that comes again is answered again and not done again."""
 
@@ -52,6 +56,7 @@ class Supervisor:
         agent: the agent the command runs.
         command: program and arguments.
         endpoint: the control plane, or None to follow no orders.
+        telemetry: where a start without an answer is reported, or None to write it to the log alone.
         instance: names this supervisor; made up if None.
         on_pause: "freeze" makes it an enforcement point: pause freezes the tree and kill ends it. "leave" leaves both to a
             guard in the agent; the supervisor ends and restarts the tree when told to.
@@ -65,6 +70,7 @@ class Supervisor:
         command: Sequence[str],
         endpoint: Endpoint | None,
         *,
+        telemetry: Endpoint | None = None,
         instance: str | None = None,
         on_pause: OnPause = "freeze",
         environment: Mapping[str, str] | None = None,
@@ -72,6 +78,9 @@ class Supervisor:
     ) -> None:
         self._agent = agent
         self._endpoint = endpoint
+        self._telemetry = telemetry
+        self._exporter: Exporter | None = None
+        self._has_heard = False
         self._instance = instance or f"supervisor-{_platform.instance_name()}"
         self._holds = on_pause == "freeze"
         self._gate = Gate()
@@ -113,6 +122,8 @@ class Supervisor:
             self._tree.close()
             if self._link is not None:
                 self._link.close()
+            if self._exporter is not None:
+                self._exporter.close(LAST_REPORT_S)
 
     def _begin(self) -> None:
         """Start the command, unless a pause or kill that we have to hold is in force."""
@@ -121,7 +132,15 @@ class Supervisor:
             if self._gate.order.rung >= Rung.PAUSE:
                 self._is_ordered_down = self._starts_on_release = True
                 return
+            if not self._has_heard:
+                self._report_unheard()
         self._start()
+
+    def _report_unheard(self) -> None:
+        """Say that the command is started although nobody has said that it may be."""
+        _log.warning("%s is started without an answer from the control plane", self._agent)
+        if self._telemetry is not None:
+            self._exporter = report_unheard(self._telemetry, agent=self._agent, instance=self._instance)
 
     def _stay(self) -> int:
         has_forwarded = False
@@ -173,6 +192,7 @@ class Supervisor:
     def _welcomed(self, welcome: dict[str, Any]) -> None:
         if welcome.get("epoch") is not None:
             self._gate.apply(Order(rung=Rung.parse(welcome["rung"]), epoch=parse_epoch(welcome["epoch"])))
+        self._has_heard = True
 
     def _hand_over(self, name: str, event: dict[str, Any]) -> None:
         """From the link's thread to ours."""
@@ -366,6 +386,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--agent", required=True, help="the agent's name")
     parser.add_argument("--server", default="http://127.0.0.1:8420", help="the control plane (default: %(default)s)")
+    parser.add_argument("--telemetry", default="http://127.0.0.1:4318", help="the OTLP receiver (default: %(default)s)")
     parser.add_argument("--token-env", default="ANDON_TOKEN", help="variable that holds the token (default: %(default)s)")
     parser.add_argument("--hide-token", action="store_true", help="keep that variable from the command, which has no guard")
     parser.add_argument("--instance", help="names this supervisor (default: made up)")
@@ -384,14 +405,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not _platform.LINUX:
         parser.error("a supervisor needs Linux: only there can it prove that a process tree is empty")
     try:
-        endpoint = Endpoint(given.server, _platform.environment_variable(given.token_env))
+        token = _platform.environment_variable(given.token_env)
+        endpoint, telemetry = Endpoint(given.server, token), Endpoint(given.telemetry, token)
     except ValueError as mistake:
-        parser.error(f"--server: {mistake}")
+        parser.error(f"--server and --telemetry: {mistake}")
     try:
         return Supervisor(
             given.agent,
             command,
             endpoint,
+            telemetry=telemetry,
             instance=given.instance,
             on_pause=given.on_pause,
             environment=_platform.environment_without(given.token_env) if given.hide_token else None,

@@ -17,6 +17,7 @@ from andoncord.cli.output import fail
 from andoncord.kernel.time import SECOND_NS
 
 DEFAULT_URL = "http://127.0.0.1:8420"
+DEFAULT_TELEMETRY = "http://127.0.0.1:4318"
 TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.1
 
@@ -120,6 +121,14 @@ def telemetry_address() -> str:
         return msgspec.json.decode((home_directory() / ADDRESS_FILE).read_bytes(), type=Announcement).otlp_url
     except (OSError, msgspec.DecodeError):
         raise fail("no server is known here; run this where `andon serve` runs", Exit.ERROR) from None
+
+
+def known_telemetry() -> str:
+    """Where the server of this data directory receives telemetry; where none is known, the port that servers use by default."""
+    try:
+        return msgspec.json.decode((home_directory() / ADDRESS_FILE).read_bytes(), type=Announcement).otlp_url
+    except (OSError, msgspec.DecodeError):
+        return DEFAULT_TELEMETRY
 
 
 def _local_token(home: Path) -> str:

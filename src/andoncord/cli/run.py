@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from andoncord.adapters.system.environment import token_from_environment
-from andoncord.cli.client import server_address
+from andoncord.cli.client import known_telemetry, server_address
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import fail
 from andoncord.kernel.access import AGENT_PREFIX
@@ -22,6 +22,9 @@ def run(
         typer.Option(help="freeze: pause freezes the whole process tree, kill ends it. leave: both are up to its guard."),
     ] = "freeze",
     hide_token: Annotated[bool, typer.Option("--hide-token", help="Keep $ANDON_TOKEN from an agent without a guard.")] = False,
+    telemetry: Annotated[
+        str, typer.Option(help="Where a start without an answer is reported. Default: as the server here says, else port 4318.")
+    ] = "",
     no_cgroup: Annotated[bool, typer.Option("--no-cgroup", help="Stop by signals even where a cgroup could be made.")] = False,
 ) -> None:
     """Start any agent so that it can be paused, resumed and killed, even one that never heard of Andoncord. Linux only.
@@ -33,7 +36,16 @@ def run(
         raise fail(
             f"ANDON_TOKEN holds no token of an agent; make one with: andon token create {name} --agent {name}", Exit.NOT_ALLOWED
         )
-    options = ["--agent", name, "--server", server_address(), "--on-pause", on_pause]
+    options = [
+        "--agent",
+        name,
+        "--server",
+        server_address(),
+        "--on-pause",
+        on_pause,
+        "--telemetry",
+        telemetry or known_telemetry(),
+    ]
     options += ["--hide-token"] * hide_token + ["--no-cgroup"] * no_cgroup
     sys.stdout.flush()
     sys.stderr.flush()

@@ -28,7 +28,8 @@ class EventKind(StrEnum):
     """The guard refused a call: `attributes['code']` is scope, policy, loop, budget, order, breaker or lease."""
     GUARD_DEGRADED = "guard.degraded"
     """The guard goes without its control plane: it let a reading call through (`attributes['code']` is lease_ended), or it was
-    offered a lease that proves nothing (lease_refused). Or without a dependency: a circuit breaker of it has changed
+    offered a lease that proves nothing (lease_refused), or a supervisor started its command without an answer
+    (started_unheard). Or without a dependency: a circuit breaker of it has changed
     (breaker_open, breaker_half_open, breaker_closed)."""
     HEARTBEAT = "heartbeat"
     QUALITY_SCORED = "quality.scored"
