@@ -21,6 +21,7 @@ from andoncord.adapters.parquet.schema import prepare
 from andoncord.adapters.sql.access import SqlAccess
 from andoncord.adapters.sql.budgets import SqlBudgets
 from andoncord.adapters.sql.database import Database
+from andoncord.adapters.sql.deliveries import SqlDeliveries
 from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.ledger import SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
@@ -38,6 +39,7 @@ from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.server_process import TOKEN_FILE
 from andoncord.adapters.system.signing import open_key
 from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors
+from andoncord.app_channels import channels_of
 from andoncord.config import Config
 from andoncord.engine.holds import holds_of
 from andoncord.engine.run import Engine
@@ -66,6 +68,7 @@ from andoncord.server.hub import Force, GuardHub
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.listening import WebServer, listen, reserve, target_of, url_of
 from andoncord.server.live import LiveStreams
+from andoncord.server.notices import NotifyPerformer
 from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.reading import Reading
 from andoncord.server.sources import Source, Sources
@@ -186,6 +189,15 @@ async def _control(
     own_versions = {"server": metadata.version("andoncord"), "own_rules": digest(own_rules)}
     evidence = EvidenceFolder(home / "evidence", signer=open_key(home))
     revoking = RevokePerformer(held=credentials_held(config, beside=beside), clock=clock)
+    oncall = configuration.load_oncall(config, beside=beside)
+    notifying = NotifyPerformer(
+        oncall=oncall,
+        channels=channels_of(config, beside=beside, clock=clock),
+        deliveries=SqlDeliveries(database),
+        clock=clock,
+        chance=entropy.fraction,
+        link=config.oncall.link,
+    )
     ordering = guards.table()
     performers: dict[EffectKind, Performer] = {
         **ordering,
@@ -204,6 +216,7 @@ async def _control(
         EffectKind.INVESTIGATE: InvestigatePerformer(telemetry=telemetry, clock=clock, is_repeatable=config.is_repeatable),
         EffectKind.HOOK: HookPerformer(config.hooks, run=run_hook, ledger=SqlEffectLedger(database), clock=clock),
         EffectKind.WAIT: WaitPerformer(clock),
+        EffectKind.NOTIFY: notifying,
         EffectKind.REVIEW: ReviewPerformer(folder=home / "reviews", clock=clock, state=lambda: engine.state),
     }
     node = ensure_node_id(home, entropy)
@@ -220,6 +233,7 @@ async def _control(
         performers=performers,
         playbooks=load_playbooks(config, beside=beside),
         carrier=carrier,
+        escalation=oncall.escalation,
     )
     control = Control(
         engine=engine,
@@ -257,7 +271,7 @@ async def _control(
         machine=machine,
         processes=SystemProcesses(),
         home=home,
-        settings=[*config.doubts(), *missing_programs(config)],
+        settings=[*config.doubts(), *missing_programs(config), *oncall.doubts(clock.now())],
     )
     known = load_sources(config, beside=beside)
     forwarder = Forwarder(url_of(otlp), {name: renew_token(auth, access, source) for name, source in known.items()})
@@ -271,6 +285,7 @@ async def _control(
         leases=leases,
         budgets=budgets,
         sources=sources,
+        notices=notifying,
         evidence=evidence,
         answers=access,
         journal=journal,
@@ -361,8 +376,10 @@ def load_playbooks(config: Config, *, beside: Path) -> tuple[Playbook, ...]:
     """
     own = [playbook.load(text, place=place) for place, text in configuration.texts(config.playbooks, beside=beside).items()]
     known = {each.id: each for each in (*shipped_playbooks(), *own)}
+    oncall = configuration.load_oncall(config, beside=beside)
     for each in known.values():
         playbook.refuse_unknown_hooks(each, config.hooks)
+        playbook.refuse_unknown_targets(each, (*oncall.people, *oncall.rotas, *config.channels))
     return tuple(known.values())
 
 

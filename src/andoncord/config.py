@@ -17,7 +17,9 @@ from andoncord.detect.ledger import PER_WEEK
 from andoncord.detect.scope import Scope
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
+from andoncord.respond.oncall import Oncall
 from andoncord.server.budgets import BudgetSettings
+from andoncord.server.channel_settings import ChannelSettings
 from andoncord.server.credential_settings import CredentialSettings
 from andoncord.server.deadman import DeadmanSettings
 from andoncord.server.hook_settings import HookSettings
@@ -27,6 +29,7 @@ from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
 from andoncord.telemetry.prices import Price
 
 FILE_NAME = "andon.yaml"
+Settings = typing.TypeVar("Settings", bound=msgspec.Struct)
 
 
 class ObjectiveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,6 +108,15 @@ class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Of all statistical detectors together, for the whole fleet."""
 
 
+class OncallSettings(Oncall, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is told, in which order."""
+
+    file: str = ""
+    """A file with people, rotas and escalation instead, relative to the settings file."""
+    link: str = ""
+    """Where people open the console, such as `https://andon.example.org`: messages link to the incident there."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
@@ -128,6 +140,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Policy files that every guard loads; relative to the settings file."""
     budgets: BudgetSettings = BudgetSettings()
     deadman: DeadmanSettings = DeadmanSettings()
+    channels: dict[str, ChannelSettings] = {}
+    """How people and other systems are told."""
+    oncall: OncallSettings = OncallSettings()
     prices: tuple[Price, ...] = ()
     """Prices of your own; each stands before every built-in one of its model."""
 
@@ -180,18 +195,40 @@ def load(text: str, *, place: str) -> Config:
     >>> load("server: {api_port: 9000}", place="andon.yaml").server.api_port
     9000
     """
+    return _read(text, Config, place)
+
+
+def load_oncall(config: Config, *, beside: Path) -> Oncall:
+    """Who is told, from the settings or from the file that they name.
+
+    Raises:
+        CallerError: it cannot be read, or somebody in it cannot be reached.
+    """
+    for name, channel in config.channels.items():
+        channel.check(name)
+    oncall: Oncall = config.oncall
+    if config.oncall.file:
+        if config.oncall.people or config.oncall.rotas or config.oncall.escalation:
+            raise CallerError("names a file and says it itself", place="oncall.file", remedy="keep one of the two")
+        ((place, text),) = texts((config.oncall.file,), beside=beside).items()
+        oncall = _read(text, Oncall, place)
+    oncall.check(config.channels, place=config.oncall.file or "oncall")
+    return oncall
+
+
+def _read(text: str, kind: type[Settings], place: str) -> Settings:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise CallerError(f"is not YAML: {error.problem}", place=f"{place}:{line}") from None
     if root is None:
-        return Config()
+        return kind()
     lines: dict[str, int] = {}
     raw = _plain(root, "$", lines, place)
-    _check_keys(raw, Config, "$", lines, place)
+    _check_keys(raw, kind, "$", lines, place)
     try:
-        return msgspec.convert(raw, Config)
+        return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise _located(error, raw, lines, place) from None
 
@@ -301,7 +338,7 @@ def _check_keys(raw: Any, kind: Any, path: str, lines: dict[str, int], place: st
         return
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return
-    known = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    known = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in raw.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

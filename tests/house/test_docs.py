@@ -106,7 +106,7 @@ def setting_keys(kind: Any) -> Iterator[str]:
     """Every key of a settings section and of the sections in it."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         for field in msgspec.structs.fields(kind):
-            yield field.name
+            yield field.encode_name
             yield from setting_keys(field.type)
     else:
         for inner in get_args(kind):

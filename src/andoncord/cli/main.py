@@ -31,6 +31,8 @@ COMMANDS = {
     "token": Command("token", "app", "Make, list and revoke tokens.", is_group=True),
     "incidents": Command("incidents", "app", "List and show incidents.", is_group=True),
     "agents": Command("agents", "agents", "List agents and what is in force for them."),
+    "ack": Command("ack", "ack", "Say that you look after an incident."),
+    "oncall": Command("oncall", "app", "Say who is on call, test channels, find gaps.", is_group=True),
     "fleet": Command("fleet", "app", "Show which agents there are, their versions, tools and partners.", is_group=True),
     "orders": Command("orders", "orders", "List every order in force."),
     "monitor": Command("order", "monitor", "Have an agent report more often."),

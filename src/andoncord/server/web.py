@@ -13,6 +13,7 @@ from andoncord.server.api.evidence import EvidenceApi
 from andoncord.server.api.fleet import FleetApi
 from andoncord.server.api.health import HealthApi
 from andoncord.server.api.incidents import IncidentApi
+from andoncord.server.api.oncall import OncallApi
 from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
 from andoncord.server.api.records import RecordApi
@@ -30,6 +31,7 @@ from andoncord.server.guards import MAX_BODY, GuardApi
 from andoncord.server.health import Health
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.live import LiveStreams
+from andoncord.server.notices import NotifyPerformer
 from andoncord.server.ports import AccessStore, JournalReader
 from andoncord.server.reading import Reading
 from andoncord.server.settings import ServerSettings
@@ -47,6 +49,7 @@ def web_app(
     budgets: BudgetOffice,
     sources: Sources,
     evidence: EvidenceFolder,
+    notices: NotifyPerformer,
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
@@ -71,6 +74,7 @@ def web_app(
         BudgetApi(door, budgets=budgets),
         SourceApi(sources),
         EvidenceApi(door, folder=evidence),
+        OncallApi(door, notices=notices),
     ):
         app.include_router(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)

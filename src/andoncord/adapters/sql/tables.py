@@ -84,3 +84,22 @@ BUDGETS = Table(
     sqlite_strict=True,
 )
 """What was spent of shared budgets, and what guards hold of them."""
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("key", Text, primary_key=True),
+    Column("intent", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", WHOLE, nullable=False),
+    Column("provider_id", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("at_ns", WHOLE, nullable=False),
+    Index("deliveries_intent", "intent"),
+    Index("deliveries_incident", "incident"),
+    sqlite_strict=True,
+)
+"""What became of every notice on its way to every target."""

@@ -15,3 +15,7 @@ class SystemEntropy:
     def identifier(self, prefix: str) -> str:
         """A unique id, `prefix_` and 80 random bits in hexadecimal."""
         return f"{prefix}_{secrets.token_hex(10)}"
+
+    def fraction(self) -> float:
+        """A number from 0 to 1, without 1."""
+        return secrets.randbelow(1 << 53) / (1 << 53)

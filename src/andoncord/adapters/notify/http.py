@@ -1,0 +1,226 @@
+"""Notices over HTTP: signed webhooks, PagerDuty and Slack."""
+
+import asyncio
+import base64
+import hmac
+import ipaddress
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
+import msgspec
+
+from andoncord.kernel.ports import Clock
+from andoncord.kernel.time import SECOND_NS, rfc3339
+from andoncord.respond.notice import Notice, Said
+
+TIMEOUT_S = 8.0
+PAGERDUTY = "https://events.pagerduty.com"
+SLACK = "https://slack.com/api"
+SECRET_PREFIX = "whsec_"
+SUMMARY = 1_024
+"""Characters of a summary that PagerDuty takes."""
+BLOCK = 3_000
+"""Characters of a block of plain text that Slack takes."""
+FINAL_BELOW = 500
+MAY_PASS = (408, 425, 429)
+"""Answers below 500 that another attempt may change."""
+SEVERITIES = {"critical": "critical", "high": "error", "medium": "warning", "low": "info"}
+
+
+class WebhookChannel:
+    """Posts a CloudEvent, signed as Standard Webhooks 1.0 says.
+
+    The name is resolved once and the address that was looked at is the one that is spoken to; redirects are not followed;
+    addresses within the network are refused unless they are allowed.
+
+    Args:
+        secret: the key's bytes.
+    """
+
+    def __init__(self, *, url: str, secret: bytes, allow_private: bool, source: str, clock: Clock) -> None:
+        self._url = url
+        self._secret = secret
+        self._allow_private = allow_private
+        self._source = source
+        self._clock = clock
+
+    async def send(self, notice: Notice, *, replies_to: str) -> Said:
+        """Delivered is what the receiver answers 2xx for."""
+        now_ns = self._clock.now()
+        number = f"{notice.thread}.{notice.key}"
+        body = msgspec.json.encode(
+            {
+                "specversion": "1.0",
+                "id": number,
+                "source": self._source,
+                "type": f"org.andoncord.notice.{notice.kind}",
+                "subject": notice.incident or notice.thread,
+                "time": rfc3339(now_ns),
+                "datacontenttype": "application/json",
+                "data": {
+                    "incident": notice.incident or None,
+                    "thread": notice.thread,
+                    "severity": notice.severity,
+                    "subject": notice.subject,
+                    "lines": notice.lines,
+                    "link": notice.link or None,
+                    "facts": notice.facts,
+                },
+            }
+        )
+        headers = {"Content-Type": "application/cloudevents+json", **self._signed(number, now_ns // SECOND_NS, body)}
+        parts = urlsplit(self._url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            address = await resolve(host, port, allow_private=self._allow_private)
+        except OSError as error:
+            return Said(state="failed", why=f"{host} has no address: {error.strerror or error}")
+        except PrivateAddressError as error:
+            return Said(state="failed", why=str(error), is_final=True)
+        shown = f"[{address}]" if ":" in address else address
+        pinned = urlunsplit((parts.scheme, f"{shown}:{port}", parts.path or "/", parts.query, ""))
+        headers["Host"] = parts.netloc
+        return await _post(pinned, body, headers, extensions={"sni_hostname": host})
+
+    def _signed(self, number: str, now_s: int, body: bytes) -> dict[str, str]:
+        signature = hmac.digest(self._secret, b".".join((number.encode(), str(now_s).encode(), body)), "sha256")
+        return {
+            "webhook-id": number,
+            "webhook-timestamp": str(now_s),
+            "webhook-signature": f"v1,{base64.b64encode(signature).decode()}",
+        }
+
+
+class PagerDutyChannel:
+    """PagerDuty's Events API, version 2: one incident is one `dedup_key`; what is over is resolved there too."""
+
+    def __init__(self, *, url: str, key_file: Path, source: str) -> None:
+        self._url = f"{(url or PAGERDUTY).rstrip('/')}/v2/enqueue"
+        self._key_file = key_file
+        self._source = source
+
+    async def send(self, notice: Notice, *, replies_to: str) -> Said:
+        """Delivered is what PagerDuty answers 202 for."""
+        try:
+            key = self._key_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            return Said(state="failed", why=f"the routing key cannot be read: {error.strerror}")
+        event: dict[str, object] = {
+            "routing_key": key,
+            "event_action": "resolve" if notice.kind == "resolved" else "trigger",
+            "dedup_key": notice.thread,
+        }
+        if notice.kind != "resolved":
+            event["payload"] = {
+                "summary": notice.subject[:SUMMARY],
+                "source": self._source,
+                "severity": SEVERITIES[notice.severity],
+                "group": notice.incident,
+                "custom_details": {"text": "\n".join(notice.lines), "key": notice.key},
+            }
+            event["links"] = [{"href": notice.link, "text": "incident"}] if notice.link else []
+        return await _post(
+            self._url, msgspec.json.encode(event), {"Content-Type": "application/json"}, provider_id=notice.thread
+        )
+
+
+class SlackChannel:
+    """Slack's `chat.postMessage`: one incident is one thread. Everything is plain text, so no word of an agent's is markup."""
+
+    def __init__(self, *, url: str, token_file: Path, conversation: str) -> None:
+        self._url = f"{(url or SLACK).rstrip('/')}/chat.postMessage"
+        self._token_file = token_file
+        self._conversation = conversation
+
+    async def send(self, notice: Notice, *, replies_to: str) -> Said:
+        """Delivered is what Slack says `ok` to; it says so with status 200, and errors too."""
+        try:
+            token = self._token_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            return Said(state="failed", why=f"the token cannot be read: {error.strerror}")
+        text = "\n".join((notice.subject, *notice.lines, *([notice.link] if notice.link else ())))[:BLOCK]
+        message = {
+            "channel": self._conversation,
+            "text": _escaped(notice.subject),
+            "blocks": [{"type": "section", "text": {"type": "plain_text", "text": text, "emoji": False}}],
+            "unfurl_links": False,
+            "link_names": False,
+            **({"thread_ts": replies_to, "reply_broadcast": notice.kind == "page"} if replies_to else {}),
+        }
+        headers = {"Content-Type": "application/json; charset=utf-8", "Authorization": f"Bearer {token}"}
+        try:
+            async with _client() as client:
+                answer = await client.post(self._url, content=msgspec.json.encode(message), headers=headers)
+        except httpx2.HTTPError as error:
+            return _lost(error)
+        if not answer.is_success:
+            return _refused(answer)
+        try:
+            said = msgspec.json.decode(answer.content, type=dict[str, object])
+        except msgspec.DecodeError:
+            return Said(state="failed", why="Slack's answer is not JSON")
+        if said.get("ok") is True:
+            return Said(state="delivered", provider_id=str(said.get("ts", "")))
+        why = str(said.get("error", "unknown"))[:100]
+        return Said(
+            state="failed", why=f"Slack answered {why}", is_final=why not in ("ratelimited", "internal_error", "fatal_error")
+        )
+
+
+class PrivateAddressError(Exception):
+    """A webhook would go to an address within this network."""
+
+
+async def resolve(host: str, port: int, *, allow_private: bool) -> str:
+    """The address of a host that may be spoken to.
+
+    Raises:
+        PrivateAddressError: one of its addresses is within the network, and that is not allowed.
+        OSError: it has none.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    addresses = [str(each[4][0]) for each in found]
+    if not allow_private:
+        for address in addresses:
+            if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+                raise PrivateAddressError(f"{host} is {address}, which is within this network; allow_private would allow it")
+    return addresses[0]
+
+
+async def _post(
+    url: str, body: bytes, headers: Mapping[str, str], *, provider_id: str = "", extensions: dict[str, str] | None = None
+) -> Said:
+    try:
+        async with _client() as client:
+            answer = await client.post(url, content=body, headers=dict(headers), extensions=extensions or {})
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return _lost(error)
+    if answer.is_success:
+        return Said(state="delivered", provider_id=provider_id or headers.get("webhook-id", ""))
+    return _refused(answer)
+
+
+def _client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+
+
+def _lost(error: Exception) -> Said:
+    return Said(state="failed", why=f"{type(error).__name__}: {error}"[:200])
+
+
+def _refused(answer: httpx2.Response) -> Said:
+    status = answer.status_code
+    return Said(state="failed", why=f"answered {status}", is_final=status < FINAL_BELOW and status not in MAY_PASS)
+
+
+def _escaped(text: str) -> str:
+    """Text in which Slack sees no markup.
+
+    >>> _escaped("<!channel> & <https://evil|ok>")
+    '&lt;!channel&gt; &amp; &lt;https://evil|ok&gt;'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
