@@ -28,6 +28,7 @@ DECLARED = {"agent-*": Declared(agent="agent-*", tools=dict.fromkeys(TOOLS, "rea
 
 def run(*, agents: int = 10_000, runs: int = RUNS) -> Result:
     """Show `runs` runs of every agent to all rules, those for recorded runs too, in a process of their own."""
+    alone = single(runs)
     receiving, sending = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_measure, args=(sending, agents, runs))
     process.start()
@@ -51,7 +52,7 @@ def run(*, agents: int = 10_000, runs: int = RUNS) -> Result:
             ("rss_mb", round(rss_mb, 1)),
             ("bytes_per_agent", round(grown / agents)),
             ("rss_mb_without_agents", round(empty_mb, 1)),
-            *((f"bytes_per_agent {rule.id}", float(each)) for rule, each in single(runs)),
+            *((f"bytes_per_agent {rule.id}", float(each)) for rule, each in alone),
         ),
         notes=(
             f"{agents} agents, {len(recorded_rules())} rules, {runs} runs of each agent, five events each: {events} events;",

@@ -18,6 +18,8 @@ from andoncord.kernel.time import HOUR_NS
 from andoncord.telemetry.event import Event, EventKind
 
 MAX_ROLES = 1_000
+CORRECTION = "human_correction"
+"""Beginning of the names of evaluators that are heard of only when a person put right what a run did."""
 MAX_RUNS_KNOWN = 64
 """Run ids remembered per stream of scores, so that one run is one observation."""
 
@@ -88,7 +90,7 @@ class OutOfRange:
 
     Args:
         of: which number: a key of `PER_RUN`, or `score` (a fall of what an evaluator gives) or `correction` (people put right
-            what runs did: scores of evaluators whose name begins with `human`, that did not pass).
+            what runs did: scores of evaluators whose name begins with `human_correction`, that did not pass).
         side: which change matters.
         runs: adds up runs; shared by all detectors that need it.
         ledger: the budget.
@@ -163,7 +165,7 @@ class OutOfRange:
                 yield from self._take(run.end, value, run.judged_at_ns)
 
     def _corrected(self, event: Event) -> Iterable[Hit]:
-        is_correction = event.name.startswith("human") and event.passed is False
+        is_correction = event.name.startswith(CORRECTION) and event.passed is False
         return self._take(event, 1.0, believed_ns(event)) if is_correction else ()
 
     def _scored(self, event: Event, facts: Facts) -> Iterable[Hit]:
