@@ -51,11 +51,7 @@ def _near(state: State, touched: Iterable[str] | None) -> list[Incident]:
     near = {incident_id for incident_id in touched if incident_id}
     chosen = [state.incidents[incident_id] for incident_id in sorted(near)]
     agents = {agent for incident in chosen for agent in incident.agents}
-    others = [
-        incident
-        for incident in state.incidents.values()
-        if incident.is_open and incident.id not in near and not agents.isdisjoint(incident.agents)
-    ]
+    others = [state.incidents[incident] for incident in state.index.of_agents(agents) if incident not in near]
     return chosen + others
 
 

@@ -24,7 +24,7 @@ from andoncord.engine.facts import (
 from andoncord.engine.restored import hold
 from andoncord.engine.state import Intent, State
 from andoncord.engine.wishes import grant
-from andoncord.incident.correlate import home_of
+from andoncord.incident.correlate import home_of, says_nothing_new
 from andoncord.incident.impact import estimate
 from andoncord.incident.severity import judge
 from andoncord.kernel.effect import EffectKind, Receipt
@@ -91,7 +91,8 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
         return (Draft(kind="finding.recorded", body=recorded),)
 
     drafts: list[Draft] = []
-    home = home_of(finding, state.incidents.values())
+    near = state.index.near(finding.agent, finding.trace_id)
+    home = home_of(finding, (state.incidents[incident] for incident in near))
     if home is None:
         home = f"inc_{len(state.incidents) + 1:06d}"
         known: tuple[Finding, ...] = ()
@@ -111,6 +112,9 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
         )
     else:
         incident = state.incidents[home]
+        if says_nothing_new(finding, incident):
+            counted = {"id": finding.id, "rule": finding.rule, "agent": finding.agent, "at_ns": finding.at_ns}
+            return (Draft(kind="finding.grouped", incident=home, body=counted),)
         known = incident.findings
         was_allowed = incident.may_act
         was_playbook = incident.playbook
@@ -184,11 +188,12 @@ def _is_silence_we_caused(state: State, finding: Finding) -> bool:
     if finding.pattern is not Pattern.SILENCE or not finding.instance:
         return False
     is_fenced = state.rung_of(finding.agent) in FENCING or state.orders.may_fence(finding.agent)
-    for intent in state.intents.values():
-        ordered = intent.effect.kind is EffectKind.ORDER and intent.effect.target == finding.agent
+    for intent_id in state.index.targets.get(finding.agent, ()):
+        intent = state.intents[intent_id]
+        ordered = intent.effect.kind is EffectKind.ORDER
         if is_fenced and ordered and intent.receipt and finding.instance in intent.receipt.detail.get("covered", ()):
             return True
-        if intent.effect.kind is not EffectKind.TERMINATE or intent.effect.target != finding.agent or intent.receipt is None:
+        if intent.effect.kind is not EffectKind.TERMINATE or intent.receipt is None:
             continue
         if intent.receipt.detail.get("process_tree_empty") and finding.instance in _asked_before(state, intent):
             return True

@@ -93,12 +93,12 @@ def order_draft(
 def held_by_others(state: State, incident: str, agent: str) -> str:
     """The highest rung that other open incidents want for an agent: what stays in force when this incident lets go."""
     wanted = "none"
-    for other in state.incidents.values():
-        if other.id == incident or not other.is_open:
+    for other in state.index.of_agents({agent}):
+        if other == incident:
             continue
         orders = [
             intent
-            for intent in state.intents_of(other.id)
+            for intent in state.intents_of(other)
             if intent.effect.kind is EffectKind.ORDER and intent.effect.target == agent and not intent.standing
         ]
         if orders:

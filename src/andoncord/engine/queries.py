@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from andoncord.engine.index import place_of
 from andoncord.engine.order_views import orders_of
 from andoncord.engine.recovering import needs_approval, recovery_problem
 from andoncord.engine.state import Intent, State
@@ -39,16 +40,7 @@ def summaries(state: State, *, now: int, wanted: str = "all") -> list[dict[str, 
         for incident in state.incidents.values()
         if wanted == "all" or (wanted == "open" and incident.is_open) or incident.state.value == wanted
     ]
-    chosen.sort(
-        key=lambda incident: (
-            incident.is_open,
-            incident.severity.rank,
-            incident.category.priority.rank,
-            incident.opened_ns,
-            incident.id,
-        ),
-        reverse=True,
-    )
+    chosen.sort(key=place_of, reverse=True)
     return [summary(state, incident, now=now) for incident in chosen]
 
 
@@ -70,6 +62,7 @@ def summary(state: State, incident: Incident, *, now: int) -> dict[str, Any]:
         "contained_in_s": _contained_in_s(incident),
         "awaiting": awaiting(state, incident),
         "disposition": incident.disposition,
+        "findings_n": len(incident.findings) + sum(incident.grouped.values()),
     }
 
 
@@ -123,6 +116,7 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
         "next": next_action(state, incident),
         "alternatives": _alternatives(state, incident),
         "findings": [msgspec.to_builtins(finding) for finding in incident.findings],
+        "grouped": [{"rule": rule, "count": count} for rule, count in sorted(incident.grouped.items())],
         "responsible": list(investigation.get("responsible", ())),
         "root_causes": list(investigation.get("root_causes", ())),
         "factors": list(investigation.get("factors", ())),

@@ -98,8 +98,9 @@ def _is_beyond_limit(state: State, incident: Incident) -> bool:
         since_ns = now_ns - int(step["per_ms"]) * MILLISECOND_NS
         began = {
             intent.incident
-            for intent in state.intents.values()
-            if "/recover/" in intent.step and intent.issued_ns >= since_ns and intent.effect.target in incident.agents
+            for agent in incident.agents
+            for intent in (state.intents[intent_id] for intent_id in state.index.targets.get(agent, ()))
+            if "/recover/" in intent.step and intent.issued_ns >= since_ns
         }
         if len(began - {incident.id}) >= int(step["limit"]):
             return True

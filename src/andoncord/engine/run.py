@@ -127,6 +127,22 @@ class Engine:
             self._keep(entries)
         return entries
 
+    async def submit_all(self, facts: Sequence[Fact]) -> tuple[Entry, ...]:
+        """Take several facts that came together, with one write: what the world says, never what a person asks for.
+
+        When it raises, none of them was taken.
+        """
+        async with self._turn:
+            entries: list[Entry] = []
+            try:
+                for fact in facts:
+                    entries += take(self.state, fact, now=self._clock.now(), playbooks=self._playbooks)
+            except BaseException:
+                self.state = replay(self._journal.read())
+                raise
+            self._keep(tuple(entries))
+        return tuple(entries)
+
     async def is_turning(self) -> bool:
         """Wait for a turn as a fact would; whether the journal then ends where the state does."""
         async with self._turn:

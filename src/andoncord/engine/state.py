@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.engine.index import Index
 from andoncord.engine.noticebook import NoticeBook
 from andoncord.engine.orderbook import OrderBook
 from andoncord.engine.played import CHANGES
@@ -85,6 +86,7 @@ class State:
     """Intents without a receipt, oldest first."""
     controls: dict[str, Control] = field(default_factory=dict)
     orders: OrderBook = field(default_factory=OrderBook)
+    index: Index = field(default_factory=Index)
     registry: Registry = field(default_factory=Registry)
     policies: dict[str, ActivePolicy] = field(default_factory=dict)
     seen: dict[str, None] = field(default_factory=dict)
@@ -148,6 +150,8 @@ def apply(state: State, entry: Entry) -> None:
     assert entry.seq == state.seq + 1, f"entry {entry.seq} does not follow {state.seq}"
     state.seq = entry.seq
     state.head = entry
+    if entry.incident:
+        state.index.changed[entry.incident] = entry.seq
     if entry.body.get("wish"):
         state.wishes[entry.body["wish"]] = entry.incident
     reduce = _REDUCERS.get(entry.kind)
@@ -158,14 +162,31 @@ def apply(state: State, entry: Entry) -> None:
 
 
 def _update(state: State, incident_id: str, /, **changes: Any) -> None:
-    state.incidents[incident_id] = msgspec.structs.replace(state.incidents[incident_id], **changes)
+    before = state.incidents[incident_id]
+    _put(state, before, msgspec.structs.replace(before, **changes))
+
+
+def _put(state: State, before: Incident | None, after: Incident) -> None:
+    state.incidents[after.id] = after
+    state.index.renew(before, after)
+
+
+def _see(state: State, finding: str) -> None:
+    state.seen[finding] = None
+    while len(state.seen) > MAX_SEEN:
+        del state.seen[next(iter(state.seen))]
+
+
+def _finding_grouped(state: State, entry: Entry) -> None:
+    body, incident = entry.body, state.incidents[entry.incident]
+    _see(state, body["id"])
+    counted = {**incident.grouped, body["rule"]: incident.grouped.get(body["rule"], 0) + 1}
+    _update(state, incident.id, grouped=counted, last_finding_ns=max(incident.last_finding_ns, body["at_ns"]))
 
 
 def _finding_recorded(state: State, entry: Entry) -> None:
     finding = msgspec.convert(entry.body["finding"], Finding)
-    state.seen[finding.id] = None
-    while len(state.seen) > MAX_SEEN:
-        del state.seen[next(iter(state.seen))]
+    _see(state, finding.id)
     if not entry.incident:
         state.shadow_findings += 1
         return
@@ -175,6 +196,7 @@ def _finding_recorded(state: State, entry: Entry) -> None:
         state,
         entry.incident,
         findings=(*incident.findings, finding),
+        last_finding_ns=max(incident.last_finding_ns, finding.at_ns),
         agents=agents,
         onset_ns=min(incident.onset_ns, finding.onset_ns) if finding.onset_ns else incident.onset_ns,
     )
@@ -182,7 +204,7 @@ def _finding_recorded(state: State, entry: Entry) -> None:
 
 def _incident_opened(state: State, entry: Entry) -> None:
     body = entry.body
-    state.incidents[entry.incident] = Incident(
+    opened = Incident(
         id=entry.incident,
         title=body["title"],
         state=IncidentState.DETECTED,
@@ -198,6 +220,7 @@ def _incident_opened(state: State, entry: Entry) -> None:
         declared_by=body.get("declared_by", ""),
         book=state.book,
     )
+    _put(state, None, opened)
 
 
 def _incident_judged(state: State, entry: Entry) -> None:
@@ -247,6 +270,9 @@ def _intent_issued(state: State, entry: Entry) -> None:
     state.intents[intent.id] = intent
     state.steps.setdefault(entry.incident, {})[intent.step] = intent.id
     state.outstanding[intent.id] = None
+    state.index.targets.setdefault(effect.target, []).append(intent.id)
+    if effect.kind is EffectKind.ORDER:
+        state.index.changed.update(dict.fromkeys(state.index.by_agent.get(effect.target, ()), entry.seq))
     if effect.kind is EffectKind.NOTIFY:
         state.notices.issue(entry, effect)
     if effect.kind is EffectKind.ORDER and not intent.standing:
@@ -410,6 +436,7 @@ def _telemetry_digested(state: State, entry: Entry) -> None:
 
 _REDUCERS = {
     "finding.recorded": _finding_recorded,
+    "finding.grouped": _finding_grouped,
     "incident.opened": _incident_opened,
     "incident.judged": _incident_judged,
     "incident.moved": _incident_moved,

@@ -170,7 +170,5 @@ def _times_lately(state: State, incident: Incident, step: Step) -> int:
         parameters = intent.effect.parameters
         return (parameters.get("playbook"), parameters.get("name")) == (step.playbook, step.name)
 
-    return sum(
-        intent.issued_ns >= since_ns and intent.effect.target == incident.agents[0] and is_same(intent)
-        for intent in state.intents.values()
-    )
+    lately = (state.intents[intent] for intent in state.index.targets.get(incident.agents[0], ()))
+    return sum(intent.issued_ns >= since_ns and is_same(intent) for intent in lately)

@@ -51,7 +51,7 @@ def _contain(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> 
     """Order a rung for an agent. Lowering is not containing: that is `release`."""
     rung = _rung(wish)
     if not wish.incident:
-        declared = next((each.id for each in _open(state) if wish.agent in each.agents), None)
+        declared = next(iter(state.index.of_agents({wish.agent})), None)
         if declared is None:
             raise ConflictError(f"no incident is open for {wish.agent!r}", remedy="declare one first")
         incident = state.incident(declared)
@@ -350,10 +350,6 @@ def _configure(state: State, agent: str, version: str, wish: PersonAsked) -> Dra
         parameters={"version": version},
         by=wish.by,
     )
-
-
-def _open(state: State) -> list[Incident]:
-    return [incident for incident in state.incidents.values() if incident.is_open]
 
 
 def _agent(incident: Incident, wish: PersonAsked) -> str:

@@ -7,8 +7,41 @@ from andoncord.incident.incident import Incident
 from andoncord.kernel.time import MINUTE_NS
 from andoncord.kernel.vocabulary import IncidentState
 
+WEIGHED = ("at_risk_micro_usd", "customers")
+"""Facts of a finding that decide how bad an incident is."""
 JOIN_WINDOW_NS = 30 * MINUTE_NS
 """A finding this long after the last one opens an incident of its own. Chosen: longer than a containment."""
+
+
+MAX_WHOLE = 50
+"""Findings of one incident that are kept whole whatever they say. Chosen: more than anybody reads one by one."""
+
+
+def says_nothing_new(finding: Finding, incident: Incident) -> bool:
+    """Whether the incident is no different with this finding: one like it is known, and there are many already.
+
+    Such a finding is counted, so that a storm neither fills the record nor slows down what is decided. While an agent is being
+    let go every finding is looked at.
+    """
+    if len(incident.findings) < MAX_WHOLE or incident.state.rank >= IncidentState.RECOVERING.rank:
+        return False
+    return any(_is_covered(finding, by=known) for known in incident.findings)
+
+
+def _is_covered(finding: Finding, *, by: Finding) -> bool:
+    is_alike = (by.rule, by.agent, by.pattern, by.mode) == (finding.rule, finding.agent, finding.pattern, finding.mode)
+    return (
+        is_alike
+        and by.severity.rank >= finding.severity.rank
+        and by.trusted >= finding.trusted
+        and by.enforced <= finding.enforced
+        and all(_number(by.facts.get(name)) >= _number(finding.facts.get(name)) for name in WEIGHED)
+        and finding.facts.get("tool") == by.facts.get("tool")
+    )
+
+
+def _number(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0
 
 
 def home_of(finding: Finding, incidents: Iterable[Incident]) -> str | None:
@@ -22,7 +55,7 @@ def home_of(finding: Finding, incidents: Iterable[Incident]) -> str | None:
         if incident.state.rank >= IncidentState.RESOLVED.rank:
             continue
         same_trace = bool(finding.trace_id) and any(known.trace_id == finding.trace_id for known in incident.findings)
-        last_ns = max((known.at_ns for known in incident.findings), default=incident.opened_ns)
+        last_ns = incident.last_finding_ns or incident.opened_ns
         same_agent = finding.agent in incident.agents and abs(finding.at_ns - last_ns) <= JOIN_WINDOW_NS
         if (same_trace or same_agent) and (best is None or incident.opened_ns >= best.opened_ns):
             best = incident

@@ -74,6 +74,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     undo: dict[str, Any] | None = None
     """The last undo: `intents`, `by`, `reason`, `all`, `impossible`, `undone`, `finished`."""
     findings: tuple[Finding, ...] = ()
+    grouped: dict[str, int] = {}
+    """Findings that said nothing new and were only counted, by rule."""
+    last_finding_ns: int = 0
     reasons: tuple[str, ...] = ()
     impact: dict[str, Any] = {}
     verdicts: tuple[VerdictGiven, ...] = ()

@@ -4,6 +4,7 @@ Everything that stores, prints or compares one of these words uses the names bel
 """
 
 from enum import StrEnum
+from functools import cached_property
 
 
 class Severity(StrEnum):
@@ -18,7 +19,7 @@ class Severity(StrEnum):
     HIGH = "high"
     CRITICAL = "critical"
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """Position on the scale: 0 (low) to 3 (critical)."""
         return tuple(Severity).index(self)
@@ -104,7 +105,7 @@ class IncidentState(StrEnum):
     RESOLVED = "resolved"
     REVIEWED = "reviewed"
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """Position in the lifecycle, 0 first."""
         return tuple(IncidentState).index(self)

@@ -8,7 +8,8 @@ import msgspec
 
 from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import GuardAhead, PersonAsked
-from andoncord.engine.queries import summaries, view
+from andoncord.engine.listing import Listing
+from andoncord.engine.queries import view
 from andoncord.engine.restored import is_ahead
 from andoncord.engine.run import Engine
 from andoncord.engine.state import State
@@ -60,6 +61,7 @@ class Control:
         breakers: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         self.engine = engine
+        self._listing = Listing(lambda: engine.state)
         self.hub = hub
         self.telemetry = telemetry
         self.clock = clock
@@ -82,7 +84,15 @@ class Control:
 
     def summaries(self, wanted: str) -> list[dict[str, Any]]:
         """Incidents: `open`, `all`, or in one state of the lifecycle."""
-        return summaries(self.state, now=self.clock.now(), wanted=wanted)
+        return self.page(self._listing.ids(wanted))
+
+    def listed(self, wanted: str) -> list[str]:
+        """The ids of the same incidents, in the same order."""
+        return self._listing.ids(wanted)
+
+    def page(self, ids: list[str]) -> list[dict[str, Any]]:
+        """One line for each of these incidents. They are not to be changed."""
+        return self._listing.lines(ids, now=self.clock.now())
 
     def view(self, incident_id: str) -> dict[str, Any]:
         """Everything about one incident, with the live counts in its dry runs.
@@ -224,9 +234,8 @@ class Control:
         """The open incident that an order for this agent belongs to; declared when there is none."""
         if not agent:
             raise CallerError("agent is missing", place="agent")
-        for known in reversed(self.state.incidents.values()):
-            if known.is_open and agent in known.agents:
-                return known.id
+        if known := self.state.index.of_agents({agent}):
+            return known[-1]
         known_agents = self.known_agents()
         if agent not in known_agents:
             raise _unknown(agent, known_agents)

@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from andoncord.detect.finding import Finding
 from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import FindingArrived, SystemNoted, TelemetryDigested
 from andoncord.engine.run import Engine
@@ -16,6 +17,8 @@ POLL_S = 0.25
 """Findings are looked for this often even when nobody rings: a lost ring costs a quarter of a second, not a finding."""
 DIGEST_EVERY_S = 5.0
 FINDINGS_PER_READ = 100
+FINDINGS_PER_WRITE = 25
+"""Findings that one write of the journal takes: more would keep orders and answers waiting."""
 DIGESTS_PER_ENTRY = 10_000
 FINDINGS = "findings"
 
@@ -52,18 +55,29 @@ class FindingFeed:
 
     async def _feed(self, position: int) -> int:
         while found := self._telemetry.findings(after=position, limit=FINDINGS_PER_READ):
-            for seq, finding in found:
-                try:
-                    await self._engine.submit(FindingArrived(finding=finding))
-                except AssertionError:
-                    # Our own fault: the finding stays in its table and in the record, and the rest goes on.
-                    logger.exception("the engine could not take finding %s", finding.id)
-                    await self._engine.submit(
-                        SystemNoted(what="finding could not be taken", detail={"finding": finding.id, "rule": finding.rule})
-                    )
-                position = seq
+            for start in range(0, len(found), FINDINGS_PER_WRITE):
+                await self._take([finding for _, finding in found[start : start + FINDINGS_PER_WRITE]])
+            position = found[-1][0]
             self._positions.set_position(self._place, position)
         return position
+
+    async def _take(self, findings: Sequence[Finding]) -> None:
+        """Hand over findings that came together; where one of them cannot be taken, each by itself."""
+        try:
+            await self._engine.submit_all([FindingArrived(finding=finding) for finding in findings])
+        except AssertionError:
+            for finding in findings:
+                await self._take_alone(finding)
+
+    async def _take_alone(self, finding: Finding) -> None:
+        try:
+            await self._engine.submit(FindingArrived(finding=finding))
+        except AssertionError:
+            # Our own fault: the finding stays in its table and in the record, and the rest goes on.
+            logger.exception("the engine could not take finding %s", finding.id)
+            await self._engine.submit(
+                SystemNoted(what="finding could not be taken", detail={"finding": finding.id, "rule": finding.rule})
+            )
 
 
 class DigestFeed:

@@ -43,14 +43,13 @@ class IncidentApi:
         await self._door.auth.require(request, Scope.READ)
         if state not in STATES:
             raise CallerError(f"unknown state {state!r}", place="state", remedy=f"use one of: {', '.join(sorted(STATES))}")
-        found = self._control.summaries(state)
-        ids = [each["id"] for each in found]
+        ids = self._control.listed(state)
         if after and after not in ids:
             raise CallerError("the page it continued is gone", place="after", remedy="start from the first page")
         start = ids.index(after) + 1 if after else 0
         limit = bounded(limit)
-        page = found[start : start + limit]
-        return answer({"items": page, "next": page[-1]["id"] if start + limit < len(found) else None})
+        page = ids[start : start + limit]
+        return answer({"items": self._control.page(page), "next": page[-1] if start + limit < len(ids) else None})
 
     async def incident(self, request: Request, incident: str) -> Response:
         """Everything about one incident."""
