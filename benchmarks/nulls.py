@@ -15,6 +15,7 @@ from andoncord.detect.stream import AMOUNT, EVENT, SHARE, Scale, Side, Stream
 from andoncord.kernel.time import DAY_NS, MINUTE_NS, SECOND_NS
 from andoncord.telemetry.event import Event, EventKind
 from benchmarks.change import Adwin, PageHinkley, ThreeSigma
+from benchmarks.null_fleet import fleet
 from benchmarks.result import Result, quantile
 
 SEED = 23
@@ -182,8 +183,8 @@ RIVALS: dict[str, Callable[[], Adwin | PageHinkley | ThreeSigma]] = {
 }
 
 
-def run(runs: int = 24_000, length: int = 6_000) -> Result:
-    """Watch `runs` runs of every metric in every shape, in streams of `length`; then time the shifts."""
+def run(runs: int = 30_000, length: int = 6_000, agents: int = 20, weeks: int = 3) -> Result:
+    """Watch `runs` runs of every metric in every shape, in streams of `length`; then a fleet, and shifts."""
     figures: dict[str, float] = {}
     baselines: dict[str, float] = {}
     rows: list[tuple[str | float, ...]] = []
@@ -196,6 +197,9 @@ def run(runs: int = 24_000, length: int = 6_000) -> Result:
             rows.append((f"null {name} {shape}", ratio, *(alarms_per_10k(make, metric, shape) for make in RIVALS.values())))
     figures["alarms_per_budget_iid_max"] = round(worst["iid"], 3)
     figures["alarms_per_budget_dependent_max"] = round(worst["dependent"], 3)
+    kept = fleet(agents, weeks, SEED)
+    figures["alarms_per_budget_fleet"] = round(kept.observed / kept.expected, 3)
+    rows.append((f"null fleet of {agents} agents, {weeks} weeks, all rules", kept.observed / kept.expected, "", "", ""))
     figures["runs_watched"] = runs * len(SHAPES) * len(METRICS)
     for shift, (name, shape, after) in SHIFTS.items():
         ours = delay(METRICS[name], shape, after, METRICS[name].watch)
