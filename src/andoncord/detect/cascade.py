@@ -56,7 +56,7 @@ class _Group:
 
 class Cascade:
     """Raise when errors make more errors than they are: the lower bound of their reproduction number is above one; or when one
-    error has gone through four agents and the number is above 0.8. Once, until an hour has passed.
+    error has gone through three agents more and the number within its trace is 0.8 or more. Once, until an hour has passed.
 
     A case is the first error of an agent in a trace. Its parent is the newest error of another agent in that trace; the same
     failure of the same tool is a common cause and no parent. Only errors of at least a minute ago count as parents, with all
@@ -104,11 +104,11 @@ class Cascade:
         ripe = [each for each in group.cases if each.at_ns <= event.at_ns - CHANCE_NS]
         parents, children = len(ripe), sum(each.children for each in ripe)
         lower = lowest(children, LEVEL) / parents if children > parents else 0.0
-        everyone = sum(each.children for each in group.cases) / len(group.cases)
-        if lower <= 1.0 and not (case.generation >= GENERATIONS and everyone >= NEARLY):
-            return None
-        number = children / parents if lower > 1.0 else everyone
         spread = list(lineage.values())
+        here = sum(each.children for each in spread) / len(spread)
+        if lower <= 1.0 and not (case.generation >= GENERATIONS and here >= NEARLY):
+            return None
+        number = children / parents if lower > 1.0 else here
         return Hit(
             event=event,
             key=(*key, "cascade"),
