@@ -2,9 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key, key_of
+from andoncord.kernel.time import SECOND_NS
 from andoncord.telemetry.event import Event
 from andoncord_sdk.loop import LoopDetector
 
@@ -18,6 +20,13 @@ HEAD = 512
 """Characters of arguments and result looked at to say whether a call gave something new."""
 MAX_OUTCOMES = 2_048
 """Outcomes remembered per run; with more, everything counts as new again."""
+
+BACK_OFF = 1.5
+"""Times by which each pause is longer than the one before when somebody backs off; twice is usual, less with jitter."""
+BACK_OFF_NS = 15 * SECOND_NS
+"""How long the last pause must be: a model's next step takes seconds. Chosen, as the line above and below."""
+MAX_BACK_OFF = 6
+"""Repetitions that backing off may take."""
 
 _shared = key_of(("run_id",))
 
@@ -62,7 +71,7 @@ class Repetition:
 
     A call whose arguments and result were both not recorded is not looked at: content capture is off by default in most
     emitters, and four calls of one tool are not a loop. Where agents share a run, something new from another one is progress:
-    whoever repeats a call round by round while the others act is not stuck.
+    whoever repeats a call round by round while the others act is not stuck. Nor is who waits ever longer between failures.
     """
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
@@ -87,10 +96,10 @@ class Repetition:
         if repeat is None:
             run.is_raised = False
             return ()
-        if run.is_raised:
+        calls = list(run.calls)[-repeat.period * repeat.repeats :]
+        if run.is_raised or (repeat.failed and _backs_off([start_ns for _, start_ns in calls])):
             return ()
         run.is_raised = True
-        calls = list(run.calls)[-repeat.period * repeat.repeats :]
         tools = list(dict.fromkeys(repeat.tools))
         hit = Hit(
             event=event,
@@ -105,3 +114,17 @@ class Repetition:
 
     def tick(self, now_ns: int) -> Iterable[Hit]:
         return ()
+
+
+def _backs_off(starts_ns: list[int]) -> bool:
+    """Whether each pause is clearly longer than the one before, and the last one long.
+
+    >>> _backs_off([0, 10 * SECOND_NS, 30 * SECOND_NS, 80 * SECOND_NS]), _backs_off([0, 2 * SECOND_NS, 7 * SECOND_NS])
+    (True, False)
+    """
+    pauses = [later - earlier for earlier, later in pairwise(starts_ns)]
+    return (
+        2 <= len(pauses) < MAX_BACK_OFF
+        and pauses[-1] >= BACK_OFF_NS
+        and all(later >= BACK_OFF * earlier > 0 for earlier, later in pairwise(pauses))
+    )

@@ -199,7 +199,8 @@ class InTotal:
 BUCKETS = 10
 """Parts of a window in which a ratio is kept."""
 BASELINE_WINDOWS = 24
-"""Windows that make the rolling baseline."""
+"""Windows that make the rolling baseline: those in which there was something. An agent that works now and then would else be
+above it with each run: 239 times in a generated week of a hundred agents."""
 
 
 class _Buckets:
@@ -215,7 +216,7 @@ class _Buckets:
 
 
 class AgainstBaseline:
-    """Raise when a window's sum is more than `above` times the group's own rolling average of windows before it.
+    """Raise when a window's sum is more than `above` times the group's own average of the windows before that were not empty.
 
     What was used while raised never enters the baseline. Nothing is judged before `warm_up` windows have been seen.
 
@@ -271,17 +272,13 @@ class AgainstBaseline:
 
     def _begin(self, group: _Buckets, bucket: int) -> None:
         group.newest = bucket
-        oldest = bucket - BUCKETS * (BASELINE_WINDOWS + 1)
-        group.totals = {number: total for number, total in group.totals.items() if number > oldest}
-        group.excluded = {number for number in group.excluded if number > oldest}
+        worked = sorted({number // BUCKETS for number in group.totals})
+        oldest = BUCKETS * worked[-BASELINE_WINDOWS - 1] if len(worked) > BASELINE_WINDOWS else 0
+        group.totals = {number: total for number, total in group.totals.items() if number >= oldest}
+        group.excluded = {number for number in group.excluded if number >= oldest}
         group.evidence = group.evidence[-MAX_ENTRIES // 2 :]
         earlier = [number for number in group.totals if number <= bucket - BUCKETS and number not in group.excluded]
-        if not earlier:
-            group.baseline = None
-            return
-        span = bucket - BUCKETS - min(earlier) + 1
-        counted = span - sum(1 for number in group.excluded if min(earlier) <= number <= bucket - BUCKETS)
-        windows = counted / BUCKETS
+        windows = len({number // BUCKETS for number in earlier})
         group.baseline = sum(group.totals[number] for number in earlier) / windows if windows >= self._warm_up else None
 
     def _hit(self, event: Event, key: Key, group: _Buckets, current: float, baseline: float) -> Hit:
