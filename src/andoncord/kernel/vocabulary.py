@@ -72,6 +72,7 @@ class Pattern(StrEnum):
     HARMFUL_OUTPUT = "harmful_output"
     CONFIDENT_HALLUCINATION = "confident_hallucination"
     QUALITY_DROP = "quality_drop"
+    BEHAVIOR_DRIFT = "behavior_drift"
     SILENCE = "silence"
     DECISION_CASCADE = "decision_cascade"
     STATE_CORRUPTION = "state_corruption"
