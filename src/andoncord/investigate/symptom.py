@@ -30,7 +30,9 @@ SUGGESTED: dict[Pattern, tuple[tuple[CauseType, float, str], ...]] = {
         (CauseType.INPUT_SHIFT, 0.25, "quality fell; the mix of inputs was not compared"),
         (CauseType.CAPABILITY_MISMATCH, 0.2, "quality is below its objective"),
     ),
-    Pattern.BEHAVIOR_DRIFT: ((CauseType.INPUT_SHIFT, 0.3, "other work would look the same; the mix of inputs was not compared"),),
+    Pattern.BEHAVIOR_DRIFT: (
+        (CauseType.INPUT_SHIFT, 0.3, "other work would look the same; the mix of inputs was not compared"),
+    ),
     Pattern.CONFIDENT_HALLUCINATION: (
         (CauseType.CAPABILITY_MISMATCH, 0.45, "it stated what it could not know"),
         (CauseType.PROMPT_ISSUE, 0.35, "its instructions do not make it check or abstain"),
