@@ -76,7 +76,7 @@ def test_nothing_is_said_before_the_past_is_long_enough() -> None:
 
 
 def test_the_size_is_corrected_for_chance() -> None:
-    """Where nothing changed, twenty runs of three decisions show 0.15 by chance; corrected it is less, and its bound nothing."""
+    """Where nothing changed, twenty runs of three decisions show 0.15 by chance; corrected it is less, its bound nothing."""
     chance, past = random.Random(5), Past()
     runs = [shares_of([f"t{chance.choices(range(KINDS), USUAL)[0]}" for _ in range(3)]) for _ in range(2_020)]
     for shares in runs[20:]:
