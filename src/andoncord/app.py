@@ -14,6 +14,7 @@ import uvloop
 
 from andoncord import config as configuration
 from andoncord.adapters.credentials.by_hook import Command, HookBroker
+from andoncord.adapters.credentials.by_proxy import ProxyBroker
 from andoncord.adapters.credentials.by_webhook import WebhookBroker
 from andoncord.adapters.durable.carrier import DurableCarrier
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
@@ -357,6 +358,10 @@ def credentials_held(config: Config, *, beside: Path) -> dict[str, Held]:
     held: dict[str, Held] = {}
     for name, credential in config.credentials.items():
         credential.check(name, hooks=frozenset(config.hooks))
+        if credential.proxy_tokens:
+            by_proxy = ProxyBroker(folder=beside / credential.proxy_tokens, url=credential.proxy_url)
+            held[name] = Held(agents=credential.agents, broker=by_proxy)
+            continue
         revoking, probing = command(credential.revoke_hook), command(credential.probe_hook)
         token_file = beside / credential.revoke_token_file if credential.revoke_token_file else None
         broker = (

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from andoncord.adapters.credentials.by_hook import Command, HookBroker
+from andoncord.adapters.credentials.by_proxy import ProxyBroker
 from andoncord.adapters.credentials.by_webhook import WebhookBroker
 from andoncord.adapters.system.server_process import ServerProcess, launch
 from andoncord.app import credentials_held
@@ -23,6 +25,7 @@ from andoncord.respond.credential import Said, Subject
 from andoncord.server.credentials import Held, RevokePerformer
 from andoncord.testing.system import HandClock
 from andoncord_sdk import Guard
+from andoncord_sdk.run_tokens import RunTokens
 
 SUBJECT = Subject(credential="crm", agent="a", incident="inc_1", key="inc_1.002")
 REVOKE = "import json, sys; told = json.load(sys.stdin); open(sys.argv[1], 'a').write(told['credential'] + chr(10))"
@@ -133,7 +136,9 @@ def test_a_webhook_is_asked_with_its_token_and_not_followed_elsewhere(tmp_path: 
 @pytest.mark.parametrize(
     ("credential", "said"),
     [
-        ({"agents": ["a"]}, "either revoke_hook or revoke_url"),
+        ({"agents": ["a"]}, "one of revoke_hook, revoke_url and proxy_tokens"),
+        ({"agents": ["a"], "proxy_tokens": "runs"}, "go together"),
+        ({"agents": ["a"], "proxy_tokens": "runs", "proxy_url": "http://10.0.0.1:8430/mcp"}, "this machine alone"),
         ({"agents": ["a"], "revoke_hook": "revok"}, "there is no hook 'revok'"),
         ({"agents": ["a"], "revoke_url": "http://example.org/revoke"}, "open wire"),
     ],
@@ -143,3 +148,58 @@ def test_a_credential_that_cannot_be_revoked_as_written_is_refused(credential: d
     settings = load(yaml.safe_dump({"credentials": {"crm": credential}}), place="andon.yaml")
     with pytest.raises(CallerError, match=said):
         credentials_held(settings, beside=Path())
+
+
+@pytest.fixture
+def proxy_url(tmp_path: Path) -> Iterator[str]:
+    """An MCP proxy of agent refund-1 that asks for the tokens of runs."""
+    options = [
+        "--offline",
+        "--agent",
+        "refund-1",
+        "--http",
+        "http://127.0.0.1:1/mcp",
+        "--client-tokens",
+        str(tmp_path / "runs"),
+    ]
+    proxy = subprocess.Popen([sys.executable, "-m", "andoncord_sdk.mcp_proxy", *options], stderr=subprocess.PIPE, text=True)
+    assert proxy.stderr is not None
+    try:
+        yield proxy.stderr.readline().split()[-1]
+    finally:
+        proxy.kill()
+        proxy.wait(10)
+        proxy.stderr.close()
+
+
+def test_a_kill_takes_tokens_of_runs_away(tmp_path: Path, person_at: Callable[[ServerProcess], Any], proxy_url: str) -> None:
+    """The proxy answers 401 to the old token, which is what the verdict rests on; another agent's runs keep theirs."""
+    tokens = RunTokens(tmp_path / "runs")
+    held, others = tokens.make("refund-1"), tokens.make("refund-2")
+    credential = {"agents": ["refund-*"], "proxy_tokens": "runs", "proxy_url": proxy_url}
+    settings = tmp_path / "andon.yaml"
+    settings.write_text(yaml.safe_dump({"credentials": {"mcp": credential}}))
+    with launch(tmp_path / "home", config=settings) as server:
+        person = person_at(server)
+        guard = Guard("refund-1", server=server.api_url, telemetry=server.otlp_url, token=person.agent_token(), heartbeat_s=0.2)
+        try:
+            given = person.post("/api/v1/agents/refund-1/orders", {"rung": "kill", "reason": "test"})
+            view = person.eventually(f"/api/v1/incidents/{given['incident']}", lambda view: view["verdicts"])
+        finally:
+            guard.close()
+    (verdict,) = view["verdicts"]
+    assert [each["stage"] for each in verdict["stages"]][-1] == "VERIFIED", verdict["missing"]
+    (receipt,) = [each for each in view["receipts"] if "is_refused" in each["detail"]]
+    assert receipt["detail"]["is_refused"] is True
+    assert not tokens.holds(held, "refund-1")
+    assert tokens.holds(others, "refund-2")
+
+
+def test_a_proxy_that_takes_everybody_is_no_proof(tmp_path: Path, proxy_url: str) -> None:
+    """What answers anything but 401 has not refused, and one that does not answer proves nothing."""
+    asking = ProxyBroker(folder=tmp_path / "runs", url=proxy_url)
+    assert asyncio.run(asking.probe(SUBJECT)).holds is True
+    elsewhere = ProxyBroker(folder=tmp_path / "runs", url=proxy_url.replace("/mcp", "/other"))
+    assert asyncio.run(elsewhere.probe(SUBJECT)).holds is False
+    gone = ProxyBroker(folder=tmp_path / "runs", url="http://127.0.0.1:1/mcp")
+    assert asyncio.run(gone.probe(SUBJECT)).holds is None

@@ -6,7 +6,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 LINUX = sys.platform == "linux"
 
@@ -69,6 +69,11 @@ boot_ns: Callable[[], int] = time.monotonic_ns if _BOOT_CLOCK is None else funct
 def nonce() -> str:
     """128 random bits in hex, used once."""
     return os.urandom(16).hex()
+
+
+def environment_with(more: Mapping[str, str]) -> dict[str, str]:
+    """Every variable, and these."""
+    return {**os.environ, **more}
 
 
 def environment_without(name: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from andoncord_sdk.mcp.pins import Pins
 from andoncord_sdk.mcp.rules import Rules
 from andoncord_sdk.mcp.server_process import Log
 from andoncord_sdk.mcp.upstream import SESSION_HEADER, Upstream
+from andoncord_sdk.run_tokens import RunTokens
 from andoncord_sdk.wire import Endpoint
 
 PATH = "/mcp"
@@ -47,10 +48,14 @@ class HttpProxy:
         pins: tool descriptions as they were first seen.
         upstream: where the server is, and the token that it asks for.
         port: on this machine; 0 lets the system choose.
+        clients: whose tokens clients must show; None to take whoever reaches the port.
     """
 
-    def __init__(self, guard: Guard, rules: Rules, pins: Pins, upstream: Endpoint, port: int) -> None:
+    def __init__(
+        self, guard: Guard, rules: Rules, pins: Pins, upstream: Endpoint, port: int, *, clients: RunTokens | None = None
+    ) -> None:
         Upstream(upstream)
+        self._clients = clients
         self._guard, self._rules, self._pins, self._upstream = guard, rules, pins, upstream
         self._log = Log()
         self._channels: dict[str, Channel] = {}
@@ -90,6 +95,8 @@ class HttpProxy:
             return HTTPStatus.FORBIDDEN, "requests from web pages are not accepted"
         if path != PATH:
             return HTTPStatus.NOT_FOUND, f"there is only {PATH}"
+        if self._clients is not None and not self._clients.holds(_bearer(headers), self._guard.agent):
+            return HTTPStatus.UNAUTHORIZED, "the token of a run is required, and this is none, or was revoked"
         return None
 
     def channel_for(self, message: Message, session_id: str | None) -> Channel | tuple[HTTPStatus, str]:
@@ -143,6 +150,11 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def _bearer(headers: Any) -> str:
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def _handler(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -174,6 +186,9 @@ def _handler(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
                 self._reply(HTTPStatus.OK, b"")
 
         def do_GET(self) -> None:
+            if (refusal := proxy.refusal(self.headers, self.path)) is not None:
+                self._refuse(*refusal)
+                return
             # What a server says of its own accord does not pass; the protocol knows servers that offer no such stream.
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "there is no stream apart from answers")
 
@@ -243,6 +258,8 @@ def _handler(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
+            if status == HTTPStatus.UNAUTHORIZED:
+                self.send_header("WWW-Authenticate", "Bearer")
             if self.close_connection:
                 self.send_header("Connection", "close")
             self.end_headers()

@@ -28,6 +28,7 @@ from andoncord_sdk.mcp.rules import OF_CAPABILITY, Rules
 from andoncord_sdk.mcp.server_process import TOKEN_MARKS, Log, ServerProcess, environment_for_server
 from andoncord_sdk.mcp.session import Session
 from andoncord_sdk.mcp_http import HttpProxy
+from andoncord_sdk.run_tokens import RunTokens
 from andoncord_sdk.wire import Endpoint
 
 DEFAULT_SERVER = "http://127.0.0.1:8420"
@@ -54,6 +55,7 @@ class Options:
         http: the URL of a server behind HTTP.
         port: where clients of that one find the proxy on this machine; 0 lets the system choose.
         upstream_token_env: the variable that holds the token which that one asks for.
+        client_tokens: the folder with the tokens of runs that clients of that one must show; None asks for none.
         agent: whose calls these are; None takes it from the environment.
         tools: the declared scope; None declares nothing, and every tool is allowed.
         pin: what follows when the description of a tool changes.
@@ -72,6 +74,7 @@ class Options:
     http: str | None = None
     port: int = 0
     upstream_token_env: str | None = None
+    client_tokens: Path | None = None
     agent: str | None = None
     tools: dict[str, ToolKind] | None = None
     pin: PinMode = "report"
@@ -103,6 +106,9 @@ def proxy(options: Options) -> int:
         raise ValueError(f"{options.token_env} holds the guard's token and is not passed to a server")
     if options.upstream_token_env == options.token_env:
         raise ValueError(f"{options.token_env} holds the guard's token and is not passed to a server")
+    if options.client_tokens is not None and options.http is None:
+        raise ValueError("tokens are for clients over HTTP: over standard streams the client is who started the proxy")
+    clients = None if options.client_tokens is None else RunTokens(options.client_tokens)
     upstream = None if options.http is None else Endpoint(options.http, _upstream_token(options.upstream_token_env))
     environment = environment_for_server(options.environment, options.command)
     pins = Pins(options.pin, options.pins)
@@ -124,7 +130,7 @@ def proxy(options: Options) -> int:
     guard.reached_through("mcp_proxy", lacks=("model_calls",))
     try:
         if upstream is not None:
-            return asyncio.run(HttpProxy(guard, rules, pins, upstream, options.port).serve())
+            return asyncio.run(HttpProxy(guard, rules, pins, upstream, options.port, clients=clients).serve())
         return asyncio.run(_relay(options.command, environment, guard, rules, pins))
     except OSError as fault:
         sys.stderr.write(f"mcp-proxy: {fault}\n")
@@ -309,6 +315,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--http", metavar="URL", help="a server behind HTTP, instead of a command")
     parser.add_argument("--port", type=int, default=0, help="where its clients find the proxy (default: the system chooses)")
     parser.add_argument("--upstream-token-env", metavar="NAME", help="variable that holds the token of a server behind HTTP")
+    parser.add_argument(
+        "--client-tokens", type=Path, metavar="FOLDER", help="with --http: clients must show the token of a run, kept there"
+    )
     parser.add_argument("--tools", type=Path, metavar="FILE", help='declared tools: a JSON object, each "read" or "write"')
     parser.add_argument("--allow", action="append", default=[], metavar="TOOL=KIND", help="declare one tool: read or write")
     parser.add_argument("--pin", choices=get_args(PinMode), default="report", help="when a tool changes (default: %(default)s)")
@@ -338,6 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 http=chosen.http,
                 port=chosen.port,
                 upstream_token_env=chosen.upstream_token_env,
+                client_tokens=chosen.client_tokens,
                 agent=chosen.agent,
                 tools=tools_of(chosen.allow, chosen.tools),
                 pin=chosen.pin,

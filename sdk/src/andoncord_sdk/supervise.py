@@ -16,6 +16,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from andoncord_sdk import _platform
@@ -26,6 +27,7 @@ from andoncord_sdk.ladder import Rung
 from andoncord_sdk.link import Ack, ControlLink, Outcome
 from andoncord_sdk.orders import Epoch, Gate, Order, parse_epoch
 from andoncord_sdk.proctree import become_subreaper, living_descendants
+from andoncord_sdk.run_tokens import RunTokens
 from andoncord_sdk.tree import PIDS_MAX, Look, ProcessTree
 from andoncord_sdk.unheard import report_unheard
 from andoncord_sdk.wire import Endpoint
@@ -41,6 +43,8 @@ LAST_REPORT_S = 1.0
 """When the command has ended, what was to be reported and is not yet may take this long."""
 ANSWERED_MAX = 64
 """Orders remembered, so that one that comes again is answered again and not done again."""
+
+DEFAULT_TOKEN_VARIABLE = "ANDON_RUN_TOKEN"
 
 ORDERS = frozenset({"order", "terminate", "restart", "capture"})
 
@@ -61,6 +65,8 @@ class Supervisor:
         on_pause: "freeze" makes it an enforcement point: pause freezes the tree and kill ends it. "leave" leaves both to a
             guard in the agent; the supervisor ends and restarts the tree when told to.
         environment: the command's; ours if None.
+        tokens: where a token is made for each start of the command, and ended with it; None to make none.
+        token_variable: the variable of the command that has it.
         may_use_cgroup: False to use signals even where a cgroup could be made.
     """
 
@@ -74,6 +80,8 @@ class Supervisor:
         instance: str | None = None,
         on_pause: OnPause = "freeze",
         environment: Mapping[str, str] | None = None,
+        tokens: RunTokens | None = None,
+        token_variable: str = DEFAULT_TOKEN_VARIABLE,
         may_use_cgroup: bool = True,
     ) -> None:
         self._agent = agent
@@ -81,6 +89,9 @@ class Supervisor:
         self._telemetry = telemetry
         self._exporter: Exporter | None = None
         self._has_heard = False
+        self._tokens = tokens
+        self._token_variable = token_variable
+        self._run_token = ""
         self._instance = instance or f"supervisor-{_platform.instance_name()}"
         self._holds = on_pause == "freeze"
         self._gate = Gate()
@@ -120,6 +131,7 @@ class Supervisor:
         finally:
             self._tree.end()
             self._tree.close()
+            self._end_token()
             if self._link is not None:
                 self._link.close()
             if self._exporter is not None:
@@ -162,7 +174,17 @@ class Supervisor:
 
     def _start(self) -> int:
         self._is_ordered_down = self._starts_on_release = False
-        return self._tree.start()
+        self._end_token()
+        if self._tokens is None:
+            return self._tree.start()
+        self._run_token = self._tokens.make(self._agent)
+        return self._tree.start({self._token_variable: self._run_token})
+
+    def _end_token(self) -> None:
+        """The run that had it is over."""
+        if self._tokens is not None and self._run_token:
+            self._tokens.revoke(self._run_token)
+            self._run_token = ""
 
     def _forward(self, number: int) -> None:
         assert self._tree.pid is not None
@@ -396,6 +418,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="freeze",
         help="freeze the tree on pause and end it on kill, or leave both to the guard in the agent (default: %(default)s)",
     )
+    parser.add_argument(
+        "--run-tokens", type=Path, metavar="FOLDER", help="make a token for each start, for an MCP proxy that looks there"
+    )
+    parser.add_argument(
+        "--run-token-env", default=DEFAULT_TOKEN_VARIABLE, help="the command's variable that has it (default: %(default)s)"
+    )
     parser.add_argument("--no-cgroup", action="store_true", help="stop by signals even where a cgroup could be made")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="program and arguments")
     given = parser.parse_args(arguments)
@@ -410,6 +438,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as mistake:
         parser.error(f"--server and --telemetry: {mistake}")
     try:
+        tokens = None if given.run_tokens is None else RunTokens(given.run_tokens)
+    except (ValueError, OSError) as wrong:
+        parser.error(f"--run-tokens: {wrong}")
+    try:
         return Supervisor(
             given.agent,
             command,
@@ -418,6 +450,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             instance=given.instance,
             on_pause=given.on_pause,
             environment=_platform.environment_without(given.token_env) if given.hide_token else None,
+            tokens=tokens,
+            token_variable=given.run_token_env,
             may_use_cgroup=not given.no_cgroup,
         ).supervise()
     except OSError as missing:

@@ -100,14 +100,20 @@ class ProcessTree:
         """Of the command itself, while it runs."""
         return None if self._child is None else self._child.pid
 
-    def start(self) -> int:
-        """Start the command in a session of its own, so that Ctrl-C in the terminal reaches us alone; its pid."""
+    def start(self, more: Mapping[str, str] | None = None) -> int:
+        """Start the command in a session of its own, so that Ctrl-C in the terminal reaches us alone; its pid.
+
+        Args:
+            more: variables of this start, beside its environment.
+        """
         self._stood_before = self._code = None
+        given = more or {}
+        environment = _platform.environment_with(given) if self._environment is None else {**self._environment, **given}
         if self._cgroup is None:
-            self._child = subprocess.Popen(self._command, start_new_session=True, env=self._environment)
+            self._child = subprocess.Popen(self._command, start_new_session=True, env=environment)
         else:
             with self._cgroup.entered():
-                self._child = subprocess.Popen(self._command, start_new_session=True, env=self._environment)
+                self._child = subprocess.Popen(self._command, start_new_session=True, env=environment)
         return self._child.pid
 
     def reap(self) -> int | None:

@@ -28,6 +28,10 @@ def mcp_proxy(
     upstream_token_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The variable that holds the token of a server behind HTTP.")
     ] = None,
+    client_tokens: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --http: clients must show a token that `andon run` keeps there."),
+    ] = None,
     agent: Annotated[str | None, typer.Option(help="Whose calls these are. Default: $ANDON_AGENT.")] = None,
     tools: Annotated[Path | None, typer.Option(help='Declared tools: a JSON object, each "read" or "write".')] = None,
     allow: Annotated[list[str] | None, typer.Option(metavar="TOOL=KIND", help="Declare one tool: read or write.")] = None,
@@ -62,6 +66,7 @@ def mcp_proxy(
             http=http,
             port=port,
             upstream_token_env=upstream_token_env,
+            client_tokens=client_tokens,
             agent=agent,
             tools=tools_of(allow or [], tools),
             pin=pin,

@@ -25,6 +25,11 @@ def run(
     telemetry: Annotated[
         str, typer.Option(help="Where a start without an answer is reported. Default: as the server here says, else port 4318.")
     ] = "",
+    run_tokens: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Make a token for this run, for an MCP proxy that looks into the same folder."),
+    ] = None,
+    run_token_env: Annotated[str, typer.Option(help="The command's variable that has that token.")] = "ANDON_RUN_TOKEN",
     no_cgroup: Annotated[bool, typer.Option("--no-cgroup", help="Stop by signals even where a cgroup could be made.")] = False,
 ) -> None:
     """Start any agent so that it can be paused, resumed and killed, even one that never heard of Andoncord. Linux only.
@@ -46,6 +51,8 @@ def run(
         "--telemetry",
         telemetry or known_telemetry(),
     ]
+    if run_tokens is not None:
+        options += ["--run-tokens", str(run_tokens), "--run-token-env", run_token_env]
     options += ["--hide-token"] * hide_token + ["--no-cgroup"] * no_cgroup
     sys.stdout.flush()
     sys.stderr.flush()

@@ -18,8 +18,12 @@ class CredentialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Or where to ask for it by POST: 2xx once that is done."""
     revoke_token_file: str = ""
     """A file with the bearer token to send to `revoke_url`; relative to the settings file."""
+    proxy_tokens: str = ""
+    """Or the folder with the tokens of runs that an MCP proxy of ours on this machine looks into; relative likewise."""
+    proxy_url: str = ""
+    """That proxy, as its clients reach it: it is where a revoked token is tried."""
     probe_hook: str = ""
-    """The hook that tries the old credential: says {"refused": true}, or false. Without it no kill of these agents is VERIFIED."""
+    """The hook that tries the old one: says {"refused": true}, or false. Without it no kill of these agents is VERIFIED."""
 
     def check(self, name: str, *, hooks: frozenset[str]) -> None:
         """Whether it can be carried out.
@@ -28,8 +32,15 @@ class CredentialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             CallerError: with place and remedy.
         """
         place = f"credentials.{name}"
-        if bool(self.revoke_hook) == bool(self.revoke_url):
-            raise CallerError("needs either revoke_hook or revoke_url", place=place)
+        if sum(map(bool, (self.revoke_hook, self.revoke_url, self.proxy_tokens))) != 1:
+            raise CallerError("needs one of revoke_hook, revoke_url and proxy_tokens", place=place)
+        if bool(self.proxy_tokens) != bool(self.proxy_url):
+            raise CallerError("proxy_tokens and proxy_url go together", place=place)
+        if self.proxy_url and not self.proxy_url.startswith(("http://127.0.0.1:", "http://localhost:")):
+            remedy = "name it as its clients do: http://127.0.0.1:PORT/mcp"
+            raise CallerError("an MCP proxy listens on this machine alone", place=f"{place}.proxy_url", remedy=remedy)
+        if self.proxy_tokens and self.probe_hook:
+            raise CallerError("is not needed: revoked tokens are tried at proxy_url", place=f"{place}.probe_hook")
         for key, hook in (("revoke_hook", self.revoke_hook), ("probe_hook", self.probe_hook)):
             if hook and hook not in hooks:
                 known = ", ".join(sorted(hooks)) or "none"

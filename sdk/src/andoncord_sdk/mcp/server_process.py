@@ -18,7 +18,7 @@ INHERITED = (
 )  # fmt: skip
 """What a server gets of our environment without being named."""
 OWN_PREFIX = "ANDON"
-TOKEN_MARKS = ("andon_sdk_", "andon_pat_")
+TOKEN_MARKS = ("andon_sdk_", "andon_pat_", "andon_run_")
 """How Andoncord's own tokens begin. They are for the guard, never for a server."""
 
 LEAVE_S = 1.0
