@@ -40,9 +40,10 @@ def connect(*, threads: int, memory_mb: int, spill: Path) -> duckdb.DuckDBPyConn
             "autoload_known_extensions": False,
         },
     )
-    connection.execute("SET parquet_metadata_cache = true")
-    # Every text column holds texts alone. Looking at more of them costs a search for libraries that are not here, for each.
-    connection.execute("SET pandas_analyze_sample = 1")
+    # Cursors take over what is set globally and nothing else.
+    connection.execute("SET GLOBAL parquet_metadata_cache = true")
+    # Every text column holds texts alone. Looking at more of them costs a search for absent libraries for each.
+    connection.execute("SET GLOBAL pandas_analyze_sample = 1")
     return connection
 
 

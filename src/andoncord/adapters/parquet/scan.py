@@ -45,8 +45,9 @@ Question = tuple[str, list[Any]]
 
 logger = logging.getLogger(__name__)
 
-MAX_TRACE_LISTS = 4_096
-"""Lists of traces that are kept open (mapped, not read); beyond that the oldest are closed."""
+MAX_TRACE_LISTS = 128
+"""Lists of traces that are kept open (mapped, not read); beyond that the oldest are closed, and opened again. Each takes
+a descriptor, of which a process has no more than 256 on some systems."""
 
 
 class SegmentScan:
