@@ -169,7 +169,7 @@ class Fleet:
             passed = chance.random() < habits.passes
             writer.add(EventKind.QUALITY_SCORED, "helpful", score=score, passed=passed)
         if chance.random() < habits.corrected:
-            writer.add(EventKind.QUALITY_SCORED, "human_review", passed=False)
+            writer.add(EventKind.QUALITY_SCORED, "human_correction", passed=False)
         return writer.events
 
     def _deploy(self, role: str, at_ns: int) -> Iterator[Event]:

@@ -18,6 +18,7 @@ from andoncord.detect.ledger import Ledger
 from andoncord.detect.loop import Repetition
 from andoncord.detect.mix import DecisionMix
 from andoncord.detect.quality import QualityDrop
+from andoncord.detect.quiet import Quiet
 from andoncord.detect.ranges import OutOfRange
 from andoncord.detect.rule import (
     AbsenceSpec,
@@ -62,6 +63,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "context_growth": ContextGrowth,
     "sensitive_output": SensitiveOutput,
     "cascade": Cascade,
+    "quiet": Quiet,
     "burn_rate": BurnRate,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""

@@ -150,6 +150,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "context_growth",
         "sensitive_output",
         "cascade",
+        "quiet",
         "burn_rate",
     ]
     group_by: Fields

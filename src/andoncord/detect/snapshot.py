@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from andoncord.detect import burn, growth, mix, order, profile, quality, ranges, stream
+from andoncord.detect import burn, growth, mix, order, profile, quality, quiet, ranges, stream
 from andoncord.detect.declared import Objective
 from andoncord.detect.detector import Groups
 from andoncord.detect.evidence import Wealth
 from andoncord.detect.facts import stable_digest
 from andoncord.detect.rule import Rule
 
-VERSION = 4
+VERSION = 5
 """Raised whenever a class below changes its fields."""
 
 KNOWN: dict[str, type] = {
@@ -37,6 +37,7 @@ KNOWN: dict[str, type] = {
         burn._Stream,
         growth._Agent,
         growth._Run,
+        quiet._Agent,
         mix.Past,
         mix._Agent,
         quality.FailureRate,
