@@ -39,7 +39,7 @@ from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.server_process import TOKEN_FILE
 from andoncord.adapters.system.signing import open_key
-from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors
+from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, look_for_circles_seldom
 from andoncord.app_channels import channels_of
 from andoncord.config import Config
 from andoncord.engine.holds import holds_of
@@ -287,6 +287,7 @@ async def _control(
         budgets=budgets,
         sources=sources,
         notices=notifying,
+        approvals=config.approvals,
         evidence=evidence,
         answers=access,
         journal=journal,
@@ -316,6 +317,7 @@ async def _control(
         listener=otlp,
         on_findings=findings.ring,
         on_death=process.note_worker_death,
+        on_misuse=process.note_misuse,
     )
 
     def announce() -> None:
@@ -324,6 +326,7 @@ async def _control(
         login_url = f"{api_url}/login#code={code}"
         on_ready(Addresses(api_url=api_url, otlp_url=url_of(otlp), grpc_url=url_of(grpc), login_url=login_url))
 
+    look_for_circles_seldom()
     try:
         await process.run(worker, on_ready=announce, watch=watch_lease(database))
     finally:

@@ -19,7 +19,7 @@ from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_d
 from andoncord.config import Config
 from andoncord.kernel.access import Token
 from andoncord.server.appender import Appender
-from andoncord.server.figures import FIGURES, FINDINGS
+from andoncord.server.figures import FIGURES, FINDINGS, MISUSE
 from andoncord.server.holds import HOLDS_FILE, read_holds
 from andoncord.server.ingest import Ingest
 from andoncord.server.keeping import Keeper
@@ -70,6 +70,7 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         appender=appender,
         pipeline=pipeline,
         preparer=preparer,
+        on_misuse=lambda misuse: tell_parent(MISUSE + msgspec.json.encode(misuse) + b"\n"),
     )
     # What was made so far stays; events live briefly and hold no circles, so looking for circles often is waste.
     gc.freeze()

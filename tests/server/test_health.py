@@ -127,6 +127,7 @@ def test_a_worker_that_hangs_is_not_up(monkeypatch: pytest.MonkeyPatch) -> None:
                 listener=listener,
                 on_findings=lambda: None,
                 on_death=_nothing,
+                on_misuse=_nothing,
             )
             running = asyncio.create_task(worker.run())
             async with asyncio.timeout(20):
@@ -141,7 +142,7 @@ def test_a_worker_that_hangs_is_not_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(watch()) == [True, False, True]
 
 
-async def _nothing(_: int) -> None:
+async def _nothing(_: object) -> None:
     """Nobody is told."""
 
 

@@ -139,12 +139,19 @@ def test_what_cannot_be_taken(channel: grpc.Channel, service: str, body: bytes, 
     assert export(channel, TRACES, b"") == b""
 
 
-def test_tokens_are_asked_for_by_scope(channel: grpc.Channel, server: ServerProcess) -> None:
-    """An unknown token and a person's token are told apart."""
+def test_tokens_are_asked_for_by_scope(channel: grpc.Channel, server: ServerProcess, person: Person) -> None:
+    """An unknown token and a person's token are told apart, and the misuse of the latter is in the record."""
     unknown, other = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
     for token, code in (("andon_sdk_unknown", unknown), (server.admin_token, other)):
         refused: Any = refusal(channel, TRACES, b"", metadata=(("authorization", f"Bearer {token}"),))
         assert refused.code() == code
+
+    journal = person.eventually(
+        "/api/v1/journal?limit=500", lambda page: any(each["kind"] == "system.noted" for each in page["items"])
+    )
+    (noted,) = [each["body"] for each in journal["items"] if each["kind"] == "system.noted"]
+    assert (noted["what"], noted["scope"], noted["times"]) == ("token refused for its scope", "admin", 1)
+    assert server.admin_token not in str(journal)
 
 
 def test_a_part_that_cannot_be_read_is_rejected_by_count(channel: grpc.Channel) -> None:

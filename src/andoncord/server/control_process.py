@@ -7,12 +7,15 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Protocol
 
+import msgspec
+
 from andoncord.detect.ports import TelemetryReader
 from andoncord.engine.facts import SystemNoted
 from andoncord.engine.run import Engine
 from andoncord.kernel.ports import Host
 from andoncord.server.deadman import Deadman
 from andoncord.server.feeds import DigestFeed, FindingFeed
+from andoncord.server.figures import Misuse
 from andoncord.server.holds import HoldFeed
 from andoncord.server.hub import GONE_AFTER_NS, GuardHub
 from andoncord.server.listening import WebServer
@@ -113,6 +116,10 @@ class ControlProcess:
     async def note_worker_death(self, code: int) -> None:
         """Write down that the worker died."""
         await self._engine.submit(SystemNoted(what="ingest worker started again", detail={"exit_code": code}))
+
+    async def note_misuse(self, misuse: Misuse) -> None:
+        """Write down that a token was used for what it is not good for."""
+        await self._engine.submit(SystemNoted(what="token refused for its scope", detail=msgspec.structs.asdict(misuse)))
 
     async def _resume_and_feed(self) -> None:
         if self._engine.state.outstanding:

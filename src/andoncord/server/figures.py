@@ -1,4 +1,4 @@
-"""What the ingest worker tells the control process about itself, every few seconds, over the pipe between them."""
+"""What the ingest worker tells the control process over the pipe between them: its figures, every few seconds, and misuse."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,6 +12,8 @@ READY = b"ready\n"
 FINDINGS = b"findings\n"
 FIGURES = b"figures "
 """Before what it tells about itself, on one line of at most what a pipe takes in one piece."""
+MISUSE = b"misuse "
+"""Before what it tells about a token that was used for what it is not good for."""
 EVERY_NS = 5 * SECOND_NS
 QUANTILES = (0.5, 0.99)
 TIMES_KEPT = 1_000
@@ -28,6 +30,17 @@ class WorkerFigures(msgspec.Struct, frozen=True, kw_only=True):
     """From the receipt of a batch to the end of its detection: `0.5` and `0.99` of the latest; empty before the first."""
     rules_at_fault: int
     """Rules that stumbled over an event."""
+
+
+class Misuse(msgspec.Struct, frozen=True, kw_only=True):
+    """A token was used to send telemetry and refused, since its scope is another."""
+
+    token: str
+    """Its id, not its secret."""
+    name: str
+    scope: str
+    times: int
+    """How often so far, since the worker was started."""
 
 
 class FigureTeller:

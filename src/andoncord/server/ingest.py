@@ -15,6 +15,7 @@ import msgspec
 from andoncord.kernel.access import SENDERS, Token, secret_digest
 from andoncord.kernel.errors import CallerError
 from andoncord.server.appender import Appender
+from andoncord.server.figures import Misuse
 from andoncord.server.pipeline import Pipeline
 from andoncord.server.ports import ServerClock
 from andoncord.server.prepare import Answer, Job, prepare
@@ -27,6 +28,8 @@ from andoncord.telemetry.raw import NOT_GENAI
 logger = logging.getLogger(__name__)
 
 MAX_OPEN_REQUESTS = 1_024
+MAX_OPEN_OF_TOKEN = 256
+"""Requests that one token may have open at once, so that one fleet gone wild leaves room for the others."""
 MAX_OPEN_MIB = 256
 """Requests held in memory at once, by number and by size."""
 INLINE_BYTES = 16 * 1024
@@ -42,6 +45,7 @@ class Refusal(Enum):
 
     NO_TOKEN = auto()
     WRONG_SCOPE = auto()
+    TOO_MANY = auto()
     FULL = auto()
     NOT_STORED = auto()
 
@@ -80,6 +84,7 @@ class Ingest:
     Args:
         find_token: the token with this digest, unless unknown or revoked.
         preparer: prepares large requests; without it they are prepared in place.
+        on_misuse: told of a token that was refused for its scope: the first time, and then at every power of two.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Ingest:
         appender: Appender,
         pipeline: Pipeline,
         preparer: Preparer | None = None,
+        on_misuse: Callable[[Misuse], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -98,8 +104,11 @@ class Ingest:
         self._appender = appender
         self._pipeline = pipeline
         self._preparer = preparer
+        self._on_misuse = on_misuse
         self._open_requests = 0
         self._open_bytes = 0
+        self._open_of: dict[str, int] = {}
+        """Token id → requests open now, more than none."""
         self._misused: dict[str, int] = {}
         """Token id → times it was refused for its scope; there are only so many tokens."""
         self.limit = settings.max_body_mib * 1024 * 1024
@@ -119,11 +128,19 @@ class Ingest:
             or self._pipeline.backlog >= self._settings.max_backlog
         ):
             raise RefusedError(Refusal.FULL, "more telemetry is waiting than can be read; send this again later")
+        sender = token.id if token else ""
+        open_now = self._open_of.get(sender, 0)
+        if token and open_now >= MAX_OPEN_OF_TOKEN:
+            raise RefusedError(Refusal.TOO_MANY, f"this token has {open_now} requests open; send this again later")
         self._open_requests += 1
+        self._open_of[sender] = open_now + 1
         try:
             yield token
         finally:
             self._open_requests -= 1
+            self._open_of[sender] -= 1
+            if not self._open_of[sender]:
+                del self._open_of[sender]
 
     async def take(self, sent: Sent) -> Taken:
         """Store what can be read of a request; returns once it is durable.
@@ -153,7 +170,7 @@ class Ingest:
         return token
 
     def _note_misuse(self, token: Token) -> None:
-        """Leave a record of a token used for what it is not good for: the first time, and then at every power of two."""
+        """See that it is recorded; not every time, or one broken sender would fill the journal."""
         times = self._misused[token.id] = self._misused.get(token.id, 0) + 1
         if times & (times - 1) == 0:
             logger.warning(
@@ -163,6 +180,7 @@ class Ingest:
                 token.scope,
                 times,
             )
+            self._on_misuse(Misuse(token=token.id, name=token.name, scope=token.scope, times=times))
 
     async def _take(self, sent: Sent) -> Taken:
         job = Job(

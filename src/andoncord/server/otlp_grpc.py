@@ -29,6 +29,7 @@ STOP_S = 0.3
 _STATUS = {
     Refusal.NO_TOKEN: grpc.StatusCode.UNAUTHENTICATED,
     Refusal.WRONG_SCOPE: grpc.StatusCode.PERMISSION_DENIED,
+    Refusal.TOO_MANY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Refusal.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Refusal.NOT_STORED: grpc.StatusCode.UNAVAILABLE,
 }
@@ -99,7 +100,7 @@ class OtlpGrpc:
             with self._ingest.admit(headers.get("authorization", "")) as token:
                 taken = await self._ingest.take(Sent(body, signal, Encoding.PROTOBUF, compression_of(body), token))
         except RefusedError as refused:
-            trailing = retry_later(str(refused)) if refused.why is Refusal.FULL else ()
+            trailing = retry_later(str(refused)) if refused.why in (Refusal.FULL, Refusal.TOO_MANY) else ()
             return _STATUS[refused.why], str(refused).encode(), trailing
         except CallerError as error:
             return grpc.StatusCode.INVALID_ARGUMENT, str(error).encode(), ()

@@ -24,12 +24,20 @@ from andoncord.telemetry.batch import Encoding, Signal
 BODY_DEADLINE_S = 30.0
 RETRY_AFTER_S = 1
 
-_GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 12, 408: 4, 413: 8, 415: 3, 503: 14}
+_GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 12, 408: 4, 413: 8, 415: 3, 429: 8, 503: 14}
+_LATER = frozenset((429, 503))
+"""Statuses after which a sender comes again."""
 _INTERNAL = 13
 _REJECTED_FIELD = {Signal.TRACES: "rejectedSpans", Signal.LOGS: "rejectedLogRecords", Signal.METRICS: "rejectedDataPoints"}
 
 
-_STATUS = {Refusal.NO_TOKEN: 401, Refusal.WRONG_SCOPE: 403, Refusal.FULL: 503, Refusal.NOT_STORED: 503}
+_STATUS = {
+    Refusal.NO_TOKEN: 401,
+    Refusal.WRONG_SCOPE: 403,
+    Refusal.TOO_MANY: 429,
+    Refusal.FULL: 503,
+    Refusal.NOT_STORED: 503,
+}
 
 
 class OtlpHttp:
@@ -151,7 +159,7 @@ def export_response(signal: Signal, *, rejected: int, message: str) -> bytes:
 def failure(status: int, encoding: Encoding, message: str) -> Response:
     """An error as a `google.rpc.Status`, in the encoding of the request."""
     code = _GRPC_CODES.get(status, _INTERNAL)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in _LATER else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if encoding is Encoding.JSON:

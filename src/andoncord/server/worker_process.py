@@ -6,7 +6,9 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from andoncord.server.figures import FIGURES, FINDINGS, READY, WorkerFigures, read
+import msgspec
+
+from andoncord.server.figures import FIGURES, FINDINGS, MISUSE, READY, Misuse, WorkerFigures, read
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class WorkerProcess:
         setup: written to its standard input, one line.
         on_findings: it stored new findings.
         on_death: it ended by itself, with this code; told before it is started again.
+        on_misuse: it refused a token for its scope.
     """
 
     def __init__(
@@ -37,12 +40,14 @@ class WorkerProcess:
         listener: socket.socket,
         on_findings: Callable[[], None],
         on_death: Callable[[int], Awaitable[None]],
+        on_misuse: Callable[[Misuse], Awaitable[None]],
     ) -> None:
         self._command = tuple(command)
         self._setup = setup
         self._listener = listener
         self._on_findings = on_findings
         self._on_death = on_death
+        self._on_misuse = on_misuse
         self._child: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._heard_s = 0.0
@@ -109,6 +114,8 @@ class WorkerProcess:
             elif line.startswith(FIGURES):
                 self._heard_s = asyncio.get_running_loop().time()
                 self.figures = read(line.removeprefix(FIGURES)) or self.figures
+            elif line.startswith(MISUSE):
+                await self._on_misuse(msgspec.json.decode(line.removeprefix(MISUSE), type=Misuse))
         return await child.wait()
 
 
