@@ -37,7 +37,7 @@ def advance(state: State, touched: Iterable[str] | None = None) -> tuple[Draft, 
             share an agent with them are looked at too: what one lets go, another may have waited for.
     """
     for incident in _near(state, touched):
-        if incident.state.rank >= IncidentState.REVIEWED.rank:
+        if incident.state.rank >= IncidentState.REVIEWED.rank or incident.merged_into:
             continue
         drafts = tuple(_next(state, incident))
         if drafts:

@@ -78,7 +78,7 @@ def audit(state: State, *, now: int) -> tuple[Overdue, ...]:
     for incident in state.incidents.values():
         if incident.is_open:
             found += _open(state, incident, now)
-        elif incident.state is IncidentState.RESOLVED:
+        elif incident.state is IncidentState.RESOLVED and not incident.merged_into:
             found += _review(incident, now)
     return tuple(sorted(found, key=lambda each: (each.fault not in OURS, each.since_ns, each.incident, each.fault)))
 

@@ -1,15 +1,16 @@
 """From a fact to what is written down about it. Pure: no clock, no I/O, no chance."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from andoncord.detect.finding import Finding
-from andoncord.engine import paging
-from andoncord.engine.books import book_for, loaded, written
+from andoncord.engine import approving, paging
+from andoncord.engine.books import loaded
 from andoncord.engine.expiry import end_expired
 from andoncord.engine.facts import (
+    ApprovalAsked,
+    ApprovalsTaken,
     Fact,
     FindingArrived,
     GuardAhead,
@@ -21,16 +22,14 @@ from andoncord.engine.facts import (
     TelemetryDigested,
     TimePassed,
 )
+from andoncord.engine.judging import judged
 from andoncord.engine.restored import hold
 from andoncord.engine.state import Intent, State
 from andoncord.engine.wishes import grant
 from andoncord.incident.correlate import home_of, says_nothing_new
-from andoncord.incident.impact import estimate
-from andoncord.incident.severity import judge
 from andoncord.kernel.effect import EffectKind, Receipt
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Mode, Pattern
-from andoncord.respond.facts import facts
 from andoncord.respond.ladder import FENCING
 from andoncord.respond.playbook import Playbook
 
@@ -60,12 +59,22 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             return _of_ourselves(state, fact)
 
 
-def _of_ourselves(state: State, fact: SystemNoted | TimePassed | PlaybooksLoaded | OncallLoaded) -> tuple[Draft, ...]:
+def _of_ourselves(
+    state: State, fact: SystemNoted | TimePassed | PlaybooksLoaded | OncallLoaded | ApprovalAsked | ApprovalsTaken
+) -> tuple[Draft, ...]:
     match fact:
+        case ApprovalAsked():
+            return approving.ask(state, fact)
+        case ApprovalsTaken():
+            return approving.take(state, fact)
         case SystemNoted(what=what, detail=detail):
             return (Draft(kind="system.noted", body={"what": what, **detail}),)
         case TimePassed(now_ns=now_ns):
-            return tuple(end_expired(state, now_ns)) or tuple(paging.notices_due(state, now_ns))
+            return (
+                tuple(end_expired(state, now_ns))
+                or tuple(paging.notices_due(state, now_ns))
+                or tuple(approving.ended(state, now_ns))
+            )
         case PlaybooksLoaded(playbooks=new):
             return loaded(state, new)
         case OncallLoaded(escalation=escalation):
@@ -119,7 +128,7 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
         was_allowed = incident.may_act
         was_playbook = incident.playbook
     drafts.append(Draft(kind="finding.recorded", incident=home, body=recorded))
-    drafts.append(_judged(state, home, (*known, finding), was_allowed=was_allowed, playbooks=playbooks))
+    drafts.append(judged(state, home, (*known, finding), was_allowed=was_allowed, playbooks=playbooks))
     if home not in state.incidents:
         drafts.append(
             Draft(
@@ -148,39 +157,6 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
             )
         )
     return tuple(drafts)
-
-
-def _judged(state: State, home: str, findings: Sequence[Finding], *, was_allowed: bool, playbooks: Sequence[Playbook]) -> Draft:
-    """Judge the incident by all findings so far, and freeze what the playbooks of its opening say about it."""
-    judgement = judge(findings)
-    impact = msgspec.to_builtins(estimate(findings))
-    incident = state.incidents.get(home)
-    seen = facts(
-        severity=judgement.severity,
-        sev=judgement.sev,
-        category=judgement.category,
-        pattern=judgement.pattern,
-        agents=tuple(dict.fromkeys(finding.agent for finding in findings)),
-        environment=incident.environment if incident else findings[0].environment,
-        impact=impact,
-        attempt=incident.round if incident else 1,
-        verdict=(incident.containment or "") if incident else "",
-    )
-    book = book_for(state, incident, playbooks, seen)
-    telling = next(finding for finding in findings if finding.pattern is judgement.pattern)
-    body: dict[str, Any] = {
-        "severity": judgement.severity,
-        "sev": judgement.sev,
-        "category": judgement.category,
-        "pattern": judgement.pattern,
-        "title": telling.summary,
-        "reasons": list(judgement.reasons),
-        "points": judgement.points,
-        "impact": impact,
-        "may_act": was_allowed or any(finding.trusted and finding.mode is Mode.ACT for finding in findings),
-        **written(book),
-    }
-    return Draft(kind="incident.judged", incident=home, body=body)
 
 
 def _is_silence_we_caused(state: State, finding: Finding) -> bool:

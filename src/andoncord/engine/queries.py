@@ -9,6 +9,7 @@ from andoncord.engine.order_views import orders_of
 from andoncord.engine.recovering import needs_approval, recovery_problem
 from andoncord.engine.state import Intent, State
 from andoncord.engine.telling import intent_text, receipt_text, timeline
+from andoncord.incident.changes import Role
 from andoncord.incident.incident import Incident
 from andoncord.kernel.time import rfc3339, seconds_between
 from andoncord.kernel.vocabulary import IncidentState, Verdict
@@ -124,6 +125,13 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
         "impact": incident.impact or {"text": "unknown", "cost_micro_usd": 0, "runs": [], "agents": [], "assumptions": []},
         "recovery": recovery(state, incident),
         "review": review(incident),
+        "crew": [{"role": role, "person": incident.crew.get(role)} for role in Role],
+        "merged": list(incident.merged),
+        "merged_into": incident.merged_into or None,
+        "split_from": incident.split_from or None,
+        "changes": [
+            {"at": rfc3339(each.at_ns), "by": each.by, "what": each.what, "why": each.why} for each in incident.changes
+        ],
         "notes": [{"at": rfc3339(note.at_ns), "by": note.by, "text": note.text} for note in incident.notes],
     }
 

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.engine.approvalbook import ApprovalBook
 from andoncord.engine.index import Index
 from andoncord.engine.noticebook import NoticeBook
 from andoncord.engine.orderbook import OrderBook
 from andoncord.engine.played import CHANGES
+from andoncord.engine.shaping import SHAPES, change_of
 from andoncord.incident.incident import Incident, Note, VerdictGiven
 from andoncord.incident.inflight import InFlightCall
 from andoncord.incident.stage import Reached
@@ -96,6 +98,7 @@ class State:
     """Every set of playbooks that was in force, by its digest."""
     book: str = ""
     """The digest of the set in force now."""
+    approvals: ApprovalBook = field(default_factory=ApprovalBook)
     notices: NoticeBook = field(default_factory=NoticeBook)
     """Whom to tell, and who was told."""
     shadow_findings: int = 0
@@ -154,11 +157,17 @@ def apply(state: State, entry: Entry) -> None:
         state.index.changed[entry.incident] = entry.seq
     if entry.body.get("wish"):
         state.wishes[entry.body["wish"]] = entry.incident
+    if entry.kind.startswith("approval."):
+        state.approvals.apply(entry)
     reduce = _REDUCERS.get(entry.kind)
     if reduce:
         reduce(state, entry)
     elif entry.kind in CHANGES:
         _update(state, entry.incident, **CHANGES[entry.kind](state.incidents[entry.incident], entry))
+    elif entry.kind in SHAPES:
+        _update(state, entry.incident, **SHAPES[entry.kind](state.incidents, entry))
+    if entry.incident and (change := change_of(entry)):
+        _update(state, entry.incident, changes=(*state.incidents[entry.incident].changes, change))
 
 
 def _update(state: State, incident_id: str, /, **changes: Any) -> None:

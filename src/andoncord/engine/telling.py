@@ -4,6 +4,7 @@ from typing import Any
 
 from andoncord.engine.state import Intent, State
 from andoncord.incident.incident import Incident
+from andoncord.kernel.canon import short_digest
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.time import rfc3339
 
@@ -38,8 +39,17 @@ def timeline(state: State, incident: Incident) -> list[dict[str, Any]]:
     ):
         if at_ns:
             moments.append(_moment(at_ns, "lifecycle", text, "", key=True))
+    for note in incident.notes:
+        moments.append(_moment(note.at_ns, "note", f"{note.text} ({note.by})", ""))
     moments.sort(key=lambda moment: moment["at_ns"])
-    return [{"at": rfc3339(moment["at_ns"]), **moment} for moment in moments]
+    return [_told(incident, moment) for moment in moments]
+
+
+def _told(incident: Incident, moment: dict[str, Any]) -> dict[str, Any]:
+    """A moment with its id, and who marked it."""
+    moment_id = short_digest(str(moment["at_ns"]), str(moment["kind"]), str(moment["text"]), moment["agent"])
+    by = incident.starred.get(moment_id)
+    return {"at": rfc3339(moment["at_ns"]), **moment, "id": moment_id, "starred_by": by, "key": moment["key"] or bool(by)}
 
 
 def intent_text(intent: Intent) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine import turning, undoing
+from andoncord.engine import approving, lifecycle, turning, undoing
 from andoncord.engine.asked import MAX_TEXT, declare, lasts_ms, needed, text_of
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.facts import PersonAsked
@@ -399,7 +399,13 @@ COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Dra
     "fork_playbook": _fork_playbook,
     "dispose": _dispose,
     "note": _note,
+    "merge": lifecycle.merge,
+    "split": lifecycle.split,
+    "assign": lifecycle.assign,
+    "star": lifecycle.star,
     "acknowledge": _acknowledge,
+    "grant_approval": approving.grant,
+    "deny_approval": approving.deny,
     "apply_proposal": _apply_proposal,
     "activate_policy": _activate_policy,
     "answer_review": _answer_review,

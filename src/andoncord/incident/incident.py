@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.incident.changes import Change
 from andoncord.incident.inflight import InFlightCall
 from andoncord.incident.stage import Reached
 from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pattern, Severity, SevLevel, Verdict
@@ -93,6 +94,16 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     disposition: Disposition = Disposition.REAL
     notes: tuple[Note, ...] = ()
     declared_by: str = ""
+    crew: dict[str, str] = {}
+    """Role → who has it."""
+    starred: dict[str, str] = {}
+    """Moments of the timeline that somebody marked → who did."""
+    merged: tuple[str, ...] = ()
+    """Incidents that became part of it."""
+    merged_into: str = ""
+    split_from: str = ""
+    changes: tuple[Change, ...] = ()
+    """Who changed what about it, and why; oldest first."""
     acknowledged_by: str = ""
     """Who said last that they look after it; empty where nobody did."""
     acknowledged_ns: int = 0

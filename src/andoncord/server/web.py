@@ -4,15 +4,18 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from andoncord.detect.declared import Declared
+from andoncord.respond.approval import ApprovalSettings
 from andoncord.server import problems
 from andoncord.server.api.access import AccessApi
 from andoncord.server.api.agents import AgentApi
+from andoncord.server.api.approvals import ApprovalApi
 from andoncord.server.api.budgets import BudgetApi
 from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
 from andoncord.server.api.evidence import EvidenceApi
 from andoncord.server.api.fleet import FleetApi
 from andoncord.server.api.health import HealthApi
 from andoncord.server.api.incidents import IncidentApi
+from andoncord.server.api.lifecycle import LifecycleApi
 from andoncord.server.api.oncall import OncallApi
 from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
@@ -50,6 +53,7 @@ def web_app(
     sources: Sources,
     evidence: EvidenceFolder,
     notices: NotifyPerformer,
+    approvals: ApprovalSettings,
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
@@ -64,6 +68,7 @@ def web_app(
     for routes in (
         own_health,
         IncidentApi(door),
+        LifecycleApi(door),
         AgentApi(door),
         OrderApi(door),
         FleetApi(door, reading=reading),
@@ -75,6 +80,7 @@ def web_app(
         SourceApi(sources),
         EvidenceApi(door, folder=evidence),
         OncallApi(door, notices=notices),
+        ApprovalApi(door, settings=approvals),
     ):
         app.include_router(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
