@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from andoncord.detect.burn import BurnRate
 from andoncord.detect.cascade import Cascade
@@ -35,6 +36,7 @@ from andoncord.detect.rule import (
     Rule,
     SequenceSpec,
     StreamSpec,
+    SynchronySpec,
     SumSpec,
     condition_tree,
     duration_ns,
@@ -43,6 +45,7 @@ from andoncord.detect.rule import (
 from andoncord.detect.runs import Runs
 from andoncord.detect.sensitive import SensitiveOutput
 from andoncord.detect.spiral import CostSpiral
+from andoncord.detect.synchrony import Synchrony
 from andoncord.detect.temporal import Absence, Alive, Cancel, Each
 from andoncord.detect.temporal import Sequence as InSequence
 from andoncord.detect.window import AgainstBaseline, Entry, InTotal, InWindow
@@ -67,10 +70,17 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "burn_rate": BurnRate,
 }
 """Detectors written in code, by the name rules use. To add one: a class, a line here, its name in `DetectorSpec`."""
+MAX_NUMBER = 1e15
+"""What is larger is no quantity that agents share."""
 BUDGETED: dict[str, Callable[..., Detector]] = {"quality_drop": QualityDrop}
 """Those of them that pay from the budget of false alarms."""
 OF_RUNS: dict[str, Callable[..., Detector]] = {"decision_mix": DecisionMix}
 """Those that do and look at whole runs."""
+
+
+_AGENT = {"op": "name", "name": "agent"}
+_DECLARED_NUMBERS = frozenset({"budget_micro_usd", "silent_after_s", "step_timeout_s"})
+"""What most limits are: read without the detour of an expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,16 @@ class _Builder:
                 return Repetition(self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
             case StreamSpec() | DetectorSpec():
                 return self._coded(spec)
+            case SynchronySpec():
+                return Synchrony(
+                    self.trigger,
+                    key=self._key(spec.group_by),
+                    value=self._told(spec.field),
+                    causes=tuple(map(self._told, spec.causes)),
+                    bucket_ns=duration_ns(spec.bucket),
+                    ledger=self.shared.ledger,
+                    max_groups=self.max_groups,
+                )
             case CountSpec() | DistinctSpec():
                 return self._counting(spec)
             case SumSpec():
@@ -227,6 +247,20 @@ class _Builder:
         except KeyError as unknown:
             raise self._no_such(unknown, NUMBER_FIELDS) from None
 
+    def _told(self, field: str) -> Callable[[Facts], float | None]:
+        """A number of an event, None where it says none."""
+        holder, dot, name = field.partition(".")
+        if not dot or holder not in ("args", "attributes"):
+            read = self._number(field)
+            return lambda facts: read(facts.event)
+
+        def told(facts: Facts) -> float | None:
+            value = facts[holder].get(name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
+            return float(value) if is_number else None
+
+        return told
+
     def _no_such(self, unknown: KeyError, known: Sequence[str]) -> CallerError:
         return CallerError(
             f"there is no field {unknown.args[0]!r}",
@@ -237,7 +271,11 @@ class _Builder:
     def _limit(self, limit: float | str) -> Callable[[Facts], float | None]:
         if not isinstance(limit, str):
             return lambda facts: limit
-        evaluate = compile_expression(condition_tree(limit, self.rule.place))
+        tree = condition_tree(limit, self.rule.place)
+        if tree["op"] == "field" and tree["of"] == _AGENT and tree["name"] in _DECLARED_NUMBERS:
+            read = attrgetter(tree["name"])
+            return lambda facts: read(facts.declared)
+        evaluate = compile_expression(tree)
 
         def declared(facts: Facts) -> float | None:
             value = evaluate(facts)

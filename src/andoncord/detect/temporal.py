@@ -252,9 +252,10 @@ class Absence:
         return waiting
 
     def _remember_end(self, key: Key) -> None:
-        self._ended[key] = None
-        if len(self._ended) > self._max_groups:
-            self._ended.popitem(last=False)
+        ended = self._ended
+        ended[key] = None
+        if len(ended) > self._max_groups:
+            ended.popitem(last=False)
 
     def _hit(self, waiting: _Waiting, key: Key, at_ns: int) -> Hit:
         event = waiting.event
