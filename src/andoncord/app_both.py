@@ -1,5 +1,6 @@
 """What the wiring of the control process and that of the ingest worker share."""
 
+import gc
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,8 @@ from andoncord.detect.rule import load_rules
 
 TELEMETRY_FILE = "telemetry.db"
 CONTROL_FILE = "control.db"
+GC_THRESHOLD, GC_THRESHOLD_OLDER = 50_000, 50
+"""Objects that a process makes between two searches for circles; Python's own are 700 and 10."""
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,3 +40,12 @@ def load_detectors(config: Config, *, beside: Path) -> Bank:
         declared=config.declared(),
         false_alarms_per_week=config.detection.false_alarms_per_week,
     )
+
+
+def look_for_circles_seldom() -> None:
+    """Call at the end of the start. What was made so far stays; what comes lives briefly and holds hardly any circles.
+
+    A search goes through every object there is, which stops the process for a tenth of a second: longer than an order may take.
+    """
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, GC_THRESHOLD_OLDER, GC_THRESHOLD_OLDER)

@@ -1,7 +1,6 @@
 """Wiring of the ingest worker. It stands apart from the control process's, so that a worker imports only what it uses."""
 
 import asyncio
-import gc
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from andoncord.adapters.sqlite.tokens import SqliteTokens
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.memory import MemoryFiles
-from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors
+from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, look_for_circles_seldom
 from andoncord.config import Config
 from andoncord.kernel.access import Token
 from andoncord.server.appender import Appender
@@ -32,8 +31,6 @@ from andoncord.server.worker_process import python_command
 from andoncord.telemetry.prices import Pricing, with_own
 
 MEMORY_FOLDER = "detectors"
-GC_THRESHOLD, GC_THRESHOLD_OLDER = 50_000, 50
-"""Objects that the ingest worker makes between two searches for circles; Python's own are 700 and 10."""
 
 
 def worker_main(arguments: Sequence[str]) -> int:
@@ -72,9 +69,7 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         preparer=preparer,
         on_misuse=lambda misuse: tell_parent(MISUSE + msgspec.json.encode(misuse) + b"\n"),
     )
-    # What was made so far stays; events live briefly and hold no circles, so looking for circles often is waste.
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, GC_THRESHOLD_OLDER, GC_THRESHOLD_OLDER)
+    look_for_circles_seldom()
     http = OtlpHttp(ingest, hosts=settings.hosts).app()
     grpc = OtlpGrpc(ingest, target=setup.grpc_target)
     keeper = Keeper(

@@ -14,6 +14,7 @@ from andoncord.respond.ladder import height
 from andoncord.server.ports import Entropy, Flags, Processes, ServerClock
 
 PING_S = 0.5
+PING = ("ping", b"{}")
 GONE_AFTER_NS = 10_000_000_000
 """How long a guard whose connection broke is still expected to answer. Its agent may go on running: unknown is not healthy."""
 MAX_GUARDS = 10_000
@@ -87,7 +88,8 @@ class Guard:
     token_id: str
     registration: Registration
     seen_ns: int
-    queue: asyncio.Queue[tuple[str, dict[str, Any]] | None] | None = None
+    queue: asyncio.Queue[tuple[str, bytes] | None] | None = None
+    """What is to be sent, encoded; None is the end."""
     state: dict[str, Any] = field(default_factory=dict)
     """What it last reported about itself."""
 
@@ -298,6 +300,7 @@ class GuardHub:
 
     def send(self, guards: Iterable[Guard], event: str, body: dict[str, Any]) -> None:
         """Put an event on the streams of these guards. Those not connected get what is in force when they come back."""
+        encoded = msgspec.json.encode(body)  # Once for all of them.
         is_flagged = event == "order" and self._flags is not None and _holds(body)
         for guard in guards:
             if is_flagged and self._flags is not None:
@@ -305,7 +308,7 @@ class GuardHub:
             if guard.queue is None:
                 continue
             try:
-                guard.queue.put_nowait((event, body))
+                guard.queue.put_nowait((event, encoded))
             except asyncio.QueueFull:
                 _end_stream(guard)
 
@@ -325,23 +328,24 @@ class GuardHub:
 
     async def stream(self, guard: Guard) -> AsyncIterator[bytes]:
         """The guard's server-sent events: first what is in force, then whatever comes, and a ping when nothing does."""
-        queue: asyncio.Queue[tuple[str, dict[str, Any]] | None] = asyncio.Queue(MAX_QUEUED)
+        queue: asyncio.Queue[tuple[str, bytes] | None] = asyncio.Queue(MAX_QUEUED)
         _end_stream(guard)
         guard.queue = queue
         self._came.set()
         number = 0
         try:
-            pending: tuple[str, dict[str, Any]] | None = ("order", self.order_body(guard.agent, self._force(guard.agent)))
+            in_force = self.order_body(guard.agent, self._force(guard.agent))
+            pending: tuple[str, bytes] | None = ("order", msgspec.json.encode(in_force))
             while pending is not None and not self._closed:
                 number += 1
                 guard.seen_ns = self._clock.now()
-                yield server_event(pending[0], number, pending[1])
+                yield encoded_event(pending[0], number, pending[1])
                 try:
                     # Not wait_for: on Python 3.11 that can swallow the cancellation of a stream whose reader is gone.
                     async with asyncio.timeout(PING_S):
                         pending = await queue.get()
                 except TimeoutError:
-                    pending = ("ping", {})
+                    pending = PING
         finally:
             if guard.queue is queue:
                 guard.queue = None
@@ -369,10 +373,11 @@ class GuardHub:
 
     async def collect(self, order: str, instances: Iterable[str], *, timeout_s: float) -> dict[str, Ack]:
         """The answers to an order, as soon as all of `instances` answered or when the time is up."""
-        wanted = set(instances)
         answers = self._answers_to(order)
+        missing = set(instances)
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while wanted - answers.acks.keys():
+        # Only those still missing are looked for at each arrival: a thousand answers come one by one.
+        while missing := {instance for instance in missing if instance not in answers.acks}:
             answers.arrived.clear()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -408,7 +413,12 @@ def server_event(name: str, number: int, body: dict[str, Any]) -> bytes:
     >>> server_event("ping", 3, {})
     b'id: 3\nevent: ping\ndata: {}\n\n'
     """
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), msgspec.json.encode(body))
+    return encoded_event(name, number, msgspec.json.encode(body))
+
+
+def encoded_event(name: str, number: int, body: bytes) -> bytes:
+    """One server-sent event whose body is JSON already."""
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), body)
 
 
 def _end_stream(guard: Guard) -> None:

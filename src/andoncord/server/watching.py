@@ -1,7 +1,7 @@
 """The performer of VERIFY: watches acknowledgements and telemetry until the verdict cannot get better, or time is up."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -136,12 +136,21 @@ class VerifyPerformer:
         if tree_empty is not True:
             expected |= holding | {guard.instance for guard in guards}
         since_ns = min((ack.at_ns for ack in acks.values()), default=parameters.get("fenced_ns", 0))
-        events = self._telemetry.of_kind_since(effect.target, kinds=WATCHED_KINDS, after_ns=since_ns, limit=MAX_EVENTS)
+        events: dict[str, list[Event]] = {}
+        for event in self._telemetry.of_kind_since(effect.target, kinds=WATCHED_KINDS, after_ns=since_ns, limit=MAX_EVENTS):
+            if event.trusted:
+                events.setdefault(event.instance, []).append(event)
         return Observation(
             agent=effect.target,
             rung=parameters["rung"],
             instances=tuple(
-                _evidence(instance, acks[instance], events, inside.get(instance), self._hub.ended_pid(effect.target, instance))
+                _evidence(
+                    instance,
+                    acks[instance],
+                    events.get(instance, ()),
+                    inside.get(instance),
+                    self._hub.ended_pid(effect.target, instance),
+                )
                 if instance in acks
                 else InstanceEvidence(
                     instance=instance,
@@ -168,9 +177,9 @@ def _known(effect: Effect) -> dict[Stage, int]:
     return {**known, Stage.CREDENTIALS_REVOKED: max(tried)} if tried else known
 
 
-def _evidence(instance: str, ack: Reported, events: tuple[Event, ...], inside: Tree | None, gone_pid: int) -> InstanceEvidence:
+def _evidence(instance: str, ack: Reported, events: Sequence[Event], inside: Tree | None, gone_pid: int) -> InstanceEvidence:
     at_ns, state, _ = ack
-    later = [event for event in events if event.trusted and event.instance == instance and event.start_ns > at_ns]
+    later = [event for event in events if event.start_ns > at_ns]
     return InstanceEvidence(
         instance=instance,
         acknowledged_ns=at_ns,
