@@ -36,8 +36,8 @@ from andoncord.detect.rule import (
     Rule,
     SequenceSpec,
     StreamSpec,
-    SynchronySpec,
     SumSpec,
+    SynchronySpec,
     condition_tree,
     duration_ns,
     kinds_of,
@@ -121,18 +121,8 @@ class _Builder:
                 return Each(self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
             case RepeatSpec():
                 return Repetition(self.trigger, key=self._key(spec.group_by), max_groups=self.max_groups)
-            case StreamSpec() | DetectorSpec():
+            case StreamSpec() | SynchronySpec() | DetectorSpec():
                 return self._coded(spec)
-            case SynchronySpec():
-                return Synchrony(
-                    self.trigger,
-                    key=self._key(spec.group_by),
-                    value=self._told(spec.field),
-                    causes=tuple(map(self._told, spec.causes)),
-                    bucket_ns=duration_ns(spec.bucket),
-                    ledger=self.shared.ledger,
-                    max_groups=self.max_groups,
-                )
             case CountSpec() | DistinctSpec():
                 return self._counting(spec)
             case SumSpec():
@@ -156,8 +146,18 @@ class _Builder:
             case AbsenceSpec():
                 return self._absence(spec)
 
-    def _coded(self, spec: StreamSpec | DetectorSpec) -> Detector:
+    def _coded(self, spec: StreamSpec | SynchronySpec | DetectorSpec) -> Detector:
         ledger = self.shared.ledger
+        if isinstance(spec, SynchronySpec):
+            return Synchrony(
+                self.trigger,
+                key=self._key(spec.group_by),
+                value=self._told(spec.field),
+                causes=tuple(map(self._told, spec.causes)),
+                bucket_ns=duration_ns(spec.bucket),
+                ledger=ledger,
+                max_groups=self.max_groups,
+            )
         if isinstance(spec, StreamSpec):
             return OutOfRange(
                 self.trigger,

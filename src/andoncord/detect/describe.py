@@ -19,6 +19,7 @@ from andoncord.detect.rule import (
     SequenceSpec,
     StreamSpec,
     SumSpec,
+    SynchronySpec,
     condition_tree,
     conditions_of,
     kinds_of,
@@ -42,6 +43,7 @@ _WORDS = {
     AbsenceSpec: frozenset({"within"}),
     RepeatSpec: frozenset({"repeats", "tools"}),
     StreamSpec: frozenset({"now", "before", "runs"}),
+    SynchronySpec: frozenset({"agents", "correlation"}),
 }
 """What a summary may name besides the event's own words, by the type of correlation."""
 _ALWAYS = frozenset({"agent", "name", "task", "error", "message"})
@@ -123,6 +125,9 @@ def _fires_coded(spec: Any) -> str:
         case StreamSpec():
             goes = "up or down" if spec.side is Side.BOTH else spec.side.value
             return f"the {spec.of} of an agent's runs lastingly goes {goes}, within the fleet's budget of false alarms"
+        case SynchronySpec():
+            causes = f" beyond what {', '.join(spec.causes)} explain" if spec.causes else ""
+            return f"{spec.field} of at least three agents moves in step{causes}, within the fleet's budget of false alarms"
         case RepeatSpec():
             return f"the same calls with the same outcomes repeat in one {_by(spec.group_by)}"
         case DetectorSpec():

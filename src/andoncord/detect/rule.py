@@ -134,6 +134,17 @@ class StreamSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="stream
     side: Side = Side.UP
 
 
+class SynchronySpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="synchrony"):
+    """A number that several agents set moves in step, beyond what declared causes explain."""
+
+    group_by: Fields
+    field: str
+    """The number: `args.<name>`, `attributes.<name>` or one that rules may add up."""
+    causes: Fields = ()
+    """Numbers of the same events that may move all of them."""
+    bucket: Duration = "5m"
+
+
 class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="detector"):
     """A detector written in code."""
 
@@ -166,6 +177,7 @@ Correlate = (
     | AbsenceSpec
     | RepeatSpec
     | StreamSpec
+    | SynchronySpec
     | DetectorSpec
 )
 
@@ -377,6 +389,8 @@ def _durations(rule: Rule) -> list[tuple[Path, str]]:
         found.append((("correlate", "alive", "within"), correlate.alive.within))
     if isinstance(correlate, SequenceSpec):
         found.append((("correlate", "maxspan"), correlate.maxspan))
+    if isinstance(correlate, SynchronySpec):
+        found.append((("correlate", "bucket"), correlate.bucket))
     return [(path, text) for path, text in found if text is not None]
 
 
