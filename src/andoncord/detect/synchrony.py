@@ -51,9 +51,9 @@ class Synchrony:
     which they are not.
 
     In each stretch of time in which anybody moved, the newest value of every agent is noted. Of 48 moves the differences
-    are taken, what the declared causes explain of them is removed, and the sum over agents is compared with the sums after shifting
-    each agent's moves around the circle, 999 times: what is left must be in step, not merely alike. The share of shifts that do
-    as well becomes evidence, which is paid from the fleet's budget of false alarms.
+    are taken, what the declared causes explain of them is removed, and the sum over agents is compared with the sums after
+    each agent's moves were shifted around the circle, 999 times: what is left must be in step, not merely alike. The share
+    of shifts that do as well becomes evidence, which is paid from the fleet's budget of false alarms.
 
     Args:
         value: the quantity; None where an event says nothing about it.
@@ -180,7 +180,7 @@ def _power(moves: Rows) -> float:
 
 
 def _with_others(moves: Rows, place: int) -> float:
-    rest = [sum(column) for column in zip(*moves, strict=True)]
+    rest: list[float] = [sum(column) for column in zip(*moves, strict=True)]
     return sum(own * (total - own) for own, total in zip(moves[place], rest, strict=True))
 
 
