@@ -17,6 +17,7 @@ from andoncord.detect.ledger import PER_WEEK
 from andoncord.detect.scope import Scope
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
+from andoncord.respond.approval import ApprovalSettings
 from andoncord.respond.oncall import Oncall
 from andoncord.server.budgets import BudgetSettings
 from andoncord.server.channel_settings import ChannelSettings
@@ -143,6 +144,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     channels: dict[str, ChannelSettings] = {}
     """How people and other systems are told."""
     oncall: OncallSettings = OncallSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     prices: tuple[Price, ...] = ()
     """Prices of your own; each stands before every built-in one of its model."""
 

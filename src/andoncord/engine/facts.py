@@ -6,6 +6,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.kernel.effect import Receipt
+from andoncord.respond.approval import Asked
 from andoncord.respond.oncall import Escalation
 from andoncord.respond.playbook import Playbook
 
@@ -80,6 +81,23 @@ class OncallLoaded(msgspec.Struct, frozen=True, kw_only=True):
     escalation: Escalation | None
 
 
+class ApprovalAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A guard has a call that a person has to approve."""
+
+    action: Asked
+    requested_by: str
+    wait_s: float
+    now_ns: int
+
+
+class ApprovalsTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """A guard wants to use what was granted for these very actions."""
+
+    actions: tuple[Asked, ...]
+    instance: str
+    now_ns: int
+
+
 Fact = (
     FindingArrived
     | ReceiptArrived
@@ -90,4 +108,6 @@ Fact = (
     | TimePassed
     | PlaybooksLoaded
     | OncallLoaded
+    | ApprovalAsked
+    | ApprovalsTaken
 )

@@ -275,7 +275,7 @@ class Engine:
 
 def next_due_ns(state: State) -> int | None:
     """When something is due that only the time brings; None when nothing is."""
-    return min(filter(None, (next_expiry_ns(state), next_notice_ns(state))), default=None)
+    return min(filter(None, (next_expiry_ns(state), next_notice_ns(state), state.approvals.next_end_ns)), default=None)
 
 
 def run_of(intent: Intent) -> str:
