@@ -205,3 +205,39 @@ def test_too_large_a_form_is_refused(client: TestClient, console: SampleConsole)
 
     assert answer.status_code == 409
     assert console.asked == []
+
+
+@pytest.mark.parametrize(
+    ("form", "typed", "command", "asked"),
+    [
+        ("merge", {"other": "inc_000002", "reason": "one cause"}, "merge", {"from": "inc_000002", "reason": "one cause"}),
+        ("split", {"agent": "mail-agent", "reason": "two causes"}, "split", {"reason": "two causes"}),
+        ("crew", {"role": "commander", "person": "mira"}, "assign", {"role": "commander", "person": "mira", "reason": ""}),
+        ("stars", {"moment": "ab12"}, "star", {"moment": "ab12", "star": True}),
+        ("stars", {"moment": "-ab12"}, "star", {"moment": "ab12", "star": False}),
+    ],
+)
+def test_an_incident_is_shaped_with_plain_forms(
+    client: TestClient, console: SampleConsole, form: str, typed: dict[str, str], command: str, asked: dict[str, object]
+) -> None:
+    """Merging, splitting, assigning and marking are one form post each, in the person's name."""
+    answer = client.post(f"/incidents/inc_000003/{form}", data={**SEALED, **typed})
+
+    assert answer.status_code == 303
+    assert (console.asked[0]["command"], console.asked[0]["by"]) == (command, "person:mira")
+    assert console.asked[0]["parameters"].items() >= asked.items()
+
+
+@pytest.mark.parametrize(
+    ("form", "typed"),
+    [("merge", {"other": "inc_000002"}), ("split", {"agent": "a"}), ("crew", {"role": "boss"}), ("stars", {})],
+)
+def test_a_shape_that_is_not_said_fully_is_not_asked_for(
+    client: TestClient, console: SampleConsole, form: str, typed: dict[str, str]
+) -> None:
+    """Without a reason, a known role or a moment nothing is done, and the page says what is missing."""
+    answer = client.post(f"/incidents/inc_000003/{form}", data={**SEALED, **typed})
+
+    assert answer.status_code == 422
+    assert parse(answer.text).one("p", role="alert").text
+    assert console.asked == []

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from andoncord.incident.changes import Role
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.vocabulary import Disposition, Severity
 from andoncord.learn.review import BLANK
@@ -90,6 +91,31 @@ def _note(fields: Fields) -> Command:
     return Command(parameters={"text": _required(fields, "text", "write the note first")})
 
 
+def _merge(fields: Fields) -> Command:
+    other = _required(fields, "other", "name the incident that becomes part of this one")
+    return Command(parameters={"from": other, "reason": _required(fields, "reason", "say why they are one")})
+
+
+def _split(fields: Fields) -> Command:
+    agent = _required(fields, "agent", "choose the agent whose findings leave")
+    return Command(agent=agent, parameters={"reason": _required(fields, "reason", "say why they are two")})
+
+
+def _assign(fields: Fields) -> Command:
+    role = fields.get("role", "")
+    if role not in tuple(Role):
+        raise CallerError(f"unknown role '{role}'", remedy=f"choose one of {', '.join(Role)}")
+    return Command(
+        parameters={"role": role, "person": _optional(fields, "person"), "reason": _optional(fields, "reason")},
+    )
+
+
+def _star(fields: Fields) -> Command:
+    """The button says which moment; a minus before it takes the mark away."""
+    moment = _required(fields, "moment", "choose a moment")
+    return Command(parameters={"moment": moment.removeprefix("-"), "star": not moment.startswith("-")})
+
+
 def _apply(fields: Fields) -> Command:
     return Command(parameters={"reason": _optional(fields, "reason", "applied in the console")})
 
@@ -149,6 +175,10 @@ ROOM_FORMS: Mapping[str, Form] = {
     "lift": Form(command="lift", read=_lift, anchor="containment", done="Lifted. Who confirmed it is shown under Containment."),
     "disposition": Form(command="dispose", read=_dispose, anchor="close", done="The disposition is recorded."),
     "notes": Form(command="note", read=_note, anchor="notes", done="The note is in the record."),
+    "merge": Form(command="merge", read=_merge, anchor="shape", done="Merged. What the other one held is held by this one."),
+    "split": Form(command="split", read=_split, anchor="shape", done="Split. The new incident is named under Changes."),
+    "crew": Form(command="assign", read=_assign, anchor="crew", done="The role is recorded."),
+    "stars": Form(command="star", read=_star, anchor="timeline", done="The mark is recorded."),
     "proposal": Form(
         command="apply_proposal",
         read=_apply,

@@ -134,6 +134,8 @@ class ShownMoment(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     agent: str
     key: bool
+    id: str = ""
+    starred_by: str = ""
 
 
 def shown_moments(timeline: Sequence[Json]) -> list[ShownMoment]:
@@ -151,6 +153,8 @@ def shown_moments(timeline: Sequence[Json]) -> list[ShownMoment]:
             text=str(moment.get("text") or ""),
             agent=str(moment.get("agent") or ""),
             key=bool(moment.get("key")),
+            id=str(moment.get("id") or ""),
+            starred_by=str(moment.get("starred_by") or ""),
         )
         for index, moment in numbered
         if index in kept
@@ -174,7 +178,8 @@ ROOM_DEFAULTS: Json = {
     **dict.fromkeys(("onset_at", "detected_at", "contained_at", "resolved_at", "detected_in_s", "contained_in_s")),
     **dict.fromkeys(("next", "impact", "recovery", "review", "containment", "awaiting", "disposition")),
     **dict.fromkeys(("verdicts", "orders", "receipts", "pending", "alternatives", "findings", "responsible"), ()),
-    **dict.fromkeys(("root_causes", "factors", "timeline", "notes"), ()),
+    **dict.fromkeys(("root_causes", "factors", "timeline", "notes", "grouped", "crew", "merged", "changes"), ()),
+    **dict.fromkeys(("merged_into", "split_from")),
     "environment": "",
 }
 
