@@ -36,12 +36,16 @@ class Watch:
             hub=self.hub, telemetry=ParquetTelemetryReader(folder / "telemetry.db"), clock=self.clock, leases=self.leases
         )
 
-    def heard(self, kind: EventKind, *, after_ns: int, trusted: bool = True, **attributes: Any) -> None:
+    def heard(
+        self, kind: EventKind, *, after_ns: int, trusted: bool = True, name: str = "", run_id: str = "", **attributes: Any
+    ) -> None:
         """Store one event of the guard's process, `after_ns` after the fence."""
         event = Event(
             kind=kind,
             agent="a",
             instance="i1",
+            name=name,
+            run_id=run_id,
             span_id=str(after_ns),
             start_ns=FENCED_NS + after_ns,
             trusted=trusted,
@@ -60,14 +64,17 @@ class Watch:
         state = {"steps_started": 4, "in_flight": []}
         return {"instance": "i1", "outcome": "enforced", "at_ns": FENCED_NS, "state": state}
 
-    def verdict(self, *, acknowledged: bool = True, termination: dict[str, Any] | None = None) -> Receipt:
+    def verdict(
+        self, *, acknowledged: bool = True, termination: dict[str, Any] | None = None, rung: str = "pause", **more: Any
+    ) -> Receipt:
         parameters = {
-            "rung": "pause",
+            "rung": rung,
             "epoch": [1, 3],
             "acknowledgements": [self.ack()] if acknowledged else [],
             "unconfirmed": [] if acknowledged else ["i1"],
             "termination": termination,
             "fenced_ns": FENCED_NS,
+            **more,
         }
         effect = Effect(
             kind=EffectKind.VERIFY, target="a", incident="inc_1", key="k", deadline_ms=0, reversal="-", parameters=parameters
@@ -164,3 +171,47 @@ def test_where_no_answer_came_the_lease_is_told(watch: Watch) -> None:
 
     assert early["missing"] == ["acknowledgement from i1; it may hold a lease for 3.5 s more"]
     assert (late["verdict"], "lease has ended" in late["missing"][0]) == ("UNVERIFIED", True)
+
+
+@pytest.mark.parametrize(
+    ("call", "verdict"),
+    [
+        ({"name": "pay", "run_id": "r1"}, "FAILED"),
+        ({"name": "pay", "run_id": "r2"}, "VERIFIED"),
+        ({"name": "look", "run_id": "r1"}, "VERIFIED"),
+        ({"name": "pay", "run_id": "r1", "after_ns": -500}, "VERIFIED"),
+        ({"name": "pay", "run_id": "r1", "trusted": False}, "VERIFIED"),
+        (None, "VERIFIED"),
+    ],
+)
+def test_a_later_call_of_what_an_order_holds_is_a_failure(watch: Watch, call: dict[str, Any] | None, verdict: str) -> None:
+    """Of the tool, in the run, begun after the acknowledgement, and told by the agent itself; everything else goes on."""
+    watch.beats(steps_started=9)
+    if call is not None:
+        watch.heard(EventKind.STEP_STARTED, **{"after_ns": 500, **call})
+    within = {"tool": "p*", "run": "r1", "rung": "kill", "allow": [], "text": "tool p* of run r1"}
+
+    detail = watch.verdict(rung="restrict", within=within).detail
+
+    assert detail["verdict"] == verdict, detail["missing"]
+    assert ("STOPPED" in detail["reached"]) == (verdict == "VERIFIED")
+
+
+def test_an_order_about_a_tool_is_not_verified_in_silence(watch: Watch) -> None:
+    """An acknowledgement without later heartbeats shows no quiescence of the tool either; a throttle asks for none."""
+    within = {"tool": "pay", "run": "", "rung": "kill", "allow": [], "text": "tool pay"}
+    assert "quiescence of tool pay" in watch.verdict(rung="restrict", within=within).detail["missing"][0]
+
+    slowed = watch.verdict(rung="restrict", within={**within, "rung": "throttle"}).detail
+    assert slowed["verdict"] == "VERIFIED"
+
+
+def test_a_tool_outside_the_list_of_an_order_is_a_failure(watch: Watch) -> None:
+    """What the list names may go on."""
+    watch.beats()
+    within = {"tool": "*", "run": "r1", "rung": "restrict", "allow": ["look*"], "text": "run r1"}
+    watch.heard(EventKind.TOOL_COMPLETED, after_ns=500, name="look_up", run_id="r1")
+    assert watch.verdict(rung="restrict", within=within).detail["verdict"] == "VERIFIED"
+
+    watch.heard(EventKind.TOOL_COMPLETED, after_ns=600, name="pay", run_id="r1")
+    assert watch.verdict(rung="restrict", within=within).detail["verdict"] == "FAILED"

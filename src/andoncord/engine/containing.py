@@ -178,6 +178,8 @@ def _verify_draft(
         "fenced_ns": (terminate.receipt.at_ns if terminate and terminate.receipt else receipt.at_ns),
         "credentials": revoked(state, incident, order),
     }
+    if within := order.effect.parameters.get("within"):
+        parameters["within"] = within
     return intent_draft(
         state,
         incident.id,

@@ -133,6 +133,7 @@ def _tell(
                 "standing": order.id,
                 "what": order.what,
                 "scope": msgspec.to_builtins(order.scope),
+                **({} if is_lifted or order.scope.is_whole else {"within": _within(order)}),
                 "scope_text": order.scope.text,
                 "needs": sorted(order.capabilities),
             },
@@ -141,6 +142,17 @@ def _tell(
         )
         for offset, agent in enumerate(agents)
     ]
+
+
+def _within(order: StandingOrder) -> dict[str, Any]:
+    """Which calls must not begin any more, for the watch after an order about one tool or run."""
+    return {
+        "tool": order.scope.tool,
+        "run": order.scope.run,
+        "rung": order.rung,
+        "allow": list(order.allow),
+        "text": order.scope.text,
+    }
 
 
 def _incident(

@@ -63,6 +63,8 @@ class InstanceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """Heartbeats after the acknowledgement, earliest first."""
     steps_after_ack: int = 0
     """Steps in the telemetry that started after the acknowledgement."""
+    calls_within: int = 0
+    """Those of them that an order about one tool or run does not allow any more."""
     lease_left_s: float | None = None
     """For how long it may still hold a lease from before the order; None when it keeps none."""
     tree: Tree | None = None
@@ -90,6 +92,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     rung: str
     instances: tuple[InstanceEvidence, ...]
     """Every guard that should have acknowledged, and every supervisor that enforces the rung."""
+    within: str = ""
+    """The tool or run whose calls must not begin any more, where the order holds those and the agent goes on."""
     tree_empty: bool | None = None
     """From the supervisor: True when no process of the agent is left; None when there is no such report."""
     credentials: tuple[CredentialEvidence, ...] = ()
@@ -108,7 +112,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 def judge_containment(observation: Observation) -> Judged:
     """Judge a fence (pause or kill) or a lesser rung.
 
-    For `monitor` and `restrict` the agent is meant to go on, so acknowledgements are all that can be asked.
+    For `monitor` and `restrict` the agent is meant to go on, so acknowledgements are all that can be asked. An order that holds
+    one tool or run is watched for calls of just that.
     """
     evidence: list[str] = []
     failed = False
@@ -121,6 +126,8 @@ def judge_containment(observation: Observation) -> Judged:
     else:
         for instance in observation.instances:
             failed |= _judge_instance(instance, observation.rung, not_fenced, not_stopped, evidence)
+            if observation.within and instance.acknowledged_ns:
+                failed |= _judge_calls(instance, observation.within, not_stopped, evidence)
         if observation.tree_empty is False:
             not_stopped.append("the supervisor still sees processes of the agent")
     not_revoked = _judge_credentials(observation.credentials, evidence) if observation.rung == "kill" else []
@@ -128,7 +135,7 @@ def judge_containment(observation: Observation) -> Judged:
     reached = {Stage.FENCED} if not not_fenced else set()
     if observation.credentials and observation.rung == "kill" and not (not_fenced or not_revoked):
         reached.add(Stage.CREDENTIALS_REVOKED)
-    if observation.rung in FENCING and not (not_fenced or not_stopped):
+    if (observation.rung in FENCING or observation.within) and not (not_fenced or not_stopped):
         reached.add(Stage.STOPPED)
     verdict = Verdict.FAILED if failed else Verdict.UNVERIFIED if missing else Verdict.VERIFIED
     return Judged(verdict=verdict, missing=missing, evidence=tuple(evidence), reached=frozenset(reached))
@@ -184,6 +191,8 @@ def is_settled(observation: Observation) -> bool:
     """Whether watching longer cannot change the verdict for the better: the agent was seen to go on, or to have stopped."""
     judged = judge_containment(observation)
     hoped_for = set(needed(observation.rung, has_credentials=False)) - {Stage.REQUESTED}
+    if observation.within:
+        hoped_for.add(Stage.STOPPED)
     return judged.verdict is Verdict.FAILED or hoped_for <= judged.reached
 
 
@@ -207,6 +216,24 @@ def _judge_quiescence(instance: InstanceEvidence, rung: str, missing: list[str],
         missing.append(f"the end of what was in flight in {instance.instance}: {named}")
     else:
         evidence.append(f"{instance.instance} sent {len(instance.pulses)} heartbeats since the fence and began no step")
+    return False
+
+
+def _judge_calls(instance: InstanceEvidence, within: str, missing: list[str], evidence: list[str]) -> bool:
+    """The same for an order about one tool or run, under which everything else goes on; True when such a call began."""
+    if instance.calls_within:
+        calls = f"{instance.calls_within} more call{'s' if instance.calls_within != 1 else ''}"
+        missing.append(f"{instance.instance} began {calls} of {within} after acknowledging")
+        return True
+    if instance.gone_pid:
+        evidence.append(_gone(instance))
+    elif len(instance.pulses) < MIN_HEARTBEATS:
+        seen = f"{len(instance.pulses)} of {MIN_HEARTBEATS} heartbeats since the fence"
+        missing.append(f"observed quiescence of {within} in {instance.instance}: {seen}")
+    else:
+        evidence.append(
+            f"{instance.instance} sent {len(instance.pulses)} heartbeats since the fence and began no call of {within}"
+        )
     return False
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +37,7 @@ LOOK_SHARE = 10
 MAX_EVENTS = 2_000
 IN_FLIGHT_LOOK_BACK_NS = 10 * MINUTE_NS
 """How long before the fence a call may have begun that is looked for among those without an end."""
+HOLDING = frozenset({*FENCING, "restrict"})
 STEP_KINDS = (EventKind.STEP_STARTED, EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED)
 WATCHED_KINDS = (EventKind.HEARTBEAT, *STEP_KINDS)
 
@@ -143,6 +145,7 @@ class VerifyPerformer:
         return Observation(
             agent=effect.target,
             rung=parameters["rung"],
+            within=_words_within(parameters.get("within")),
             instances=tuple(
                 _evidence(
                     instance,
@@ -150,6 +153,7 @@ class VerifyPerformer:
                     events.get(instance, ()),
                     inside.get(instance),
                     self._hub.ended_pid(effect.target, instance),
+                    parameters.get("within"),
                 )
                 if instance in acks
                 else InstanceEvidence(
@@ -177,7 +181,14 @@ def _known(effect: Effect) -> dict[Stage, int]:
     return {**known, Stage.CREDENTIALS_REVOKED: max(tried)} if tried else known
 
 
-def _evidence(instance: str, ack: Reported, events: Sequence[Event], inside: Tree | None, gone_pid: int) -> InstanceEvidence:
+def _evidence(
+    instance: str,
+    ack: Reported,
+    events: Sequence[Event],
+    inside: Tree | None,
+    gone_pid: int,
+    within: Mapping[str, Any] | None,
+) -> InstanceEvidence:
     at_ns, state, _ = ack
     later = [event for event in events if event.start_ns > at_ns]
     return InstanceEvidence(
@@ -187,9 +198,28 @@ def _evidence(instance: str, ack: Reported, events: Sequence[Event], inside: Tre
         in_flight_at_ack=tuple(str(call.get("tool", "")) for call in state.get("in_flight", ())),
         pulses=tuple(_pulse(event) for event in later if event.kind is EventKind.HEARTBEAT),
         steps_after_ack=len({event.span_id for event in later if event.kind in STEP_KINDS}),
+        calls_within=len({event.span_id for event in later if within and _is_within(event, within)}),
         tree=inside or tree_in(state),
         gone_pid=gone_pid,
     )
+
+
+def _words_within(within: Mapping[str, Any] | None) -> str:
+    """What an order about one tool or run holds, in words; empty where it holds nothing, only slows it or opens a breaker."""
+    return str(within["text"]) if within and within["rung"] in HOLDING else ""
+
+
+def _is_within(event: Event, within: Mapping[str, Any]) -> bool:
+    """Whether a step is one that must not begin any more, as a guard reads the order."""
+    if within["rung"] not in HOLDING or event.kind not in STEP_KINDS:
+        return False
+    if not fnmatchcase(event.name, within["tool"]) or within["run"] not in ("", event.run_id):
+        return False
+    if within["rung"] in FENCING:
+        return True
+    # Only of what has ended is it known that it was a tool, and without a list the guard alone knows which tools read.
+    allow = within["allow"]
+    return bool(allow) and event.kind is not EventKind.STEP_STARTED and not any(fnmatchcase(event.name, glob) for glob in allow)
 
 
 def _pulse(event: Event) -> Pulse:
