@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from andoncord.detect.finding import Finding
+from andoncord.incident.forecast import Forecast, forecast
 from andoncord.kernel.money import usd_text
 from andoncord.kernel.vocabulary import Pattern
 
@@ -28,6 +29,8 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: tuple[str, ...]
     kinds: tuple[str, ...] = ()
     """Of `financial`, `customers`, `regulatory` and `operational`, those that the record shows (RSP-8)."""
+    next_hour: Forecast | None = None
+    """What another hour of it would cost; None while too little is known."""
 
 
 def estimate(findings: Sequence[Finding]) -> Impact:
@@ -46,12 +49,19 @@ def estimate(findings: Sequence[Finding]) -> Impact:
     refused = len(
         {(finding.trace_id, finding.span_id) if finding.span_id else finding.id for finding in findings if finding.enforced}
     )
+    times = [finding.at_ns for finding in findings]
+    amounts = [max(cost_by_run[run], risk_by_run[run]) for run in cost_by_run]
+    ahead = forecast(amounts, span_ns=max(times, default=0) - min(times, default=0))
     parts = [f"{len(runs)} run{'s' if len(runs) != 1 else ''} of {', '.join(agents) or 'an unknown agent'}"]
     if cost:
         parts.append(f"{usd_text(cost)} spent in them")
     if refused:
         parts.append(f"{refused} offending call{'s' if refused != 1 else ''} refused before execution")
+    if ahead:
+        expected, worst = usd_text(ahead.expected_micro_usd), usd_text(ahead.cvar95_micro_usd)
+        parts.append(f"another hour would cost {expected} on average, {worst} in the worst twentieth")
     return Impact(
+        next_hour=ahead,
         text="; ".join(parts),
         cost_micro_usd=cost,
         at_risk_micro_usd=sum(risk_by_run.values()),
