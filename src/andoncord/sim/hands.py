@@ -14,6 +14,7 @@ from andoncord.learn.review import draft as draft_review
 from andoncord.respond.evidence import seal
 from andoncord.respond.verify import InstanceEvidence, Observation, is_settled, judge_containment
 from andoncord.server.cases import cases
+from andoncord.server.notices import NOBODY
 from andoncord.sim.actor import Actor
 from andoncord.sim.agenda import Agenda
 from andoncord.sim.chance import Chance
@@ -28,6 +29,7 @@ TERMINATE_S = 0.2
 RESTART_S = 0.8
 READING_S = 0.15
 REHEARSAL_S = 0.004
+MESSAGE_S = 0.3
 
 Answer = Callable[[Outcome, dict[str, Any]], None]
 
@@ -72,6 +74,10 @@ class Hands:
             EffectKind.PROBE: self._probe,
             EffectKind.POLICIES: self._policies,
             EffectKind.REVIEW: self._review,
+            EffectKind.NOTIFY: self._notify,
+            EffectKind.WAIT: self._wait,
+            EffectKind.HOOK: self._hook,
+            EffectKind.REVOKE: self._revoke,
         }[effect.kind]
 
         def answer(outcome: Outcome, detail: dict[str, Any]) -> None:
@@ -224,6 +230,26 @@ class Hands:
             answer(Outcome.DONE, {"path": f"reviews/{effect.incident}.md", "review": review})
 
         self._agenda.after(READING_S, draft)
+
+    def _notify(self, effect: Effect, answer: Answer) -> None:
+        """Whoever is named is reached; in a world that names nobody, nobody is."""
+        reached = list(effect.parameters["to"])
+        if reached:
+            self._agenda.after(MESSAGE_S, lambda: answer(Outcome.DONE, {"reached": reached, "deliveries": []}))
+        else:
+            self._agenda.after(0.0, lambda: answer(Outcome.FAILED, {"reached": [], "missing": NOBODY}))
+
+    def _wait(self, effect: Effect, answer: Answer) -> None:
+        until_ns = max(int(effect.parameters["until_ns"]), self._agenda.now)
+        self._agenda.at(until_ns, lambda: answer(Outcome.DONE, {}))
+
+    def _hook(self, effect: Effect, answer: Answer) -> None:
+        missing = f"this world has no hook {effect.parameters['hook']!r}"
+        self._agenda.after(0.0, lambda: answer(Outcome.FAILED, {"missing": missing}))
+
+    def _revoke(self, effect: Effect, answer: Answer) -> None:
+        missing = f"this world declares no credential {effect.parameters['credential']!r}"
+        self._agenda.after(0.0, lambda: answer(Outcome.FAILED, {"missing": missing}))
 
 
 def _ack(actor: Actor, *, at_ns: int) -> dict[str, Any]:
