@@ -81,3 +81,15 @@ def test_a_new_agent_is_judged_from_its_first_runs_by_what_its_role_lends() -> N
 
     assert play(Stream(AMOUNT, Side.UP, seed=1, past=pool.lend(1)), dear, spend=1e-3)
     assert play(Stream(AMOUNT, Side.UP, seed=1), dear, spend=1e-3) == []
+
+
+def test_what_is_over_before_the_evidence_is_complete_is_not_raised() -> None:
+    """Scores that fell for a while and are all good again raise nothing, however near the evidence was."""
+    for seed in range(40):
+        chance = random.Random(seed)
+        stream = Stream(SHARE, Side.DOWN, seed=seed)
+        play(stream, [float(chance.random() < 0.9) for _ in range(40)], spend=1e-5)
+        fell = play(stream, [float(chance.random() < 0.4) for _ in range(20)], first=40, spend=1e-5)
+        if not fell:
+            assert not play(stream, [1.0] * 25, first=60, spend=0.0)[13:]
+            assert not play(stream, [1.0] * 75, first=85, spend=1e-5)

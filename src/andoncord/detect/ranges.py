@@ -226,7 +226,7 @@ class OutOfRange:
             words={
                 "now": _told(self._of, alarm.now),
                 "before": _told(self._of, alarm.before),
-                "runs": str(alarm.runs),
+                "runs": str(alarm.of),
             },
             facts={
                 "of": self._of,

@@ -86,6 +86,8 @@ class Alarm(NamedTuple):
     """The middle of the past."""
     runs: int
     """Values since the change, most likely."""
+    of: int
+    """The newest values that `now` is the middle of: no more than are held."""
     began_ns: int
     evidence: float
     """As a share of what an alarm takes."""
@@ -291,6 +293,10 @@ class Stream:
         if not alarmed:
             return None
         alarm = self._alarm()
+        if self._is_over(alarm.runs):
+            # Evidence goes down slowly: what it is about came and went before it was complete.
+            self.forgive()
+            return None
         self._raise()
         return alarm
 
@@ -370,10 +376,22 @@ class Stream:
             now=self._scale.back(sum(newest) / max(1, len(newest))),
             before=self._scale.back(middle),
             runs=runs,
+            of=len(newest),
             began_ns=wealth.began_ns,
             evidence=wealth.evidence,
             by_block=by_block,
         )
+
+    def _is_over(self, runs: int) -> bool:
+        """Whether the newest values are not, on average, on the side of the past that the evidence speaks of."""
+        wealth = self._block_wealth if self.is_bursty and self._block_wealth else self._wealth
+        is_up = self._side is Side.UP or (self._side is Side.BOTH and wealth.leader < RANK_BETS)
+        held, past = self._held[-2 * max(1, runs) :], self._past
+        how_far = sum(
+            scaled - past.share(int(hour)) if self._scale.is_event else past.deviation(scaled, int(hour))
+            for scaled, hour in zip(held[0::2], held[1::2], strict=True)
+        )
+        return how_far <= 0.0 if is_up else how_far >= 0.0
 
     def _raise(self) -> None:
         self.is_raised = True
