@@ -46,10 +46,31 @@ bench NAME *SIZES:
 adapters *NAMES:
     python dev.py adapters {{ NAMES }}
 
-# What takes too long for every change: all adapters, the demo over ten seeds, and every benchmark
-nightly: adapters
+# What takes too long for every change: all adapters, the demo over ten seeds, long fuzzing, every crash point, every benchmark
+nightly: adapters nightly-correctness nightly-figures
+
+# The demo over ten seeds, half an hour of fuzzing, and kill -9 at every step of every playbook on both databases
+nightly-correctness:
     for seed in 1 2 3 4 5 6 7 8 9 10; do andon demo --headless --json --seed $seed || exit 1; done
+    python -m tests.fuzz.decoders -max_total_time=1800
+    python -m tests.fuzz.api 200
+    python -m andoncord.sim.chaos_run sqlite
+    python -m andoncord.sim.chaos_run postgresql
+
+# Every benchmark, then those that have a long form in it
+nightly-figures:
+    python dev.py peers
     for name in $(python -m benchmarks.runner --list); do python -m benchmarks.runner $name || exit 1; done
+    python -m benchmarks.runner crash-ingest kills=200
+    python -m benchmarks.runner crash cycles=1000 postgres=150
+    python -m benchmarks.runner query spans=10_000_000
+    python -m benchmarks.runner soak seconds=1800
+    python -m benchmarks.runner nulls runs=1000000 length=20000
+    python -m benchmarks.runner detect-fleet runs=60
+    python -m benchmarks.runner detect-week weeks=4 runs_per_day=96
+    python -m benchmarks.runner orphan rounds=20
+    python -m benchmarks.runner supervise trials=200
+    python -m benchmarks.runner fanout orders=50
 
 # Take newer versions of the dependencies into requirements.lock
 lock *ARGUMENTS:
