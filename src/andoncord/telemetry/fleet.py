@@ -4,6 +4,7 @@ Kept up incrementally, an event at a time, within bounds. It is an account of wh
 in it. It is saved about every second; a crash may cost the counts, and only the counts, what came since.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -142,9 +143,10 @@ class FleetMap:
         self._agents = {sighting.agent: sighting for sighting in known}
         self._plain = {_plain(agent): agent for agent in self._agents}
         self._changed: dict[str, None] = {}
-        self._spans: dict[tuple[str, str], tuple[str, str]] = {}
+        # Ordered: a plain dictionary looks for its oldest entry past all the places of those that were removed before.
+        self._spans: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
         """Span → its agent, and its parent."""
-        self._pending: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        self._pending: OrderedDict[tuple[str, str], list[tuple[str, int]]] = OrderedDict()
         """Parent → agents below it, and when; as long as the parent was not seen."""
 
     def __len__(self) -> int:
@@ -319,7 +321,7 @@ class FleetMap:
         agent = "" if INFERRED in event.attributes else event.agent
         self._spans[key] = (agent, above)
         if len(self._spans) > MAX_SPANS:
-            del self._spans[next(iter(self._spans))]
+            self._spans.popitem(last=False)
         if event.kind is EventKind.AGENT_INVOKED and agent and above:
             self._climb(agent, (event.trace_id, above), at_ns)
         for below, when_ns in self._pending.pop(key, ()):
@@ -331,7 +333,7 @@ class FleetMap:
             if known is None:
                 self._pending.setdefault(key, []).append((agent, at_ns))
                 if len(self._pending) > MAX_PENDING:
-                    del self._pending[next(iter(self._pending))]
+                    self._pending.popitem(last=False)
                 return
             other, above = known
             if other and other != agent:
