@@ -25,7 +25,10 @@ from benchmarks.result import Result, quantile
 
 REQUESTS = 100
 """Requests of each kind; a long run shows what merging segments and retention cost."""
-WARM_UP = 12
+WARM_UP = 105
+"""Requests with content sent before anything is measured: until the first segment was written, for which DuckDB is loaded."""
+WARM_UP_LEAN = 12
+PEER_REQUESTS = 12
 CONNECTIONS = 4
 STEADY_SHARE = 0.7
 """Share of the highest load at which acknowledgements are timed."""
@@ -54,16 +57,18 @@ def run(requests: int = REQUESTS, peers: int = 1) -> Result:
     content, lean = Load(has_content=True), Load(has_content=False)
     # Numbers, which ids are made from, are not used twice.
     with_content = [content.request(number, start_ns) for number in range(WARM_UP + 2 * requests)]
-    without = [lean.request(number, start_ns) for number in range(len(with_content), len(with_content) + WARM_UP + requests)]
+    without = [
+        lean.request(number, start_ns) for number in range(len(with_content), len(with_content) + WARM_UP_LEAN + requests)
+    ]
     packed = [gzip.compress(body, 1) for body in with_content]
     lean_packed = [gzip.compress(body, 1) for body in without]
     with tempfile.TemporaryDirectory() as folder, launch(Path(folder) / "home") as server:
         bench = Bench(server)
-        bench.send_all(packed[:WARM_UP] + lean_packed[:WARM_UP])
+        bench.send_all(packed[:WARM_UP] + lean_packed[:WARM_UP_LEAN])
         bench.wait_stored()
         full = bench.phase(packed[WARM_UP : WARM_UP + requests])
         waits = bench.paced(packed[WARM_UP + requests :], per_s=STEADY_SHARE * full.spans_per_s / SPANS)
-        light = bench.phase(lean_packed[WARM_UP:])
+        light = bench.phase(lean_packed[WARM_UP_LEAN:])
         rss_mb = bench.rss_mb()
     figures = {
         "spans_per_s": full.spans_per_s,
@@ -77,7 +82,7 @@ def run(requests: int = REQUESTS, peers: int = 1) -> Result:
     baselines = {"parse_spans_per_cpu_s": parse_rate(with_content[:PARSES])}
     if peers:
         for name in ("mlflow", "phoenix"):
-            baselines[f"{name}_spans_per_cpu_s"] = measure_peer(name, with_content[:WARM_UP])
+            baselines[f"{name}_spans_per_cpu_s"] = measure_peer(name, with_content[:PEER_REQUESTS])
             figures[f"times_{name}"] = full.spans_per_cpu_s / baselines[f"{name}_spans_per_cpu_s"]
     return Result(
         figures=figures,
