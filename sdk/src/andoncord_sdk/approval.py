@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from andoncord_sdk.orders import Epoch
-
 MAX_DEPTH = 32
 
 
@@ -27,7 +25,7 @@ class Action(NamedTuple):
     policy_digest: str
     role: str
     """Who has to approve it."""
-    epoch: Epoch | None
+    epoch: tuple[int, int] | None
     """Of the order in force: what was approved before another order is not approved under it."""
 
     @property

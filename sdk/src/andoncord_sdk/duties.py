@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from andoncord_sdk import _platform
 from andoncord_sdk.approval import Action, Approvals, UnwritableError, canonical
+from andoncord_sdk.asking import AskedApprovals
 from andoncord_sdk.errand import Errand, within
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.obligation import PERIODS, Owed, Redact, RequireApproval, Snapshot, ThrottleCalls, masked
@@ -194,8 +195,10 @@ class Duties:
         )
 
     def forget_other_threads(self) -> None:
-        """In a forked child: the lock is renewed, whoever held it."""
+        """In a forked child: the lock is renewed, whoever held it; approvals that were handed out are the parent's."""
         self._lock = threading.Lock()
+        if isinstance(self.approvals, AskedApprovals):
+            self.approvals.forget_other_threads()
 
 
 class SnapshotErrand:

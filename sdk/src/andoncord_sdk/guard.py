@@ -103,8 +103,7 @@ class Guard:
         policies: compiled policies that hold whatever the server sends.
         on_loop: what happens to a run that repeats itself without progress.
         polls: tools that poll or wait by design: asking them again is no loop, whatever they answer.
-        approvals: where approvals that policies require are looked for; without it, the control plane is asked; without that,
-            a call that needs one is denied.
+        approvals: where approvals that policies require are looked for; without it at the control plane, if there is one.
         snapshots: what saves something before a call, by the name that policies give it.
         on_nudge: takes a sentence for the model at the third repetition.
         breakers: circuit breakers, by glob over the names of tools and models; `agent` stands for all calls together.
@@ -227,8 +226,7 @@ class Guard:
             self._exporter = Exporter(Endpoint(telemetry, token), self._resource(), spill=kept)
         if server is not None:
             endpoint = Endpoint(server, token)
-            if approvals is None:
-                self._admission.duties.approvals = AskedApprovals(endpoint, instance=self.instance)
+            self._admission.duties.approvals = approvals or AskedApprovals(endpoint, instance=self.instance)
             lease = self._admission.lease = Lease(
                 agent=agent, gate=self._admission.gate, report=self._report, reads_s=reads_without_lease_s, clock_ns=clock_ns
             )
@@ -571,8 +569,6 @@ class Guard:
         if self._heartbeat is not None:
             self._heartbeat.start()
         self._admission.duties.forget_other_threads()
-        if isinstance(self._admission.duties.approvals, AskedApprovals):
-            self._admission.duties.approvals.forget_other_threads()
         if self._admission.lease is not None:
             self._admission.lease.forget_other_threads()
         if self._admission.allowance is not None:
