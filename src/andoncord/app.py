@@ -63,6 +63,7 @@ from andoncord.server.credentials import Held, NamingPerformer, RevokePerformer
 from andoncord.server.deadman import BeatTarget, Deadman
 from andoncord.server.errands import HookPerformer, WaitPerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
+from andoncord.server.figures import Misuse
 from andoncord.server.health import Health
 from andoncord.server.holds import HOLDS_FILE, HoldFeed
 from andoncord.server.hub import Force, GuardHub
@@ -158,6 +159,9 @@ async def _control(
     def roles_of(agent: str) -> frozenset[str]:
         return control.roles_of(agent)
 
+    def note_misuse(misuse: Misuse) -> None:
+        process.note_misuse_soon(misuse)
+
     flags = FlagFile(home / FLAG_FILE, nonce=entropy.secret()[-32:])
     hub = GuardHub(
         clock=clock,
@@ -166,7 +170,7 @@ async def _control(
         flags=flags,
         processes=SystemProcesses(),
     )
-    auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke)
+    auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke, on_misuse=note_misuse)
     _refuse_open_doors(config, access)
     ensure_local_token(home, auth, access)
 

@@ -12,6 +12,7 @@ from andoncord.adapters.sql.migrate import migrate
 from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.server.auth import CODE_LIFE_NS, COOKIE, SESSION_LIFE_NS, Auth, ForbiddenError, UnauthenticatedError
+from andoncord.server.figures import Misuse
 from andoncord.testing.system import CountedEntropy, HandClock
 
 
@@ -21,6 +22,7 @@ class Door:
     def __init__(self, folder: Path) -> None:
         self.clock = HandClock()
         self.revoked: list[str] = []
+        self.misused: list[Misuse] = []
         database = Database.in_file(folder / "control.db")
         migrate(database)
         self.auth = Auth(
@@ -28,6 +30,7 @@ class Door:
             clock=self.clock,
             entropy=CountedEntropy(),
             on_revoked=self.revoked.append,
+            on_misuse=self.misused.append,
         )
 
     def bearer(self, secret: str) -> Request:
@@ -131,3 +134,17 @@ def test_a_reader_cannot_respond(door: Door) -> None:
         asyncio.run(_required(door, door.bearer(secret), Scope.RESPOND))
     with pytest.raises(UnauthenticatedError):
         asyncio.run(_required(door, _request({}), Scope.READ))
+
+
+def test_a_token_used_for_what_it_is_not_good_for_is_told(door: Door) -> None:
+    """Each way to be refused for the scope counts; told the first time and at every power of two; the secret is not in it."""
+    token, secret = door.auth.create_token(name="reader", scope=Scope.READ)
+    for _ in range(3):
+        with pytest.raises(ForbiddenError):
+            asyncio.run(door.auth.require(door.bearer(secret), Scope.ADMIN))
+    with pytest.raises(ForbiddenError):
+        door.auth.require_agent(door.bearer(secret))
+    asyncio.run(door.auth.require(door.bearer(secret), Scope.READ))
+
+    assert [(each.token, each.times, each.used_for) for each in door.misused] == [(token.id, n, "GET /") for n in (1, 2, 4)]
+    assert secret not in repr(door.misused)

@@ -10,6 +10,7 @@ from andoncord.kernel.access import AGENT_PREFIX, PERSON_PREFIX, SENDERS, Scope,
 from andoncord.kernel.canon import short_digest
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.kernel.time import HOUR_NS, MINUTE_NS
+from andoncord.server.figures import Misuse
 from andoncord.server.ports import AccessStore, Entropy, ServerClock
 
 COOKIE = "andon_session"
@@ -20,6 +21,7 @@ MAX_CODES = 20
 MAX_KNOWN = 1_000
 """Tokens that are remembered between requests: guards send theirs all the time, and it is this process that revokes them."""
 MAX_NAME = 64
+MAX_USED_FOR = 200
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf"
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -58,9 +60,20 @@ class Auth:
 
     Args:
         on_revoked: told the id of every token that is revoked, to close what it opened.
+        on_misuse: told of tokens that are used for what they are not good for: the first time, and at every power of two.
     """
 
-    def __init__(self, *, store: AccessStore, clock: ServerClock, entropy: Entropy, on_revoked: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        store: AccessStore,
+        clock: ServerClock,
+        entropy: Entropy,
+        on_revoked: Callable[[str], None],
+        on_misuse: Callable[[Misuse], None] = lambda misuse: None,
+    ) -> None:
+        self._on_misuse = on_misuse
+        self._misused: dict[str, int] = {}
         self._store = store
         self._clock = clock
         self._entropy = entropy
@@ -180,10 +193,21 @@ class Auth:
         if principal is None:
             raise UnauthenticatedError("this needs a token or a login", remedy="send `Authorization: Bearer …` or log in")
         if not principal.scope.includes(scope):
+            self.note_misuse(principal, request)
             raise ForbiddenError(f"this needs scope {scope.value}; {principal.name!r} has {principal.scope.value}")
         if principal.session_secret and request.method not in SAFE_METHODS:
             await require_proof(request, principal)
         return principal
+
+    def note_misuse(self, principal: Principal, request: Request) -> None:
+        """See that a refusal is recorded; not every time, or one broken client would fill the journal."""
+        if principal.token is None:
+            return
+        token = principal.token
+        times = self._misused[token.id] = self._misused.get(token.id, 0) + 1
+        if times & (times - 1) == 0:
+            used_for = f"{request.method} {request.url.path}"[:MAX_USED_FOR]
+            self._on_misuse(Misuse(token=token.id, name=token.name, scope=token.scope, times=times, used_for=used_for))
 
     def require_agent(self, request: Request) -> Token:
         """The agent token of the request.
@@ -196,6 +220,7 @@ class Auth:
         if principal is None or principal.token is None:
             raise UnauthenticatedError("guards need a token", remedy="create one with `andon token create NAME --agent GLOB`")
         if principal.scope is not Scope.AGENT:
+            self.note_misuse(principal, request)
             raise ForbiddenError("guards need a token of scope agent")
         return principal.token
 

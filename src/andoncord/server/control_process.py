@@ -70,6 +70,7 @@ class ControlProcess:
         self._holds = holds
         self._carrier = carrier
         self._stop = asyncio.Event()
+        self._notes: set[asyncio.Task[None]] = set()
 
     async def run(self, worker: WorkerProcess, *, on_ready: Callable[[], None], watch: Coroutine[None, None, None]) -> None:
         """Run until SIGINT or SIGTERM, or until a part that must not end does.
@@ -120,6 +121,12 @@ class ControlProcess:
     async def note_misuse(self, misuse: Misuse) -> None:
         """Write down that a token was used for what it is not good for."""
         await self._engine.submit(SystemNoted(what="token refused for its scope", detail=msgspec.structs.asdict(misuse)))
+
+    def note_misuse_soon(self, misuse: Misuse) -> None:
+        """The same, for who cannot wait."""
+        note = asyncio.get_running_loop().create_task(self.note_misuse(misuse))
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
 
     async def _resume_and_feed(self) -> None:
         if self._engine.state.outstanding:

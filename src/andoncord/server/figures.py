@@ -33,14 +33,16 @@ class WorkerFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Misuse(msgspec.Struct, frozen=True, kw_only=True):
-    """A token was used to send telemetry and refused, since its scope is another."""
+    """A token was used for what it is not good for, and refused."""
 
     token: str
     """Its id, not its secret."""
     name: str
     scope: str
     times: int
-    """How often so far, since the worker was started."""
+    """How often so far, since the process that refused it was started."""
+    used_for: str = "send telemetry"
+    """What it was used for."""
 
 
 class FigureTeller:

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from andoncord.kernel.errors import CallerError
 from andoncord.respond.ladder import LADDER
 from andoncord.server.api.door import answer
-from andoncord.server.auth import Auth, ForbiddenError
+from andoncord.server.auth import Auth, ForbiddenError, Principal
 from andoncord.server.budgets import Asked, BudgetOffice
 from andoncord.server.control import Control
 from andoncord.server.hub import Ack, Force, Guard, Registration
@@ -65,6 +65,7 @@ class GuardApi:
         token = self._auth.require_agent(request)
         registration = await _body(request, Registration)
         if not token.covers(registration.agent):
+            self._auth.note_misuse(Principal(name=token.name, scope=token.scope, token=token), request)
             raise ForbiddenError(f"this token is bound to {token.agent!r}, not to {registration.agent!r}")
         _check_epoch(registration)
         guard = self._control.hub.register(registration, token_id=token.id)
