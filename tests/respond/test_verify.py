@@ -71,8 +71,9 @@ def test_a_step_after_the_acknowledgement_is_failed() -> None:
 
 
 def test_an_empty_process_tree_is_proof_without_acknowledgement() -> None:
-    """Nothing that runs can act."""
-    assert judged(instance(acknowledged_ns=0), tree_empty=True) == (Verdict.VERIFIED, "")
+    """Nothing that runs can act; who runs elsewhere is not in that tree, and still has to answer."""
+    assert judged(tree_empty=True) == (Verdict.VERIFIED, "")
+    assert judged(instance(acknowledged_ns=0), tree_empty=True) == (Verdict.UNVERIFIED, "acknowledgement from i1")
 
 
 def test_processes_left_over_are_missing() -> None:

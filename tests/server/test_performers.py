@@ -221,6 +221,7 @@ def test_an_empty_tree_ends_the_wait_for_its_guards(world: World) -> None:
     receipt, left = world.run(story)
     assert receipt.outcome is Outcome.DONE
     assert (receipt.detail["process_tree_empty"], receipt.detail["signalled"], left) == (True, [4], 0)
+    assert receipt.detail["gone"] == ["i1", "s1"], "the verdict asks those no more, also after a restart of the server"
 
 
 def test_a_tree_that_is_not_empty_is_partial(world: World) -> None:

@@ -153,10 +153,15 @@ def test_a_process_that_came_after_the_order_has_to_answer_too(watch: Watch) -> 
 
 
 def test_an_empty_process_tree_verifies(watch: Watch) -> None:
-    """Nothing that runs, nothing that has to answer."""
-    detail = watch.verdict(acknowledged=False, termination={"process_tree_empty": True}).detail
+    """Nothing that runs, nothing that has to answer; a guard on another machine is in no tree that was seen there."""
+    watch.hub.register(Registration(agent="a", instance="s1", kind="supervisor", capabilities=("kill",)), token_id="tok")
+    elsewhere = watch.hub.register(Registration(agent="a", instance="i2", host="other"), token_id="tok")
+    watch.hub.forget_agent_processes("a", host="")
+    ended = {"process_tree_empty": True}
 
-    assert detail["verdict"] == "VERIFIED"
+    assert watch.verdict(rung="kill", acknowledged=False, termination=ended).detail["missing"] == ["acknowledgement from i2"]
+    watch.hub.depart(elsewhere)
+    assert watch.verdict(rung="kill", acknowledged=False, termination=ended).detail["verdict"] == "VERIFIED"
 
 
 def test_where_no_answer_came_the_lease_is_told(watch: Watch) -> None:

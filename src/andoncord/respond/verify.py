@@ -91,11 +91,11 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     rung: str
     instances: tuple[InstanceEvidence, ...]
-    """Every guard that should have acknowledged, and every supervisor that enforces the rung."""
+    """Every guard that should have acknowledged, and every supervisor that enforces the rung; none of an empty tree."""
     within: str = ""
     """The tool or run whose calls must not begin any more, where the order holds those and the agent goes on."""
     tree_empty: bool | None = None
-    """From the supervisor: True when no process of the agent is left; None when there is no such report."""
+    """From the supervisors: True when no process is left of those that they started; None when there is no such report."""
     credentials: tuple[CredentialEvidence, ...] = ()
     """Those that are declared for the agent; looked at after a kill alone."""
 
@@ -123,13 +123,12 @@ def judge_containment(observation: Observation) -> Judged:
         evidence.append("the supervisor saw the agent's process tree empty")
     elif not observation.instances:
         not_fenced.append(f"no enforcement point is connected for {observation.agent}")
-    else:
-        for instance in observation.instances:
-            failed |= _judge_instance(instance, observation.rung, not_fenced, not_stopped, evidence)
-            if observation.within and instance.acknowledged_ns:
-                failed |= _judge_calls(instance, observation.within, not_stopped, evidence)
-        if observation.tree_empty is False:
-            not_stopped.append("the supervisor still sees processes of the agent")
+    for instance in observation.instances:
+        failed |= _judge_instance(instance, observation.rung, not_fenced, not_stopped, evidence)
+        if observation.within and instance.acknowledged_ns:
+            failed |= _judge_calls(instance, observation.within, not_stopped, evidence)
+    if observation.tree_empty is False and observation.instances:
+        not_stopped.append("the supervisor still sees processes of the agent")
     not_revoked = _judge_credentials(observation.credentials, evidence) if observation.rung == "kill" else []
     missing = (*not_fenced, *not_stopped, *not_revoked)
     reached = {Stage.FENCED} if not not_fenced else set()

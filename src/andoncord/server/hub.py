@@ -237,11 +237,12 @@ class GuardHub:
         """Whether a process is known to be gone for good."""
         return (agent, instance) in self._departed
 
-    def forget_agent_processes(self, agent: str, *, host: str) -> None:
-        """The agent's process tree on `host` was seen empty: its guards there are gone for good."""
-        for guard in self.points(agent):
-            if guard.registration.host == host:
-                self.depart(guard)
+    def forget_agent_processes(self, agent: str, *, host: str) -> list[str]:
+        """The agent's process tree on `host` was seen empty: its guards there, which are told, are gone for good."""
+        gone = [guard for guard in self.points(agent) if guard.registration.host == host]
+        for guard in gone:
+            self.depart(guard)
+        return [guard.instance for guard in gone]
 
     def revoke(self, token_id: str) -> None:
         """Close everything that a token opened."""

@@ -115,11 +115,13 @@ class GuardPerformers:
         if not reports:
             return self._failed(intent, f"no answer from the supervisor {', '.join(silent)}")
         empty = not silent and all(report.get("process_tree_empty") is True for report in reports)
+        gone: list[str] = []
         for guard in supervisors:
             if guard.instance in acks and acks[guard.instance].detail.get("process_tree_empty") is True:
-                self._hub.forget_agent_processes(effect.target, host=guard.registration.host)
+                gone += self._hub.forget_agent_processes(effect.target, host=guard.registration.host)
         detail = {
             "process_tree_empty": empty,
+            "gone": [*gone, *(guard.instance for guard in supervisors)] if empty else gone,
             "signalled": [pid for report in reports for pid in report.get("signalled", ())],
             "remaining": [pid for report in reports for pid in report.get("remaining", ())],
             "took_ms": max(report.get("took_ms", 0) for report in reports),

@@ -134,9 +134,11 @@ class VerifyPerformer:
         inside = covered(guards, holders, {name: (ack.state, ack.detail) for name, ack in acks.items()})
         termination = parameters.get("termination") or {}
         tree_empty = termination.get("process_tree_empty")
-        expected = set(acks) | set(parameters.get("unconfirmed", ()))
-        if tree_empty is not True:
-            expected |= holding | {guard.instance for guard in guards}
+        expected = set(acks) | set(parameters.get("unconfirmed", ())) | holding | {guard.instance for guard in guards}
+        if tree_empty is True:
+            # Their trees are empty, and the guards in those are gone. Whoever runs elsewhere still has to answer.
+            here = expected - supervisors - set(termination.get("gone", ()))
+            expected = {instance for instance in here if not self._hub.has_departed(effect.target, instance)}
         since_ns = min((ack.at_ns for ack in acks.values()), default=parameters.get("fenced_ns", 0))
         events: dict[str, list[Event]] = {}
         for event in self._telemetry.of_kind_since(effect.target, kinds=WATCHED_KINDS, after_ns=since_ns, limit=MAX_EVENTS):
