@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from andoncord_sdk.ladder import Rung
-from andoncord_sdk.lease import Lease, LeaseRefusedError, lease_mac, orders_digest
+from andoncord_sdk.lease import Lease, LeaseKeeper, LeaseRefusedError, lease_mac, orders_digest
 from andoncord_sdk.orders import Gate, Order
+from andoncord_sdk.wire import Endpoint
 
 KEY = b"k" * 32
 SECOND = 1_000_000_000
@@ -123,3 +124,22 @@ def test_what_is_not_a_lease_is_refused() -> None:
     for garbage in ({}, {"epoch": "x"}, {**desk.grant("n"), "mac": None}, {**desk.grant("n"), "ttl_ms": True}):
         with pytest.raises(LeaseRefusedError, match="malformed"):
             desk.lease.check(garbage)
+
+
+def test_a_lease_under_an_order_that_was_not_followed_lets_nothing_through() -> None:
+    """An order that this version cannot read is no order to go on; once it is in force, its lease is taken."""
+    for follows in (False, True):
+        desk = Desk()
+        order = Order(rung=Rung.KILL, epoch=(1, 9))
+        keeper = LeaseKeeper(
+            Endpoint("http://127.0.0.1:9", None),
+            desk.lease,
+            ordered=lambda content, desk=desk, order=order, follows=follows: desk.gate.apply(order) if follows else None,  # type: ignore[misc]
+            lost=lambda: None,
+        )
+        grant = desk.grant(desk.lease.ask(), epoch=(1, 9), rung="kill")
+        keeper.welcomed({"guard_id": "g1", "lease": {**grant, "key": KEY.hex()}})
+        keeper.close()
+
+        assert (desk.lease.left_s > 0) is follows
+        assert [report["andoncord.decision.code"] for report in desk.reports] == ([] if follows else ["lease_refused"])

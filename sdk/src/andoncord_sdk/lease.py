@@ -362,6 +362,10 @@ class LeaseKeeper:
             return
         if self._lease.is_news(granted):
             self._ordered(content)
+            if self._lease.is_news(granted):
+                # Under an order that is not in force here, nothing may be let through.
+                self._lease.refuse(f"the order {granted.epoch} that it goes with could not be followed")
+                return
         if not self._lease.take(granted):
             self._lease.wanted.set()
 
