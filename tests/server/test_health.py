@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,27 @@ async def _the_heartbeat_stops_when_the_engine_is_stuck(tmp_path: Path, monkeypa
     rig.clock.move_to(Instant(rig.clock.now() + HOUR_NS))
     assert await rig.deadman.beat()
     assert rig.file.read_bytes() != before
+
+
+def test_a_look_that_breaks_stops_the_heartbeat_and_not_the_server(tmp_path: Path) -> None:
+    """A store that cannot be read is no sign of health, and once it can be read the beats go on."""
+
+    async def work() -> None:
+        rig = Rig(tmp_path)
+        locked: list[Exception] = [sqlite3.OperationalError("database is locked")]
+
+        def lag() -> int:
+            if locked:
+                raise locked[0]
+            return 0
+
+        rig.deadman._lag = lag
+        assert not await rig.deadman.beat()
+        assert "database is locked" in rig.deadman.silent_because
+        locked.clear()
+        assert await rig.deadman.beat()
+
+    asyncio.run(work())
 
 
 def test_the_heartbeat_stops_for_the_worker_for_lag_and_for_promises(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import gzip
 import os
+import shlex
 import signal
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +71,27 @@ def test_a_kill_costs_the_request_at_hand_and_the_next_is_answered() -> None:
         assert [type(each) for each in await waiting] == [NotPreparedError]
         again = await preparer.prepare(job(spans("02" * 8)))
         assert again.count == 1
+        await preparer.stop()
+
+    run(work())
+
+
+def test_a_process_that_cannot_be_started_is_started_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A machine without room for a process for a moment does not leave the worker without one for good."""
+
+    async def work() -> None:
+        program = tmp_path / "prepare"
+        preparer = Preparer((str(program),))
+        preparer.start()
+        while "could not be started" not in caplog.text:  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.01)
+        begun = program.with_name("begun")
+        command = shlex.join((*python_command("andoncord.server.prepare"), str(LIMIT)))
+        begun.write_text(f"#!/bin/sh\nexec {command}\n")
+        begun.chmod(0o700)
+        begun.replace(program)
+        said = await preparer.prepare(job(spans("01" * 8)))
+        assert said.count == 1
         await preparer.stop()
 
     run(work())

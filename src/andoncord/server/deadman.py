@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 
-from andoncord.engine.audit import OURS, audit
+from andoncord.engine.audit import OURS, Overdue, about, late_effects
 from andoncord.engine.run import Engine
 from andoncord.kernel.ports import Clock
 from andoncord.kernel.time import rfc3339
@@ -23,6 +23,8 @@ TURN_S = 2.0
 """How long the engine may take to give a turn. Taking in a fact takes milliseconds."""
 MAX_LAG = 100
 """Unread batches above which detection is behind."""
+LOOKED_AT = 200
+"""Incidents that are audited at a stretch: a few milliseconds."""
 
 
 class DeadmanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,14 +93,19 @@ class Deadman:
 
     async def beat(self) -> bool:
         """Look, and tell; whether all is well and every target was told."""
-        why = await self.trouble()
+        try:
+            why = await self.trouble()
+        except Exception as error:
+            # A look that breaks must neither count as health nor take the server with it.
+            logger.exception("looking for trouble broke")
+            why = f"it could not be looked at: {type(error).__name__}: {error}"
         if why != self.silent_because:
             (logger.error if why else logger.warning)("the heartbeat %s", f"stops: {why}" if why else "goes on")
         self.silent_because = why
         if why:
             return False
         body = msgspec.json.encode(self._body())
-        answers = await asyncio.gather(*(target.beat(body) for target in self._targets))
+        answers = await asyncio.gather(*(_told(target, body) for target in self._targets))
         self.failing = {target.name: said for target, said in zip(self._targets, answers, strict=True) if said}
         if not self.failing:
             self.sent_ns = self._clock.now()
@@ -117,8 +124,19 @@ class Deadman:
         lag = await asyncio.to_thread(self._lag)
         if lag > MAX_LAG:
             return f"detection is {lag} batches behind"
-        late = [each for each in audit(self._engine.state, now=self._clock.now()) if each.fault in OURS]
-        return f"{late[0].text} ({late[0].incident})" if late else ""
+        late = await self._late()
+        return f"{late.text} ({late.incident})" if late else ""
+
+    async def _late(self) -> Overdue | None:
+        """What of our own machinery is overdue the longest. Incidents are looked at a few at a time: others have to go on."""
+        now, state = self._clock.now(), self._engine.state
+        late = list(late_effects(state, now=now))
+        known = list(state.incidents)
+        for start in range(0, len(known), LOOKED_AT):
+            for incident in known[start : start + LOOKED_AT]:
+                late += (each for each in about(state, state.incidents[incident], now=now) if each.fault in OURS)
+            await asyncio.sleep(0)
+        return min(late, key=lambda each: each.since_ns, default=None)
 
     def _body(self) -> dict[str, Any]:
         state = self._engine.state
@@ -129,3 +147,12 @@ class Deadman:
             "journal_head": state.head.digest if state.head else "",
             "open_incidents": sum(incident.is_open for incident in state.incidents.values()),
         }
+
+
+async def _told(target: BeatTarget, body: bytes) -> str:
+    """Tell one target; why it did not work. One that breaks keeps nobody else from being told."""
+    try:
+        return await target.beat(body)
+    except Exception as error:
+        logger.exception("the target %s broke", target.name)
+        return f"{type(error).__name__}: {error}"

@@ -79,7 +79,12 @@ class Preparer:
     async def _keep(self) -> None:
         back_off_s = BACK_OFF_MIN_S
         while True:
-            has_answered = await self._run_once()
+            try:
+                has_answered = await self._run_once()
+            except OSError as error:
+                # The machine has no room for a process right now, most likely.
+                logger.error("the preparing process could not be started: %s", error)
+                has_answered = False
             back_off_s = BACK_OFF_MIN_S if has_answered else min(BACK_OFF_MAX_S, back_off_s * 2)
             logger.error("the preparing process ended; starting it again in %.1f s", back_off_s)
             await asyncio.sleep(back_off_s)
