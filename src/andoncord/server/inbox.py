@@ -76,7 +76,9 @@ class Inbox:
 
     def take(self) -> Sequence[Item]:
         """The next batches in order; none where everything is read out."""
-        if self.backlog == 0:
+        with self._changed:
+            appended = self._appended
+        if appended == self._read_out:
             return ()
         group: list[Item] = []
         events = 0
@@ -84,8 +86,9 @@ class Inbox:
             group.append(item)
             events += len(item[1].events)
         if not group:
-            # Places that were given to batches which did not become durable.
-            self._read_out = self._appended
+            # Places that were given to batches which did not become durable. What is offered meanwhile comes after them.
+            with self._changed:
+                self._read_out = self._taken = appended
         return group
 
     def done(self, seq: int) -> None:
