@@ -186,7 +186,8 @@ class ParquetTelemetryWriter:
         while True:
             batches = self._upkeep.connection.execute(
                 "SELECT seq, received_ns FROM ingest_log WHERE seq <= ? ORDER BY seq LIMIT ?",
-                (self.read_out(), TRIMMED_AT_ONCE),
+                # Read beside the connection that records: what a group under way has read out may still be taken back.
+                (progress(self._upkeep.connection, READ_OUT), TRIMMED_AT_ONCE),
             ).fetchall()
             # Places rise with time: the first that is young enough ends it.
             old = list(takewhile(lambda batch: batch[1] < log_before_ns, batches))
