@@ -94,6 +94,18 @@ def test_memory_is_bounded_and_forged_agents_push_out_no_real_one(monkeypatch: p
     assert {each.agent for each in found.take_changed()} == {"real-2"}
 
 
+def test_a_parent_that_never_ends_keeps_only_so_many_waiting() -> None:
+    """Agents below a span that is open for weeks are not remembered one by one for ever."""
+    seen = FleetMap()
+    for number in range(3 * fleet.MAX_BELOW):
+        below = Event(
+            kind=EventKind.AGENT_INVOKED, agent="worker", trace_id="t", span_id=f"s{number}", parent_span_id="open", start_ns=1
+        )
+        seen.observe([below])
+
+    assert sum(map(len, seen._pending.values())) == fleet.MAX_BELOW
+
+
 def test_of_each_agent_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tools beyond the bound push out the one seen longest ago, and that something was forgotten is said."""
     monkeypatch.setattr(fleet, "MAX_TOOLS", 2)

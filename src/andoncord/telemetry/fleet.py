@@ -26,6 +26,8 @@ MAX_SPANS = 20_000
 """Spans whose agent is remembered, so that a span below another agent's is known for what it is."""
 MAX_PENDING = 5_000
 """Spans that wait for their parent, which ends, hence arrives, after them."""
+MAX_BELOW = 200
+"""Of them, those that wait for the same parent: some never end."""
 MAX_CLIMB = 64
 
 CALLED, HANDED_OVER, SENT = "called", "handed over to", "sent a message to"
@@ -331,7 +333,9 @@ class FleetMap:
         for _ in range(MAX_CLIMB):
             known = self._spans.get(key)
             if known is None:
-                self._pending.setdefault(key, []).append((agent, at_ns))
+                waiting = self._pending.setdefault(key, [])
+                if len(waiting) < MAX_BELOW:
+                    waiting.append((agent, at_ns))
                 if len(self._pending) > MAX_PENDING:
                     self._pending.popitem(last=False)
                 return
