@@ -42,7 +42,7 @@ from andoncord.adapters.system.signing import open_key
 from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, look_for_circles_seldom
 from andoncord.app_channels import channels_of
 from andoncord.config import Config
-from andoncord.engine.holds import holds_of
+from andoncord.engine.holds import Holds
 from andoncord.engine.run import Engine
 from andoncord.kernel.access import Scope, secret_digest
 from andoncord.kernel.canon import canonical_json, digest
@@ -312,7 +312,7 @@ async def _control(
         findings=findings,
         digests=DigestFeed(telemetry=telemetry, engine=engine, log=log),
         deadman=deadman,
-        holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=lambda: holds_of(engine.state)),
+        holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=Holds(lambda: engine.state)),
         carrier=carrier,
     )
     worker = WorkerProcess(

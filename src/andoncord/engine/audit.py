@@ -74,16 +74,22 @@ def audit(state: State, *, now: int) -> tuple[Overdue, ...]:
 
     Cost: O(open incidents, their effects, orders in force).
     """
-    found = [*_late_effects(state, now), *_orders(state)]
+    found = [*late_effects(state, now=now), *_orders(state)]
     for incident in state.incidents.values():
-        if incident.is_open:
-            found += _open(state, incident, now)
-        elif incident.state is IncidentState.RESOLVED and not incident.merged_into:
-            found += _review(incident, now)
+        found += about(state, incident, now=now)
     return tuple(sorted(found, key=lambda each: (each.fault not in OURS, each.since_ns, each.incident, each.fault)))
 
 
-def _late_effects(state: State, now: int) -> Iterator[Overdue]:
+def about(state: State, incident: Incident, *, now: int) -> Iterator[Overdue]:
+    """What is overdue of one incident, but for its effects without a receipt."""
+    if incident.is_open:
+        yield from _open(state, incident, now)
+    elif incident.state is IncidentState.RESOLVED and not incident.merged_into:
+        yield from _review(incident, now)
+
+
+def late_effects(state: State, *, now: int) -> Iterator[Overdue]:
+    """Effects without a receipt although their time is over."""
     for intent in (state.intents[each] for each in state.outstanding):
         due_ns = intent.issued_ns + intent.effect.deadline_ms * MILLISECOND_NS + GRACE_NS
         if now > due_ns:

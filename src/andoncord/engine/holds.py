@@ -1,5 +1,7 @@
 """Which telemetry is evidence: what incidents that are not done with are about (RSP-4)."""
 
+from collections.abc import Callable
+
 from andoncord.engine.state import State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.time import DAY_NS
@@ -12,6 +14,25 @@ LATEST_NS = 2**63 - 1
 def holds_of(state: State) -> tuple[Hold, ...]:
     """What incidents hold until they are reviewed, or until they are closed as no incident at all."""
     return tuple(_hold(incident) for incident in state.incidents.values() if not _is_done(incident))
+
+
+class Holds:
+    """What is held, looked through anew only when something was written down.
+
+    Args:
+        state: the engine's state, read anew each time.
+    """
+
+    def __init__(self, state: Callable[[], State]) -> None:
+        self._state = state
+        self._of: tuple[State, int] | None = None
+        self._held: tuple[Hold, ...] = ()
+
+    def __call__(self) -> tuple[Hold, ...]:
+        state = self._state()
+        if self._of is None or self._of[0] is not state or self._of[1] != state.seq:
+            self._of, self._held = (state, state.seq), holds_of(state)
+        return self._held
 
 
 def _is_done(incident: Incident) -> bool:
