@@ -85,6 +85,8 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
         "reviewed_at": _when(incident.reviewed_ns),
         "detected_in_s": round(max(0.0, seconds_between(incident.onset_ns, incident.detected_ns)), 3),
         "declared_by": incident.declared_by or None,
+        "acknowledged_by": incident.acknowledged_by or None,
+        "acknowledged_at": _when(incident.acknowledged_ns),
         "playbook": incident.playbook,
         "reasons": list(incident.reasons),
         "verdicts": [

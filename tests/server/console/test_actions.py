@@ -213,6 +213,7 @@ def test_too_large_a_form_is_refused(client: TestClient, console: SampleConsole)
         ("merge", {"other": "inc_000002", "reason": "one cause"}, "merge", {"from": "inc_000002", "reason": "one cause"}),
         ("split", {"agent": "mail-agent", "reason": "two causes"}, "split", {"reason": "two causes"}),
         ("crew", {"role": "commander", "person": "mira"}, "assign", {"role": "commander", "person": "mira", "reason": ""}),
+        ("acknowledge", {}, "acknowledge", {"note": ""}),
         ("stars", {"moment": "ab12"}, "star", {"moment": "ab12", "star": True}),
         ("stars", {"moment": "-ab12"}, "star", {"moment": "ab12", "star": False}),
     ],

@@ -116,6 +116,10 @@ def _star(fields: Fields) -> Command:
     return Command(parameters={"moment": moment.removeprefix("-"), "star": not moment.startswith("-")})
 
 
+def _acknowledge(fields: Fields) -> Command:
+    return Command(parameters={"note": ""})
+
+
 def _apply(fields: Fields) -> Command:
     return Command(parameters={"reason": _optional(fields, "reason", "applied in the console")})
 
@@ -178,6 +182,9 @@ ROOM_FORMS: Mapping[str, Form] = {
     "merge": Form(command="merge", read=_merge, anchor="shape", done="Merged. What the other one held is held by this one."),
     "split": Form(command="split", read=_split, anchor="shape", done="Split. The new incident is named under Changes."),
     "crew": Form(command="assign", read=_assign, anchor="crew", done="The role is recorded."),
+    "acknowledge": Form(
+        command="acknowledge", read=_acknowledge, anchor="crew", done="It is yours: nobody else is paged until that is stale."
+    ),
     "stars": Form(command="star", read=_star, anchor="timeline", done="The mark is recorded."),
     "proposal": Form(
         command="apply_proposal",

@@ -179,7 +179,7 @@ ROOM_DEFAULTS: Json = {
     **dict.fromkeys(("next", "impact", "recovery", "review", "containment", "awaiting", "disposition")),
     **dict.fromkeys(("verdicts", "orders", "receipts", "pending", "alternatives", "findings", "responsible"), ()),
     **dict.fromkeys(("root_causes", "factors", "timeline", "notes", "grouped", "crew", "merged", "changes"), ()),
-    **dict.fromkeys(("merged_into", "split_from")),
+    **dict.fromkeys(("merged_into", "split_from", "acknowledged_by", "acknowledged_at")),
     "environment": "",
 }
 
