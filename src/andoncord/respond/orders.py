@@ -8,11 +8,12 @@ import msgspec
 
 from andoncord.kernel.errors import CallerError
 from andoncord.respond.ladder import LADDER
+from andoncord_sdk.ladder import ORDERS_MAX
 
 MAX_NAME = 200
 MAX_ALLOWED = 256
-MAX_IN_FORCE = 64
-"""Orders that can be in force for one agent at once: guards refuse a larger set."""
+MAX_IN_FORCE = ORDERS_MAX - 1
+"""Orders of their own that can be in force at once: guards refuse a larger set, and an incident's order needs a place in it."""
 DEFAULT_RATE = 0.1
 LEAST_RATE = 1e-6
 GLOB = frozenset("*?[")
