@@ -1,6 +1,7 @@
 """Budgets that guards share, with real guards, a real server, and the server killed."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from andoncord.adapters.system.server_process import ServerProcess, launch
 from andoncord.kernel.errors import CallerError
 from andoncord.server.budgets import Asked, BudgetOffice, BudgetSettings, CapSettings, TeamCapSettings
 from andoncord_sdk import CallDenied, Guard, RunStopped
+from andoncord_sdk.wire import Endpoint, post
 
 if TYPE_CHECKING:
     from tests.server.conftest import Person
@@ -156,3 +158,35 @@ def test_a_budget_without_effect_is_a_mistake(settings: BudgetSettings, said: st
     """What limits nobody or nothing is refused at the start, with the remedy."""
     with pytest.raises(CallerError, match=said):
         settings.caps({"refund-bot": "payments"})
+
+
+def test_a_process_that_was_started_anew_under_its_name_is_charged(
+    tmp_path: Path, person_at: Callable[[ServerProcess], Person]
+) -> None:
+    """A crash loop under one instance name spends one budget, not one for each start; a mere reconnect counts once."""
+    settings = tmp_path / "andon.yaml"
+    settings.write_text("budgets: {fleet: {per: month, usd: 1.00}}", encoding="utf-8")
+    server = launch(tmp_path / "home", config=settings)
+    try:
+        endpoint = Endpoint(server.api_url, person_at(server).agent_token("*"))
+
+        def renew(started: int, spent: int, ceiling: int, need: int = 0) -> int:
+            """Register as the process that started then, report once, and give what it may spend in the end."""
+            process = {"pid": 1, "started": started, "boot": "b", "namespace": "n"}
+            hello = {"agent": "a", "instance": "pod-0", "pid": 1, "process": process, "nonce": "n1"}
+            guard = post(endpoint, "/api/v1/guards", hello, timeout_s=5)["guard_id"]
+            told = {"spent": [spent, 0, 0], "ceiling": [ceiling, 0, 0], "need": [need, 0, 0]}
+            said = post(endpoint, f"/api/v1/guards/{guard}/lease", {"nonce": "n2", "budget": told}, timeout_s=5)
+            return int(json.loads(said["budget"]["text"])["ceiling"][0])
+
+        given = [renew(1, 0, 0, need=400_000)]
+        renew(1, 400_000, 400_000)
+        renew(1, 400_000, 400_000)
+        given.append(renew(2, 0, 0, need=400_000))
+        renew(2, 400_000, 400_000)
+        given.append(renew(3, 0, 0, need=400_000))
+    finally:
+        server.stop()
+
+    assert min(given[:2]) >= 400_000
+    assert given[2] <= 200_000

@@ -110,7 +110,7 @@ class GuardApi:
             body["budget"] = await self._budgets.give(
                 wanted.budget,
                 agent=guard.agent,
-                instance=guard.instance,
+                instance=guard.holder,
                 guard=guard.id,
                 key=self._leases.key_of(guard.id),
                 nonce=wanted.nonce,

@@ -1,6 +1,7 @@
 """The guard hub: who can stop an agent, how orders reach them, and what they answered."""
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
@@ -100,6 +101,12 @@ class Guard:
     @property
     def instance(self) -> str:
         return self.registration.instance
+
+    @property
+    def holder(self) -> str:
+        """Who holds a part of a budget: of an instance that was started anew under its name, the present process."""
+        process = msgspec.json.encode([self.registration.pid, self.registration.process])
+        return f"{self.instance} {hashlib.sha256(process).hexdigest()[:16]}"
 
     @property
     def is_connected(self) -> bool:
