@@ -11,6 +11,8 @@ from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.schema import READ_OUT, put_progress
 from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.adapters.sqlite.connection import transaction
+from andoncord.kernel.time import DAY_NS
+from andoncord.telemetry.batch import Beat
 from andoncord.testing.telemetry_contract import TelemetryStoreContract, a_batch
 
 
@@ -57,4 +59,30 @@ def test_what_is_being_recorded_is_not_trimmed_before_it_is(tmp_path: Path) -> N
     trimming.join(10)
 
     assert [batch.seq for batch in writer.unread(limit=9)] == [1]
+    writer.close()
+
+
+def test_processes_that_others_came_after_are_forgotten(tmp_path: Path) -> None:
+    """Each start of an agent is another process: the store does not grow by one for ever, and no agent is forgotten."""
+    writer = ParquetTelemetryWriter(tmp_path / "telemetry.db")
+    beats = [
+        Beat(agent=agent, instance=instance, trusted=trusted, last_seen_ns=at_ns, heartbeat_ns=at_ns)
+        for agent, instance, trusted, at_ns in (
+            ("often", "old", True, DAY_NS),
+            ("often", "late", True, 9 * DAY_NS),
+            ("often", "now", True, 10 * DAY_NS),
+            ("seldom", "old", True, DAY_NS),
+            ("forged", "old", False, DAY_NS),
+            ("unbound", "lately", False, 8 * DAY_NS),
+        )
+    ]
+    writer.record(seq=None, events=(), findings=(), beats=beats, ledger=(), now_ns=0)
+    writer.retain(now_ns=10 * DAY_NS, before_ns=3 * DAY_NS, keep_bytes=1, holds=())
+
+    assert [(beat.agent, beat.instance) for beat in writer.beats()] == [
+        ("often", "late"),
+        ("often", "now"),
+        ("seldom", "old"),
+        ("unbound", "lately"),
+    ]
     writer.close()

@@ -20,6 +20,7 @@ from andoncord.adapters.parquet.tail import digest_of, digests_in, pack
 from andoncord.adapters.parquet.upkeep import SEGMENT_RAW_BYTES, Upkeep
 from andoncord.adapters.sqlite.connection import connect, transaction
 from andoncord.detect.finding import Finding
+from andoncord.kernel.time import DAY_NS
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.holding import Hold
@@ -213,8 +214,32 @@ class ParquetTelemetryWriter:
         return self._upkeep.compact(now_ns=now_ns)
 
     def retain(self, *, now_ns: int, before_ns: int, keep_bytes: int, holds: Sequence[Hold]) -> int:
-        """Delete the oldest segments, except what a hold names; how many events were deleted."""
+        """Delete the oldest segments, except what a hold names; how many events were deleted.
+
+        Forgets processes too that others of their agent came after: a day later, and of agents without a token with the events.
+        """
+        self._forget_processes(superseded_ns=now_ns - DAY_NS, untrusted_ns=before_ns)
         return self._upkeep.retain(now_ns=now_ns, before_ns=before_ns, keep_bytes=keep_bytes, holds=holds)
+
+    def _forget_processes(self, *, superseded_ns: int, untrusted_ns: int) -> None:
+        rows = self._upkeep.connection.execute("SELECT json FROM beats").fetchall()
+        beats = [(json, msgspec.json.decode(json, type=Beat)) for (json,) in rows]
+        newest: dict[tuple[str, bool], int] = {}
+        for _, beat in beats:
+            key = (beat.agent, beat.trusted)
+            newest[key] = max(newest.get(key, 0), beat.last_seen_ns)
+        gone = [
+            (beat.agent, beat.instance, int(beat.trusted), json)
+            for json, beat in beats
+            if (beat.last_seen_ns < superseded_ns and beat.last_seen_ns < newest[beat.agent, beat.trusted])
+            or (beat.last_seen_ns < untrusted_ns and not beat.trusted)
+        ]
+        if gone:
+            with self._turn, transaction(self._upkeep.connection):
+                # One that was heard of meanwhile is another row, and stays.
+                self._upkeep.connection.executemany(
+                    "DELETE FROM beats WHERE agent = ? AND instance = ? AND trusted = ? AND json = ?", gone
+                )
 
     def sweep(self, *, now_ns: int) -> None:
         """Remove files that nobody reads any more."""
