@@ -144,6 +144,8 @@ class Control:
                 instances.setdefault(beat.agent, {})[beat.instance, "guard"] = _heard(beat)
         for guard in self.hub.all():
             known = instances.setdefault(guard.agent, {}).get((guard.instance, guard.registration.kind), {})
+            if guard.registration.kind == "supervisor":
+                instances[guard.agent].pop((guard.instance, "guard"), None)  # It told of something itself; that is no guard.
             instances[guard.agent][guard.instance, guard.registration.kind] = {**known, **_connected(guard)}
         for agent in self.state.controls:
             instances.setdefault(agent, {})
