@@ -70,6 +70,7 @@ def test_collecting_ends_when_everybody_answered() -> None:
     async def story() -> None:
         yard = Yard()
         guards = [yard.join("i1"), yard.join("i2")]
+        yard.hub.send(guards, "config", {"order_id": "o"})
         waiting = asyncio.create_task(yard.hub.collect("o", ["i1", "i2"], timeout_s=5))
         await asyncio.sleep(0)
         for guard in guards:
@@ -81,12 +82,25 @@ def test_collecting_ends_when_everybody_answered() -> None:
     asyncio.run(story())
 
 
+def test_nobody_answers_for_another_agent() -> None:
+    """A token bound to one agent may call its instance as it likes: it does not confirm what another agent was told."""
+    yard = Yard()
+    mine, other = yard.join("i1"), yard.join("i1", agent="b-1", token="theirs")
+    yard.hub.send([mine], "terminate", {"order_id": "o"})
+
+    yard.hub.acknowledge(other, Ack(order_id="o", outcome="enforced", detail={"process_tree_empty": True}))
+    assert yard.hub.acks("o") == {}
+    yard.hub.acknowledge(mine, Ack(order_id="o", outcome="enforced"))
+    assert set(yard.hub.acks("o")) == {"i1"}
+
+
 def test_collecting_gives_up_in_time() -> None:
     """Who did not answer is missing from the result, and an answer that comes later is still kept."""
 
     async def story() -> None:
         yard = Yard()
         guard = yard.join("i1")
+        yard.hub.send([guard], "config", {"order_id": "o"})
         assert await yard.hub.collect("o", ["i1"], timeout_s=0.01) == {}
 
         yard.hub.acknowledge(guard, Ack(order_id="o", outcome="enforced"))

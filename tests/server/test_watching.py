@@ -138,6 +138,7 @@ def test_an_answer_that_came_late_counts(watch: Watch) -> None:
     assert watch.verdict(acknowledged=False).detail["verdict"] == "UNVERIFIED"
 
     late = Ack(order_id=order_id("a", (1, 3)), outcome="enforced", at_ns=FENCED_NS, state={"steps_started": 4})
+    watch.hub.send([watch.guard], "order", {"order_id": late.order_id, "rung": "pause"})
     watch.hub.acknowledge(watch.guard, late)
     assert watch.verdict(acknowledged=False).detail["verdict"] == "VERIFIED"
 

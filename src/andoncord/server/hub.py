@@ -21,7 +21,8 @@ GONE_AFTER_NS = 10_000_000_000
 MAX_GUARDS = 10_000
 MAX_QUEUED = 256
 """Events waiting for one guard; a guard this far behind is disconnected and starts over."""
-MAX_ORDERS_REMEMBERED = 2_000
+MAX_ORDERS_REMEMBERED = 2 * MAX_GUARDS
+"""An order to the fleet is one for each agent: while it is answered, none of them may be forgotten."""
 MAX_DEPARTED = 10_000
 """Processes remembered as gone for good, so that their last heartbeats are not taken for life."""
 
@@ -119,6 +120,8 @@ class _Answers:
     """What came in for one order."""
 
     acks: dict[str, Ack] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    """Agents to whose enforcement points it was sent: nobody answers for another's."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -310,7 +313,10 @@ class GuardHub:
         """Put an event on the streams of these guards. Those not connected get what is in force when they come back."""
         encoded = msgspec.json.encode(body)  # Once for all of them.
         is_flagged = event == "order" and self._flags is not None and _holds(body)
+        order = body.get("order_id")
+        answers = self._answers_to(order) if order else _Answers()
         for guard in guards:
+            answers.asked.add(guard.agent)
             if is_flagged and self._flags is not None:
                 self._flags.show(guard.id, body)
             if guard.queue is None:
@@ -343,6 +349,7 @@ class GuardHub:
         number = 0
         try:
             in_force = self.order_body(guard.agent, self._force(guard.agent))
+            self._answers_to(in_force["order_id"]).asked.add(guard.agent)
             pending: tuple[str, bytes] | None = ("order", msgspec.json.encode(in_force))
             while pending is not None and not self._closed:
                 number += 1
@@ -362,11 +369,13 @@ class GuardHub:
     # Answers in.
 
     def acknowledge(self, guard: Guard, ack: Ack) -> None:
-        """Keep what a guard answered. Each instance's last answer to an order counts."""
+        """Keep what a guard answered. Each instance's last answer to an order counts, if its agent was asked."""
         guard.seen_ns = self._clock.now()
         if ack.state:
             guard.state = ack.state
-        answers = self._answers_to(ack.order_id)
+        answers = self._answers.get(ack.order_id)
+        if answers is None or guard.agent not in answers.asked:
+            return  # What was heard before it was sent, by the flag or with a lease, is sent and answered again.
         answers.acks[guard.instance] = ack
         answers.arrived.set()
 
@@ -377,7 +386,8 @@ class GuardHub:
 
     def forget_acks(self, order: str) -> None:
         """Ask as if for the first time: what was answered to this order does not count any more."""
-        self._answers.pop(order, None)
+        if (answers := self._answers.get(order)) is not None:
+            answers.acks.clear()
 
     async def collect(self, order: str, instances: Iterable[str], *, timeout_s: float) -> dict[str, Ack]:
         """The answers to an order, as soon as all of `instances` answered or when the time is up."""
