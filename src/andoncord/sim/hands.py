@@ -145,8 +145,10 @@ class Hands:
             return
 
         def end() -> None:
+            gone = [actor.instance]
             actor.terminate()
-            detail = {"process_tree_empty": True, "signalled": [1], "remaining": [], "took_ms": 1_000 * TERMINATE_S}
+            took_ms = 1_000 * TERMINATE_S
+            detail = {"process_tree_empty": True, "gone": gone, "signalled": [1], "remaining": [], "took_ms": took_ms}
             answer(Outcome.DONE, detail)
 
         self._agenda.after(TERMINATE_S, end)
@@ -269,7 +271,10 @@ def _asked(*, asked: list[str], acks: list[dict[str, Any]], supervised: bool = F
 
 
 def _observe(actor: Actor, parameters: Mapping[str, Any]) -> Observation:
-    """What telemetry shows about the instances that were asked."""
+    """What telemetry shows about the instances that were asked, but for those of a tree that was seen empty."""
+    termination = parameters["termination"] or {}
+    is_empty = termination.get("process_tree_empty")
+    gone = set(termination["gone"]) if is_empty else set()
     instances = [
         InstanceEvidence(
             instance=ack["instance"],
@@ -278,12 +283,12 @@ def _observe(actor: Actor, parameters: Mapping[str, Any]) -> Observation:
             pulses=tuple(pulse for pulse in actor.pulses if pulse.at_ns > ack["at_ns"]),
         )
         for ack in parameters["acknowledgements"]
+        if ack["instance"] not in gone
     ]
-    instances += [InstanceEvidence(instance=instance) for instance in parameters["unconfirmed"]]
-    termination = parameters["termination"]
+    instances += [InstanceEvidence(instance=instance) for instance in parameters["unconfirmed"] if instance not in gone]
     return Observation(
         agent=actor.role.name,
         rung=parameters["rung"],
         instances=tuple(instances),
-        tree_empty=termination["process_tree_empty"] if termination else None,
+        tree_empty=is_empty,
     )
