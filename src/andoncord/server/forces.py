@@ -77,13 +77,16 @@ def discounted(receipt: Receipt, effect: Effect, guards: Sequence[Guard], *, is_
     announced = {guard.instance: guard.registration.capabilities for guard in guards}
     confirmed = {ack["instance"]: ack for ack in detail["acks"] if ack["outcome"] == "enforced" and ack["kind"] == "guard"}
     objections: list[str] = []
+    unable: set[str] = set()
     for instance, ack in confirmed.items():
         cannot = lacking(effect.parameters.get("needs", ()), announced.get(instance, ()))
         if cannot:
             objections.append(f"{instance} cannot do this: it does not announce {', '.join(cannot)}")
         elif standing not in ack["detail"].get("orders", ()):
             objections.append(f"{instance} answered without naming {standing}, so it did not take it up")
-    unable = {line.partition(" ")[0] for line in objections}
+        else:
+            continue
+        unable.add(instance)
     run = (effect.parameters.get("scope") or {}).get("run")
     able = confirmed.keys() - unable
     if run and able and all(standing in confirmed[instance]["detail"].get("absent_runs", ()) for instance in able):
