@@ -19,10 +19,10 @@ def test_the_playbooks_in_force_are_written_down_at_the_start(person: Person) ->
 
 
 def test_what_was_declared_by_hand_has_steps_that_are_not_done_and_nothing_to_undo(person: Person) -> None:
-    """Declaring stops nothing; an undo is refused with its reason, and wants one."""
+    """Declaring stops nothing, and with nobody on call no page goes out; an undo is refused, and wants a reason."""
     incident = person.post("/api/v1/incidents", {"agent": "router", "title": "odd", "severity": "high"})["incident"]
     view = person.get(f"/api/v1/incidents/{incident}/playbook")
-    assert {each["state"] for each in view["steps"]} == {"would be skipped"}
+    assert {each["state"] for each in view["steps"]} <= {"skipped", "would be skipped"}
 
     refused = person.http.post(f"/api/v1/incidents/{incident}/undo", json={"reason": "a drill"})
     assert (refused.status_code, "nothing was done" in refused.text) == (409, True)
