@@ -1,9 +1,11 @@
 """Circuit breakers and capabilities in a guard."""
 
 import asyncio
+import threading
 
 import pytest
-from sdk.tests.wire_server import WireServer
+from sdk.tests.test_duties import oblige
+from sdk.tests.wire_server import DEADLINE_S, WireServer
 
 from andoncord_sdk import CallDenied, Guard
 from andoncord_sdk.breaker import NS, BreakerSettings
@@ -125,7 +127,7 @@ def test_a_throttled_call_is_made_at_its_turn_and_a_cancelled_one_leaves_nothing
             return await _call(run)
 
     assert asyncio.run(main()) == "seen"
-    assert guard._admission.enforcer._turns == {}
+    assert guard._admission.enforcer.turns == {}
 
 
 async def _call(run: object) -> str:
@@ -133,3 +135,34 @@ async def _call(run: object) -> str:
         return "seen"
 
     return await run.call("look", look)  # type: ignore[attr-defined,no-any-return]
+
+
+def test_a_call_that_waits_when_its_throttle_is_lifted_leaves_nothing() -> None:
+    """Its turn was a minute away; it is made at once, and is not remembered as waiting."""
+    guard = Guard("refunds")
+    gate, enforcer = guard._admission.gate, guard._admission.enforcer
+    gate.apply(Order(rung=Rung.NONE, epoch=(1, 1), parts=(Measure(rung=Rung.THROTTLE, id="o1", rate=0.02),)))
+    with guard.run() as run:
+        run.call("pay", lambda: "paid")
+        waiting = threading.Thread(target=run.call, args=("pay", lambda: "paid"))
+        waiting.start()
+        gate.wait_change(gate.order, 0.1)
+        gate.apply(Order(rung=Rung.NONE, epoch=(1, 2)))
+        waiting.join(DEADLINE_S)
+
+    assert not waiting.is_alive()
+    assert enforcer.turns == {}
+
+
+def test_what_a_call_waits_for_does_not_make_its_dependency_slow() -> None:
+    """A snapshot that took a minute is the snapshot's minute."""
+    clock = Clock()
+
+    def save(request: object) -> None:
+        clock.ns += 60 * NS
+
+    breakers = {"pay": BreakerSettings(calls_min=1, slow_s=1.0)}
+    policy = oblige({"snapshot": {"of": "books"}})
+    guard = Guard("refunds", breakers=breakers, policies=[policy], snapshots={"books": save}, clock_ns=clock)
+    with guard.run() as run:
+        assert [run.call("pay", lambda: "paid") for _ in range(2)] == ["paid", "paid"]

@@ -91,7 +91,10 @@ class Admission:
             RunStopped: the call is refused and the run is over.
         """
         try:
-            return self._admit(run, call)
+            wait = self._admit(run, call)
+            if wait is not None and self.breaking is not None:
+                self.breaking.give_up(call)  # How long it waits here says nothing about how fast the dependency is.
+            return wait
         except GuardError as refusal:
             self.refuse(run, call, refusal)
             raise
@@ -183,7 +186,7 @@ class Admission:
                 raise
             if admitted:
                 call.reservation = reservation
-                if order.measures is not None or self.enforcer.outbox:
+                if order.measures is not None or self.enforcer.outbox or self.enforcer.turns:
                     self.enforcer.over(call)
                 return None
             reservation.release()

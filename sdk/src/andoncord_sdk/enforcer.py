@@ -73,7 +73,8 @@ class Enforcer:
         self._is_message_tool = [matcher(glob) for glob in (*MESSAGE_TOOLS, *messages)]
         self._clock_ns = clock_ns
         self._wall_ns = wall_ns
-        self._turns: dict[str, dict[str, int]] = {}
+        self.turns: dict[str, dict[str, int]] = {}
+        """By span of a call that waits for its turns: when they are, by the orders that throttle it."""
         self._throttles: dict[str, Throttle] = {}
         self._seen: Order | None = None
         self._lock = threading.Lock()
@@ -134,15 +135,15 @@ class Enforcer:
 
     def wait_s(self, call: "GuardedCall") -> float | None:
         """Seconds until the turn of a call that is throttled; None for any other."""
-        turns = self._turns.get(call.span_id)
+        turns = self.turns.get(call.span_id)
         return None if not turns else max(0.0, (max(turns.values()) - self._clock_ns()) / NS)
 
     def over(self, call: "GuardedCall") -> None:
         """The call was let through, or will not be made: it waits no more, and the message behind it may go."""
-        if not self._turns and not self.outbox:
+        if not self.turns and not self.outbox:
             return
         with self._lock:
-            self._turns.pop(call.span_id, None)
+            self.turns.pop(call.span_id, None)
             was_queued = self.outbox.pop(call.span_id, None) is not None
         if was_queued and self.outbox:
             self._gate.touch()
@@ -154,7 +155,7 @@ class Enforcer:
     def forget_other_threads(self) -> None:
         """In a forked child nobody waits."""
         self._lock = threading.Lock()
-        self.outbox, self._turns = {}, {}
+        self.outbox, self.turns = {}, {}
 
     def _take(self, order: Order) -> None:
         """An order kept through a change of the others keeps its bucket."""
@@ -188,7 +189,7 @@ class Enforcer:
             CallDenied: it is too far away.
         """
         with self._lock:
-            turns = self._turns.get(call.span_id, {})
+            turns = self.turns.get(call.span_id, {})
             if measure.id in turns:
                 return turns[measure.id]
             throttle = self._throttles.get(measure.id)
@@ -200,7 +201,7 @@ class Enforcer:
                 message = f"{call.name} is throttled to {throttle.per_s:.3g} calls a second: its turn is {away_s:.0f} s away"
                 raise CallDenied("order", f"{message} ({measure.why})", tool=call.name)
             turn_ns = turns[measure.id] = throttle.take(now_ns)
-            self._turns[call.span_id] = turns
+            self.turns[call.span_id] = turns
             return turn_ns
 
     def _is_queued(self, call: "GuardedCall", quarantines: frozenset[str], order: Order) -> bool:
