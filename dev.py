@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in commands:
         print(__doc__)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
+    # Demo, tests and benchmarks start many servers; without compiled modules each of them compiles everything anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         require_python()
         return commands[arguments[0]](arguments[1:])

@@ -2,6 +2,8 @@
 
 bin := justfile_directory() / ".venv/bin"
 export PATH := bin + ":" + env("PATH")
+# Empty is unset: many servers are started, and without compiled modules each of them compiles everything anew.
+export PYTHONDONTWRITEBYTECODE := ""
 
 _default:
     @just --list --unsorted
