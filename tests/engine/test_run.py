@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+from andoncord.engine import run
 from andoncord.engine.facts import FindingArrived, PersonAsked
 from andoncord.engine.run import Engine
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
@@ -142,5 +145,48 @@ def test_subscribers_hear_every_entry() -> None:
         await engine.stop()
         await listener
         assert heard == ["incident.opened", "incident.judged", "incident.moved", "step.judged"]
+
+    asyncio.run(scenario())
+
+
+def test_a_subscriber_that_is_too_slow_is_told_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait for ever for entries that nobody gives it any more, and what it got has no gap."""
+    monkeypatch.setattr(run, "SUBSCRIBER_BUFFER", 2)
+
+    async def scenario() -> None:
+        engine = engine_on(MemoryJournal(), World())
+        heard: list[int] = []
+
+        async def listen() -> None:
+            async for entry in engine.subscribe():
+                heard.append(entry.seq)
+
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(0)
+        await engine.submit(FindingArrived(finding=finding()))
+        await engine.settle()
+        async with asyncio.timeout(5):
+            await listening
+        assert heard == list(range(1, len(heard) + 1))
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_while_deciding_leaves_the_state_where_the_journal_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks after the first entry was applied: nothing is in the state that is not written down."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("a fault of ours")
+
+    async def scenario() -> None:
+        engine = engine_on(MemoryJournal(), World())
+        with monkeypatch.context() as patched:
+            patched.setattr(run, "advance", broken)
+            with pytest.raises(KeyError):
+                await engine.submit(FindingArrived(finding=finding()))
+        assert await engine.is_turning()
+        await engine.submit(FindingArrived(finding=finding()))
+        await engine.settle()
+        assert engine.state.incident("inc_000001").state is IncidentState.RESOLVED
 
     asyncio.run(scenario())

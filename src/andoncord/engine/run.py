@@ -119,10 +119,12 @@ class Engine:
             CallerError: a person's wish cannot be granted.
         """
         async with self._turn:
+            before = self.state.seq
             try:
                 entries = take(self.state, fact, now=self._clock.now(), playbooks=self._playbooks)
-            except AssertionError:
-                self.state = replay(self._journal.read())
+            except BaseException as error:
+                if not isinstance(error, CallerError) or self.state.seq != before:
+                    self.state = replay(self._journal.read())
                 raise
             self._keep(entries)
         return entries
@@ -186,7 +188,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for queue in self._subscribers:
-            _offer(queue, None)
+            _end(queue)
 
     async def subscribe(self) -> AsyncIterator[Entry]:
         """Entries from now on. Ends when the engine stops or when the subscriber is too slow."""
@@ -213,8 +215,11 @@ class Engine:
             elif entry.kind == "receipt.recorded" and entry.by.startswith("person:"):
                 self._drop(self.state.intents[entry.body["receipt"]["intent"]])
             for queue in tuple(self._subscribers):
-                if not _offer(queue, entry):
+                if queue.full():
                     self._subscribers.discard(queue)
+                    _end(queue)
+                else:
+                    queue.put_nowait(entry)
 
     def _start(self, intent: Intent, *, again: bool = False) -> None:
         if self._carrier is not None and intent.effect.kind not in CONTAINMENT:
@@ -298,9 +303,9 @@ def refuse_unperformed(playbooks: Sequence[Playbook], performers: Collection[Eff
                 )
 
 
-def _offer(queue: asyncio.Queue[Entry | None], entry: Entry | None) -> bool:
-    try:
-        queue.put_nowait(entry)
-    except asyncio.QueueFull:
-        return False
-    return True
+def _end(queue: asyncio.Queue[Entry | None]) -> None:
+    """End a subscription. Where there is no room for the end, all that waits is left out: what was handed over has no gap."""
+    if queue.full():
+        while not queue.empty():
+            queue.get_nowait()
+    queue.put_nowait(None)
