@@ -84,7 +84,7 @@ def test_a_process_that_cannot_be_started_is_started_later(tmp_path: Path, caplo
         preparer = Preparer((str(program),))
         preparer.start()
         while "could not be started" not in caplog.text:  # noqa: ASYNC110 - a log has no event
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
         begun = program.with_name("begun")
         command = shlex.join((*python_command("andoncord.server.prepare"), str(LIMIT)))
         begun.write_text(f"#!/bin/sh\nexec {command}\n")
