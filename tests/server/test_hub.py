@@ -47,6 +47,22 @@ def test_a_stream_begins_with_what_is_in_force() -> None:
     asyncio.run(story())
 
 
+def test_a_supervisor_hears_of_an_order_that_ended_without_naming_its_agent() -> None:
+    """An order to the fleet that ends by itself is told to the agents that it was given to; the others must not stay held."""
+
+    async def story() -> None:
+        yard = Yard()
+        yard.in_force = Force(rung="pause", epoch=(1, 7))
+        stream = yard.hub.stream(yard.join("s1", kind="supervisor"))
+        held = await _next(stream)
+        yard.in_force = Force(rung="none", epoch=(1, 8))
+        released = await asyncio.wait_for(_next(stream), 5)
+
+        assert [(name, body["rung"]) for name, body in (held, released)] == [("order", "pause"), ("order", "none")]
+
+    asyncio.run(story())
+
+
 def test_orders_reach_only_their_agents_guards() -> None:
     """An order for one agent is not seen by another's guard."""
 

@@ -94,6 +94,8 @@ class Guard:
     """What is to be sent, encoded; None is the end."""
     state: dict[str, Any] = field(default_factory=dict)
     """What it last reported about itself."""
+    told: tuple[int, ...] = ()
+    """The epoch of the order that was sent to it last."""
 
     @property
     def agent(self) -> str:
@@ -317,6 +319,7 @@ class GuardHub:
         answers = self._answers_to(order) if order else _Answers()
         for guard in guards:
             answers.asked.add(guard.agent)
+            guard.told = tuple(body["epoch"]) if event == "order" and "epoch" in body else guard.told
             if is_flagged and self._flags is not None:
                 self._flags.show(guard.id, body)
             if guard.queue is None:
@@ -348,9 +351,7 @@ class GuardHub:
         self._came.set()
         number = 0
         try:
-            in_force = self.order_body(guard.agent, self._force(guard.agent))
-            self._answers_to(in_force["order_id"]).asked.add(guard.agent)
-            pending: tuple[str, bytes] | None = ("order", msgspec.json.encode(in_force))
+            pending: tuple[str, bytes] | None = self._in_force(guard)
             while pending is not None and not self._closed:
                 number += 1
                 guard.seen_ns = self._clock.now()
@@ -360,11 +361,22 @@ class GuardHub:
                     async with asyncio.timeout(PING_S):
                         pending = await queue.get()
                 except TimeoutError:
-                    pending = PING
+                    pending = self._in_force(guard) if self._is_behind(guard) else PING
         finally:
             if guard.queue is queue:
                 guard.queue = None
                 guard.seen_ns = self._clock.now()
+
+    def _in_force(self, guard: Guard) -> tuple[str, bytes]:
+        """The event that tells a guard what is in force for its agent."""
+        body = self.order_body(guard.agent, self._force(guard.agent))
+        self._answers_to(body["order_id"]).asked.add(guard.agent)
+        guard.told = tuple(body["epoch"])
+        return "order", msgspec.json.encode(body)
+
+    def _is_behind(self, guard: Guard) -> bool:
+        """Whether an order changed without its agent being told by name: guards hear of it with their leases, others here."""
+        return guard.registration.kind == "supervisor" and self._force(guard.agent).epoch > guard.told
 
     # Answers in.
 
