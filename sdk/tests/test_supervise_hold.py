@@ -107,6 +107,26 @@ def test_kill_ends_the_tree_and_release_starts_the_command_again(
     assert released["detail"]["pid"] in wait_for_tree(wire, supervisor, up, starts=2)
 
 
+def test_what_could_not_be_started_at_the_release_is_started_by_the_next_one(
+    wire: WireServer, supervise: Supervise, tmp_path: Path
+) -> None:
+    """The folder of its tokens was away when a kill was lifted: the answer says so, and the supervisor does not forget."""
+    up, tokens, away = tmp_path / "up", tmp_path / "tokens", tmp_path / "away"
+    supervisor = supervise(TREE, str(up), options=("--no-cgroup", "--run-tokens", str(tokens)))
+    wait_for_tree(wire, supervisor, up)
+    wire.ack_of(wire.order("kill", (1, 1)))
+
+    tokens.rename(away)
+    tokens.touch()
+    failed = wire.ack_of(wire.order("none", (1, 2)))
+    tokens.unlink()
+    away.rename(tokens)
+    released = wire.ack_of(wire.order("none", (1, 3)))
+
+    assert failed["outcome"] == "failed"
+    assert released["detail"]["pid"] in wait_for_tree(wire, supervisor, up, starts=2)
+
+
 def test_orders_that_come_together_are_followed_one_after_the_other(
     wire: WireServer, supervise: Supervise, tmp_path: Path
 ) -> None:

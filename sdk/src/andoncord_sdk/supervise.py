@@ -173,12 +173,14 @@ class Supervisor:
                 self._forward(number)
 
     def _start(self) -> int:
-        self._is_ordered_down = self._starts_on_release = False
         self._end_token()
-        if self._tokens is None:
-            return self._tree.start()
-        self._run_token = self._tokens.make(self._agent)
-        return self._tree.start({self._token_variable: self._run_token})
+        added: dict[str, str] = {}
+        if self._tokens is not None:
+            self._run_token = self._tokens.make(self._agent)
+            added = {self._token_variable: self._run_token}
+        pid = self._tree.start(added)
+        self._is_ordered_down = self._starts_on_release = False  # Not before: what could not be started is tried again.
+        return pid
 
     def _end_token(self) -> None:
         """The run that had it is over."""
