@@ -11,6 +11,7 @@ from sdk.tests.wire_server import WireServer
 
 from andoncord_sdk.cgroup import Cgroup, CgroupUnavailableError
 from andoncord_sdk.proctree import is_stopped, living_descendants, read_process, send
+from andoncord_sdk.run_tokens import RunTokens
 
 __all__ = ["supervise"]
 
@@ -115,6 +116,7 @@ def test_what_could_not_be_started_at_the_release_is_started_by_the_next_one(
     supervisor = supervise(TREE, str(up), options=("--no-cgroup", "--run-tokens", str(tokens)))
     wait_for_tree(wire, supervisor, up)
     wire.ack_of(wire.order("kill", (1, 1)))
+    assert RunTokens(tokens).revoked("hung-agent"), "the run that had it is over"
 
     tokens.rename(away)
     tokens.touch()

@@ -285,6 +285,7 @@ class Supervisor:
         self._is_ordered_down = True
         ended = self._tree.end()
         self._starts_on_release = self._starts_on_release or was_running
+        self._end_token()
         detail |= {**ended, "capture": {"processes": ended["state_before"], "left_out": ended["left_out"]}}
         if ended["process_tree_empty"]:
             return "enforced", detail
@@ -322,6 +323,7 @@ class Supervisor:
         self._is_ordered_down = True
         self._starts_on_release = False
         detail = self._tree.end()
+        self._end_token()
         return ("enforced" if detail["process_tree_empty"] else "failed"), detail
 
     def _capture(self, event: dict[str, Any]) -> tuple[Outcome, dict[str, Any]]:
