@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from andoncord.telemetry.event import EventKind
 from andoncord.telemetry.otlp import Decoded, decode_logs_json, decode_metrics_json, decode_metrics_protobuf
@@ -21,7 +22,7 @@ def in_protobuf() -> bytes:
     resource.resource.attributes.add(key="service.instance.id").value.string_value = "i1"
     metrics = resource.scope_metrics.add().metrics
     usage = metrics.add(name="gen_ai.client.token.usage", unit="{token}")
-    usage.histogram.aggregation_temporality = 2
+    usage.histogram.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
     point = usage.histogram.data_points.add(time_unix_nano=AT_NS, start_time_unix_nano=AT_NS - 60, count=3, sum=900)
     point.attributes.add(key="gen_ai.token.type").value.string_value = "input"
     metrics.add(name="gen_ai.client.operation.duration", unit="s").sum.data_points.add(time_unix_nano=AT_NS, as_double=1.5)
