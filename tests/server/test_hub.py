@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from andoncord.kernel.errors import NotFoundError
+from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.server.hub import GONE_AFTER_NS, MAX_QUEUED, Ack, Force, Guard, GuardHub, Registration
 from andoncord.testing.system import CountedEntropy, HandClock
 
@@ -227,3 +227,18 @@ def test_an_agent_whose_processes_are_gone_is_not_expected() -> None:
     yard.hub.forget_agent_processes("a-1", host="h1")
 
     assert yard.hub.points("a-1") == [elsewhere]
+
+
+@pytest.mark.parametrize("state", [{"breakers": [1]}, {"in_flight": 5}, {"in_flight": ["x"]}, {"steps_started": "many"}])
+def test_a_state_that_cannot_be_read_is_refused(state: dict[str, Any]) -> None:
+    """One guard that reports nonsense breaks no view of all guards, and its answer to an order confirms nothing."""
+    yard = Yard()
+    guard = yard.join("i1")
+    yard.hub.update(guard, capabilities=(), state={"breakers": {"pay": "open"}, "in_flight": [{"tool": "pay"}]})
+
+    with pytest.raises(CallerError, match=r"\$\."):
+        yard.hub.update(guard, capabilities=("pause",), state=state)
+    with pytest.raises(CallerError, match=r"\$\."):
+        yard.hub.acknowledge(guard, Ack(order_id="a-1@1.0", outcome="enforced", state=state))
+    assert guard.state == {"breakers": {"pay": "open"}, "in_flight": [{"tool": "pay"}]}
+    assert guard.registration.capabilities == ()

@@ -68,6 +68,14 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
 
 
+class _State(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a reported state is read here; there may be more in it."""
+
+    in_flight: tuple[dict[str, Any], ...] = ()
+    steps_started: int = 0
+    breakers: dict[str, str] = {}
+
+
 class Force(msgspec.Struct, frozen=True, kw_only=True):
     """What is in force for an agent, as the journal says: the strictest in one word, and each order."""
 
@@ -232,7 +240,12 @@ class GuardHub:
         return guard
 
     def update(self, guard: Guard, *, capabilities: tuple[str, ...], state: dict[str, Any]) -> None:
-        """A guard tells what has changed since it registered; whoever waits for one that can do something looks again."""
+        """A guard tells what has changed since it registered; whoever waits for one that can do something looks again.
+
+        Raises:
+            CallerError: its state cannot be read.
+        """
+        _check_state(state)
         guard.registration = msgspec.structs.replace(guard.registration, capabilities=capabilities)
         guard.state = state or guard.state
         guard.seen_ns = self._clock.now()
@@ -381,7 +394,12 @@ class GuardHub:
     # Answers in.
 
     def acknowledge(self, guard: Guard, ack: Ack) -> None:
-        """Keep what a guard answered. Each instance's last answer to an order counts, if its agent was asked."""
+        """Keep what a guard answered. Each instance's last answer to an order counts, if its agent was asked.
+
+        Raises:
+            CallerError: its state cannot be read; an order that was answered so is not confirmed.
+        """
+        _check_state(ack.state)
         guard.seen_ns = self._clock.now()
         if ack.state:
             guard.state = ack.state
@@ -458,6 +476,14 @@ def _end_stream(guard: Guard) -> None:
     while queue.full():
         queue.get_nowait()
     queue.put_nowait(None)
+
+
+def _check_state(state: dict[str, Any]) -> None:
+    """Refuse what would break whoever reads the states of all."""
+    try:
+        msgspec.convert(state, _State)
+    except msgspec.ValidationError as wrong:
+        raise CallerError(str(wrong), place="state", remedy="send what this version of the SDK sends") from None
 
 
 def _holds(order: dict[str, Any]) -> bool:
