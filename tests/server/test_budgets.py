@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,28 @@ class SlowStore:
         self.kept.update({key: body for key, body in changes.items() if body is not None})
 
 
+class HeldStore:
+    """Its writes end when they may; counts how many are under way at once."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.entered = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.most = 0
+        self._now = 0
+
+    def load(self) -> dict[str, bytes]:
+        return {}
+
+    def save(self, changes: Mapping[str, bytes | None]) -> None:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        self.entered.release()
+        assert self.go_on.wait(5)
+        self.kept.update({key: body for key, body in changes.items() if body is not None})
+        self._now -= 1
+
+
 def test_answers_share_a_write_and_wait_for_it() -> None:
     """Fifty guards at once take few writes; an answer whose write fails is not given, and comes with the next one."""
     store = SlowStore()
@@ -132,6 +155,30 @@ def test_answers_share_a_write_and_wait_for_it() -> None:
         assert "slice\x1fa\x1fi50" in store.kept
 
     asyncio.run(ask_all())
+
+
+def test_a_guard_that_hangs_up_does_not_let_two_writes_overlap() -> None:
+    """The write that it asked for goes on; the next one waits for its end."""
+    store = HeldStore()
+    office = BudgetOffice(BudgetSettings(fleet=CapSettings(per="day", usd=400)).caps({}), store=store, clock=SystemClock())
+
+    async def ask(number: int) -> None:
+        asked = Asked(spent=(0, 0, 0), ceiling=(0, 0, 0), need=(1_000, 0, 0))
+        await office.give(asked, agent="a", instance=f"i{number}", guard="g", key=b"k", nonce="n")
+
+    async def story() -> None:
+        first = asyncio.create_task(ask(1))
+        assert await asyncio.to_thread(store.entered.acquire, timeout=5)
+        first.cancel()
+        await asyncio.wait({first})
+        second = asyncio.create_task(ask(2))
+        assert not await asyncio.to_thread(store.entered.acquire, timeout=0.1)
+        store.go_on.set()
+        await asyncio.wait_for(second, 5)
+
+    asyncio.run(story())
+    assert store.most == 1
+    assert {"slice\x1fa\x1fi1", "slice\x1fa\x1fi2"} <= set(store.kept)
 
 
 def test_what_is_saved_is_loaded(database_url: str) -> None:

@@ -86,6 +86,8 @@ class BudgetOffice:
         self._clock = clock
         self._allotments = Allotments(caps, saved=store.load(), now=clock.now())
         self._turn = asyncio.Lock()
+        self._saves: set[asyncio.Task[None]] = set()
+        """Under way. A write cannot be called back: each goes on to its end, also when nobody waits for its answer any more."""
         self._given = 0
         """Answers worked out so far."""
         self._safe = 0
@@ -107,7 +109,12 @@ class BudgetOffice:
     async def _save(self) -> None:
         """Wait until everything that was worked out up to now is on disk."""
         self._given += 1
-        mine = self._given
+        save = asyncio.create_task(self._save_up_to(self._given))
+        self._saves.add(save)
+        save.add_done_callback(self._saves.discard)
+        await asyncio.shield(save)
+
+    async def _save_up_to(self, mine: int) -> None:
         async with self._turn:
             if self._safe >= mine:
                 return
