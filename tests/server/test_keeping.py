@@ -1,5 +1,6 @@
 """The housekeeping of the telemetry store, and the evidence that it leaves alone."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,3 +159,29 @@ def test_a_tail_that_is_too_long_makes_the_pipeline_wait(store_of: Store, monkey
     store_of.writer.settle(now_ns=store_of.clock.now(), everything=True)
     assert recorded.wait(10)
     assert store_of.kept() == [1, 2]
+
+
+def test_a_fault_in_what_is_held_does_not_end_the_server(tmp_path: Path) -> None:
+    """Whatever breaks while it is worked out is told, what was written last stands, and the next look writes again."""
+    clock, held = HandClock(), (Hold(incident="inc_1"),)
+    looks: list[int] = []
+    written = asyncio.Event()
+
+    def holds() -> tuple[Hold, ...]:
+        looks.append(1)
+        if len(looks) == 2:
+            raise KeyError("inc_2")
+        if len(looks) == 4:
+            written.set()
+        return held
+
+    async def story() -> None:
+        feed = HoldFeed(tmp_path / "holds.json", clock=clock, holds=holds, every_s=0.0)
+        running = asyncio.create_task(feed.run())
+        await asyncio.wait({running, asyncio.create_task(written.wait())}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert not running.done()
+        assert read_holds(tmp_path / "holds.json", clock.now()) == held
+        running.cancel()
+
+    asyncio.run(story())
+    assert len(looks) >= 4

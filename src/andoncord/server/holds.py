@@ -36,7 +36,10 @@ class HoldFeed:
         holds: what is held now.
     """
 
-    def __init__(self, path: Path, *, clock: ServerClock, holds: Callable[[], tuple[Hold, ...]]) -> None:
+    def __init__(
+        self, path: Path, *, clock: ServerClock, holds: Callable[[], tuple[Hold, ...]], every_s: float = LOOK_EVERY_S
+    ) -> None:
+        self._every_s = every_s
         self._path = path
         self._clock = clock
         self._holds = holds
@@ -57,10 +60,10 @@ class HoldFeed:
         while True:
             try:
                 self.write()
-            except OSError:
-                # The worker deletes nothing without it; the disk may have room again soon.
+            except Exception:
+                # What was written last stands until it is too old; after that the worker deletes nothing. The server goes on.
                 logger.exception("what is evidence could not be written down")
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(self._every_s)
 
 
 def read_holds(path: Path, now: Instant) -> Sequence[Hold] | None:
