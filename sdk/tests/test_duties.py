@@ -144,6 +144,27 @@ def test_a_rate_is_kept_per_tool_and_refills() -> None:
         assert [call("mail", 4)[:5], call("mail", 5)[:8]] == ["4", "throttle"]
 
 
+def test_a_rate_uses_up_no_approval_and_a_missing_approval_no_turn() -> None:
+    """What a call used up that is not made is there for the next one, whichever obligation refused it."""
+    now, desk = [0], Desk()
+    rate = {"throttle": {"calls": 1, "per": "minute"}}
+    guard = Guard("a", policies=[oblige(APPROVAL, rate)], approvals=desk)
+    guard._admission.duties._clock_ns = lambda: now[0]
+    with guard.run() as run:
+
+        def pay() -> str:
+            try:
+                return str(run.call("pay", lambda amount: amount, amount=1))
+            except CallDenied as refusal:
+                return refusal.code
+
+        assert [pay(), pay()] == ["approval", "approval"]
+        desk.digests = [desk.asked[0].digest] * 2
+        assert [pay(), pay()] == ["1", "throttle"]
+        now[0] += 60_000_000_000
+        assert pay() == "1"
+
+
 def test_a_snapshot_comes_before_the_call() -> None:
     """The hook is told what will be called, and where the snapshot lies is told with the call."""
     order: list[str] = []

@@ -88,12 +88,17 @@ class Duties:
                 return SnapshotErrand(self, run, call, each)
             if isinstance(call.met.get(each), CallDenied):
                 raise call.met[each]
-        for each in call.owed:
-            if isinstance(each.obligation, RequireApproval):
-                self._check_approval(run, call, order, each)
-        for each in call.owed:
-            if isinstance(each.obligation, ThrottleCalls) and each not in call.met:
-                self._take_turn(call, each, each.obligation)
+        try:
+            for each in call.owed:
+                if isinstance(each.obligation, ThrottleCalls) and each not in call.met:
+                    self._take_turn(call, each, each.obligation)
+            # Last: a turn can be given back, an approval cannot.
+            for each in call.owed:
+                if isinstance(each.obligation, RequireApproval):
+                    self._check_approval(run, call, order, each)
+        except CallDenied:
+            self._give_turns_back(call)
+            raise
         return None
 
     def take_snapshot(self, run: "Run", call: "GuardedCall", owed: Owed) -> None:
@@ -174,6 +179,17 @@ class Duties:
         wait_s = (1.0 - left) / per_ns / 1e9
         message = f"{owed.message}: {call.name} may be called {rate.calls} times per {rate.per}; again in {wait_s:.1f} s"
         raise CallDenied("throttle", message, tool=call.name, policy=owed.policy_id)
+
+    def _give_turns_back(self, call: "GuardedCall") -> None:
+        """The call is not made: the tokens that it took are there for others."""
+        for each in call.owed:
+            if isinstance(each.obligation, ThrottleCalls) and each in call.met:
+                del call.met[each]
+                key = (each.policy_digest, call.name)
+                with self._lock:
+                    if key in self._buckets:
+                        left, since_ns = self._buckets[key]
+                        self._buckets[key] = (min(float(each.obligation.calls), left + 1.0), since_ns)
 
     def _report_gap(self, run: "Run", call: "GuardedCall", message: str) -> None:
         """Report a call that goes on without what it should have had."""
