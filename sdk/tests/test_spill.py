@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from sdk.tests.wire_server import DEADLINE_S, WireServer
@@ -117,6 +118,22 @@ def test_room_on_disk_is_bounded_and_private(tmp_path: Path) -> None:
     assert lost == (30 - len(files)) * 10 > 0
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE(spill.folder.stat().st_mode) == 0o700
+
+
+def test_what_killed_processes_left_unfinished_goes_and_what_is_being_written_counts(tmp_path: Path) -> None:
+    """Unfinished files are of nobody after a minute, and are room taken until then."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    for name, age_s in (("1-1-1-1.part", 3_600), ("2-2-1-1.part", 0)):
+        (folder / name).write_text("x" * 9_000, encoding="utf-8")
+        then = time.time() - age_s
+        os.utime(folder / name, (then, then))
+    spill = Spill(folder, max_bytes=20_000)
+    for _ in range(20):
+        spill.keep("/v1/logs", {"text": "x" * 1_500}, 1)
+
+    assert [file.name for file in folder.glob("*.part")] == ["2-2-1-1.part"]
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 20_000
 
 
 def test_a_broken_file_is_dropped_and_the_rest_goes_on(wire: WireServer, tmp_path: Path) -> None:

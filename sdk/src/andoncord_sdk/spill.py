@@ -22,7 +22,9 @@ except ImportError:  # Windows: two processes may then deliver the same file, wh
 MAX_BYTES = 64 * 1024 * 1024
 """Size of all files together; with more, the oldest go."""
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
-SUFFIX = ".json"
+SUFFIX, UNFINISHED = ".json", ".part"
+DEAD_AFTER_NS = 60_000_000_000
+"""A file that is unfinished for so long was left by a process that was killed: writing one takes milliseconds."""
 
 _log = logging.getLogger("andoncord_sdk")
 
@@ -55,7 +57,7 @@ class Spill:
         self._number += 1
         name = f"{_platform.now_ns():020}-{_platform.pid()}-{self._number}-{count}"
         text = json.dumps({"path": path, "count": count, "body": body}, separators=(",", ":"))
-        unfinished = self.folder / f"{name}.part"
+        unfinished = self.folder / f"{name}{UNFINISHED}"
         unfinished.touch(FILE_MODE)
         try:
             unfinished.write_text(text, encoding="utf-8")
@@ -118,7 +120,7 @@ class Spill:
                 sizes.append((file, file.stat().st_size))
             except OSError:
                 continue  # Delivered meanwhile.
-        self._bytes = sum(size for _, size in sizes)
+        self._bytes = sum(size for _, size in sizes) + self._unfinished()
         excess = self._bytes - self._max_bytes
         lost = 0
         for file, size in sizes[:-1]:
@@ -129,6 +131,20 @@ class Spill:
             excess -= size
             self._bytes -= size
         return lost
+
+    def _unfinished(self) -> int:
+        """What files take that others write now; those that nobody will ever finish are deleted."""
+        taken = 0
+        for file in self.folder.glob(f"*{UNFINISHED}"):
+            try:
+                found = file.stat()
+            except OSError:
+                continue  # Finished meanwhile.
+            if abs(_platform.now_ns() - found.st_mtime_ns) > DEAD_AFTER_NS:
+                self.drop(file)
+            else:
+                taken += found.st_size
+        return taken
 
 
 def _count(file: Path) -> int:
