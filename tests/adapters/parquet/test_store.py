@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,23 @@ def test_what_is_being_recorded_is_not_trimmed_before_it_is(tmp_path: Path) -> N
     trimming.join(10)
 
     assert [batch.seq for batch in writer.unread(limit=9)] == [1]
+    writer.close()
+
+
+def test_short_looks_do_not_wait_for_long_ones(tmp_path: Path) -> None:
+    """While somebody walks through the events, signs of life and findings are answered."""
+    writer = ParquetTelemetryWriter(tmp_path / "telemetry.db")
+    beat = Beat(agent="a", instance="i1", trusted=True, last_seen_ns=1, heartbeat_ns=1)
+    writer.record(seq=None, events=(), findings=(), beats=[beat], ledger=(), now_ns=0)
+    reader = ParquetTelemetryReader(tmp_path / "telemetry.db")
+    seen: list[Any] = []
+    looks = (reader.beats, reader.fleet, reader.stored, reader.lag, reader.ledger, lambda: reader.findings(after=0, limit=9))
+    with reader._look:
+        thread = Thread(target=lambda: seen.extend(look() for look in looks), daemon=True)
+        thread.start()
+        thread.join(5)
+        assert seen == [(beat,), (), 0, 0, (), ()]
+    reader.close()
     writer.close()
 
 

@@ -46,6 +46,9 @@ class ParquetTelemetryReader:
         self._path = path
         self._folder = path.parent / manifest.FOLDER
         self._look = Lock()
+        self._short = connect(path, read_only=True)
+        """For what takes a moment and is asked on the way to an order: it must not wait for the walk through a whole tail."""
+        self._short_look = Lock()
         self._scan: SegmentScan | None = None
 
     # Events.
@@ -130,8 +133,8 @@ class ParquetTelemetryReader:
 
     def stored(self) -> int:
         """The place of the newest event."""
-        with self._look:
-            return progress(self._connection, LAST_ID)
+        with self._short_look:
+            return progress(self._short, LAST_ID)
 
     def recent(self, *, after_ns: int, limit: int) -> Iterator[Event]:
         """The last `limit` events received after `after_ns`, in the order in which they were stored."""
@@ -212,13 +215,13 @@ class ParquetTelemetryReader:
 
     def beats(self) -> tuple[Beat, ...]:
         """The last sign of life of every process that was ever heard of."""
-        with self._look:
-            return beats_of(self._connection)
+        with self._short_look:
+            return beats_of(self._short)
 
     def fleet(self) -> tuple[tuple[str, bytes], ...]:
         """What is kept about every agent."""
-        with self._look:
-            return fleet_of(self._connection)
+        with self._short_look:
+            return fleet_of(self._short)
 
     def ledger(self) -> tuple[LedgerLine, ...]:
         """What became of everything that was accepted."""
@@ -244,8 +247,8 @@ class ParquetTelemetryReader:
 
     def read_out(self) -> int:
         """The place in the log up to which everything is recorded."""
-        with self._look:
-            return progress(self._connection, READ_OUT)
+        with self._short_look:
+            return progress(self._short, READ_OUT)
 
     def lag(self) -> int:
         """Batches that were accepted but not yet read out."""
@@ -257,10 +260,11 @@ class ParquetTelemetryReader:
         return max(0, int(row[0]))
 
     def _rows(self, query: str, *parameters: Any) -> list[Any]:
-        with self._look:
-            return self._connection.execute(query, parameters).fetchall()
+        with self._short_look:
+            return self._short.execute(query, parameters).fetchall()
 
     def close(self) -> None:
         if self._scan is not None:
             self._scan.close()
+        self._short.close()
         self._connection.close()
