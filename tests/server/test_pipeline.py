@@ -15,7 +15,7 @@ from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.detect.bank import Bank
 from andoncord.detect.pack import default_rules
-from andoncord.kernel.time import HOUR_NS, SECOND_NS
+from andoncord.kernel.time import DAY_NS, HOUR_NS, SECOND_NS
 from andoncord.server.pipeline import GRACE_NS, Pipeline
 from andoncord.server.prepare import decode
 from andoncord.telemetry.batch import Batch, Encoding, Signal
@@ -187,6 +187,26 @@ def test_a_clock_ahead_makes_nobody_look_alive_for_longer(line: Line) -> None:
     line.drain()
 
     assert [beat.last_seen_ns for beat in line.reader.beats()] == [AT_NS - HOUR_NS]
+
+
+def test_processes_that_the_store_forgot_are_forgotten_here_too(line: Line) -> None:
+    """Each start of an agent is another process: memory does not grow by one for ever."""
+    line.pipeline.start()
+    for number, instance in enumerate(("i1", "i2")):
+        body = denied(f"run-{number}").replace(b'"i1"', f'"{instance}"'.encode())
+        later = str(AT_NS + number * 2 * DAY_NS).encode()
+        line.send(body.replace(str(AT_NS).encode(), later), Signal.LOGS, received_ns=AT_NS + number * 2 * DAY_NS)
+    line.drain()
+    assert len(line.pipeline._beats) == 2
+
+    line.writer.retain(now_ns=AT_NS + 2 * DAY_NS, before_ns=0, keep_bytes=1 << 40, holds=())
+    line.clock.move_by(2 * HOUR_NS)
+    pause = threading.Event()
+    for _ in range(500):
+        if len(line.pipeline._beats) == 1:
+            break
+        pause.wait(0.01)
+    assert [beat.instance for beat in line.pipeline._beats.values()] == ["i2"]
 
 
 def test_a_late_span_stands_at_its_own_time(line: Line) -> None:

@@ -28,6 +28,8 @@ GRACE_NS = 5 * SECOND_NS
 REBUILD_NS = HOUR_NS
 REBUILD_EVENTS = 100_000
 FLEET_EVERY_NS = SECOND_NS
+FORGET_EVERY_NS = HOUR_NS
+"""How often processes are forgotten that the store forgot, which does so after a day."""
 KEEP_EVERY_NS = MINUTE_NS
 """How often what detectors have learned is kept; the hour of events that is replayed covers what came since."""
 NO_PRICES = Pricing(())
@@ -73,6 +75,8 @@ class Pipeline:
         self.has_failed = False
         """The thread ended because something broke."""
         self._beats: dict[tuple[str, str, bool], Beat] = {}
+        self._beats_ns = 0
+        """When they were last read from the store."""
         self._fleet = FleetMap()
         self._fleet_kept_ns = 0
         self._figures = FigureTeller(on_figures)
@@ -114,6 +118,8 @@ class Pipeline:
                     self._inbox.wait(TICK_S)
                 self._keep()
                 now = self._clock.now()
+                if now - self._beats_ns >= FORGET_EVERY_NS:
+                    self._know_processes()
                 self._figures.look(now=now, alarms=self._bank.budget, rules_at_fault=len(self._bank.faults))
             self._keep(everything=True)
             self._fleet_kept_ns = 0
@@ -126,12 +132,17 @@ class Pipeline:
 
     def _rebuild(self) -> None:
         """Show the detectors the events of the last hour again. What they found then is recorded already."""
-        self._beats = {(beat.agent, beat.instance, beat.trusted): beat for beat in self._writer.beats()}
+        self._know_processes()
         self._fleet = FleetMap(load(self._writer.fleet()))
         if self._memory is not None:
             for rule, why in self._bank.recall(self._memory.kept()).items():
                 logger.warning("rule %s learns anew: what it had learned cannot be used, %s", rule, why)
         self._bank.replay(self._writer.recent_events(after_ns=self._started_ns - REBUILD_NS, limit=REBUILD_EVENTS))
+
+    def _know_processes(self) -> None:
+        """Know of the processes that the store knows. It has every sign of life, and forgets those that others came after."""
+        self._beats = {(beat.agent, beat.instance, beat.trusted): beat for beat in self._writer.beats()}
+        self._beats_ns = self._clock.now()
 
     def _keep(self, *, everything: bool = False) -> None:
         """Keep what one detector has learned, each in its turn, so that none of them holds up the others for long."""
