@@ -1,5 +1,10 @@
 """The auditor: every promise that was not kept is found, and nothing that goes its way is reported."""
 
+from typing import Any
+
+import msgspec
+import pytest
+
 from andoncord.engine.audit import GRACE_NS, IDLE_NS, OURS, PERSON_NS, Fault, audit
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.time import DAY_NS, SECOND_NS
@@ -76,3 +81,34 @@ def test_a_review_that_is_not_closed_in_time(story: Story) -> None:
 
     assert faults(story) == []
     assert faults(story, due_ns - story.now + SECOND_NS) == [Fault.REVIEW_LATE]
+
+
+@pytest.mark.parametrize(
+    ("command", "parameters", "said"),
+    [
+        ("order", {"agents": ["refunds"], "about": {"agent": "refunds"}, "rung": "kill"}, "kill for agent refunds"),
+        ("order", {"agents": ["refunds"], "about": {"tool": "pay"}, "breaker": "open"}, "breaker open for tool pay"),
+        ("contain_fleet", {"agents": ["refunds", "claims"], "rung": "pause"}, "pause of refunds"),
+    ],
+)
+def test_what_a_person_ordered_may_stand(story: Story, command: str, parameters: dict[str, Any], said: str) -> None:
+    """It is no fault of the machinery that the engine has nothing to do; the person is asked when their time is over."""
+    story.ask(command, incident="", reason="an exercise", **parameters)
+    story.run()
+    limit_ns = PERSON_NS[story.state.incident("inc_000001").sev]
+
+    assert faults(story, limit_ns // 2) == []
+    (late,) = audit(story.state, now=story.now + limit_ns + SECOND_NS)
+    assert (late.fault, late.fault in OURS) == (Fault.PERSON_LATE, False)
+    assert late.text.startswith(f"{said}")
+    assert "ordered by person:ada, stands until somebody" in late.text
+
+
+def test_what_the_engine_ordered_may_not_stand_without_a_next_step(story: Story) -> None:
+    """An agent that the machinery holds, with nobody asked and nothing under way, is a promise of ours."""
+    story.find(finding(severity=Severity.CRITICAL))
+    story.run()
+    incident = story.state.incident("inc_000001")
+    story.state.incidents[incident.id] = msgspec.structs.replace(incident, plan=None)
+
+    assert Fault.NOTHING_NEXT in faults(story, IDLE_NS + SECOND_NS)

@@ -44,6 +44,8 @@ class Fault(StrEnum):
 
 OURS = frozenset((Fault.EFFECT_LATE, Fault.NOTHING_NEXT))
 """Faults of the machinery: while there is one, nobody should be told that all is well."""
+PERSON = "person:"
+"""How the name begins of whoever is no machine."""
 _NOTICES = frozenset(("notify", "page", "ticket", "notice", "hook"))
 """Kinds of effects that are to reach somebody or something outside."""
 REMEDIES = {
@@ -140,11 +142,25 @@ def _open(state: State, incident: Incident, now: int) -> Iterator[Overdue]:
         yield _overdue(Fault.CONTAINMENT_UNPROVEN, incident.id, incident.verdicts[-1].agent, text, last_ns + IDLE_NS)
     agent = incident.agents[0] if incident.agents else ""
     if asked is None:
-        if now > last_ns + IDLE_NS:
+        if held := _held_by_person(state, incident):
+            if now > last_ns + PERSON_NS[incident.sev]:
+                yield _overdue(Fault.PERSON_LATE, incident.id, agent, held, last_ns + PERSON_NS[incident.sev])
+        elif now > last_ns + IDLE_NS:
             text = f"{incident.state.value}, and nothing is under way"
             yield _overdue(Fault.NOTHING_NEXT, incident.id, agent, text, last_ns + IDLE_NS)
     elif now > last_ns + PERSON_NS[incident.sev]:
         yield _overdue(Fault.PERSON_LATE, incident.id, asked["agent"], asked["title"], last_ns + PERSON_NS[incident.sev])
+
+
+def _held_by_person(state: State, incident: Incident) -> str:
+    """What a person ordered and nobody lifted; empty where there is nothing. It may stand: the engine has nothing to do."""
+    for control in filter(None, map(state.controls.get, incident.agents)):
+        if control.rung != "none" and control.by.startswith(PERSON):
+            return f"{control.rung} of {control.agent}, ordered by {control.by}, stands until somebody releases it"
+    for order in state.orders.in_force.values():
+        if order.incident == incident.id and order.by.startswith(PERSON):
+            return f"{order.what} for {order.scope.text}, ordered by {order.by}, stands until somebody lifts it"
+    return ""
 
 
 def _undelivered(incident: Incident, intents: list[Intent]) -> Iterator[Overdue]:
