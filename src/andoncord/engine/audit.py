@@ -37,7 +37,7 @@ class Fault(StrEnum):
     NOTICE_UNDELIVERED = "notice_undelivered"
     """A message or hook that was to reach somebody did not."""
     PERSON_LATE = "person_late"
-    """A person was asked, and the time for an answer is over."""
+    """A person was asked, or left an order standing, and the time for an answer is over."""
     REVIEW_LATE = "review_late"
     """A review is due."""
 
