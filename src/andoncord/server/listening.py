@@ -1,9 +1,11 @@
 """Listening on a port, and stopping in time."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,10 +16,12 @@ BACKLOG = 2_048
 KEEP_ALIVE_S = 30
 STOP_S = 1
 """How long open requests are waited for when the server stops."""
+PATIENCE_S, ASK_AGAIN_S = 5.0, 0.1
+"""How long a port in use is waited for: a killed server's worker stores what it has, and holds its port meanwhile."""
 
 
 def listen(bind: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 lets the system choose.
+    """A socket that listens; port 0 lets the system choose. Waits `PATIENCE_S` at most for a port in use.
 
     Raises:
         CallerError: the address cannot be listened on.
@@ -26,8 +30,7 @@ def listen(bind: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((bind, port))
-        listener.listen(BACKLOG)
+        _bind(listener, (bind, port))
     except OSError as error:
         listener.close()
         raise CallerError(
@@ -35,6 +38,21 @@ def listen(bind: str, port: int) -> socket.socket:
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def _bind(listener: socket.socket, address: tuple[str, int]) -> None:
+    """Bind and listen, asking again for as long as the port may be a killed server's."""
+    pause = Event()
+    for left in range(round(PATIENCE_S / ASK_AGAIN_S), -1, -1):
+        try:
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not left:
+                raise
+            pause.wait(ASK_AGAIN_S)
+        else:
+            return
 
 
 def reserve(bind: str, port: int) -> socket.socket:
