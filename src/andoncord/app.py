@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -82,6 +83,8 @@ from andoncord.telemetry.prices import rows, with_own
 DURABLE_FILE = "durable.db"
 """The durable engine's own; it may be deleted while the server is down."""
 NODE_FILE = "node.id"
+GIVE_WAY_S = 0.0005
+"""How long a thread that computes may keep orders waiting before it gives way; Python's own figure is ten times that."""
 LOCK_FILE = "serve.lock"
 LEASE_SECRET_FILE = "lease.key"
 FLAG_FILE = "guards.flag"
@@ -331,6 +334,7 @@ async def _control(
         on_ready(Addresses(api_url=api_url, otlp_url=url_of(otlp), grpc_url=url_of(grpc), login_url=login_url))
 
     look_for_circles_seldom()
+    sys.setswitchinterval(GIVE_WAY_S)
     try:
         await process.run(worker, on_ready=announce, watch=watch_lease(database))
     finally:

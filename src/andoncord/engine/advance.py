@@ -23,7 +23,8 @@ from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState
 from andoncord.recover.plan import plan
 
-INVESTIGATE_MS = 10_000
+INVESTIGATE_MS = 120_000
+"""Chosen: investigations take turns, and after a storm the last of them waits for many."""
 REVIEW_MS = 10_000
 
 

@@ -19,15 +19,18 @@ from andoncord.telemetry.stitch import stitch
 
 INVESTIGATED_EVENTS = 20_000
 COMPARED_AGENTS = 50
-COMPARED_EVENTS = 500
-"""Outcomes of each agent that is not part of the incident; what did not change there is the comparison."""
+COMPARED_EVENTS = 10_000
+"""The newest outcomes of agents that are not part of the incident; what did not change there is the comparison."""
 MODEL_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
 CALL_KINDS = (EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED, EventKind.STEP_STARTED)
 OUTCOME_KINDS = (EventKind.QUALITY_SCORED, EventKind.RUN_ENDED, EventKind.CHANGE_MADE)
 
 
 class InvestigatePerformer:
-    """Reads the record of an incident's agents and ranks agents, steps and causes."""
+    """Reads the record of an incident's agents and ranks agents, steps and causes.
+
+    One at a time: fifty that compute side by side would leave the orders of the same process no time to run.
+    """
 
     def __init__(
         self,
@@ -39,17 +42,19 @@ class InvestigatePerformer:
         self._telemetry = telemetry
         self._clock = clock
         self._is_repeatable = is_repeatable
+        self._turn = asyncio.Lock()
 
     async def perform(self, intent: str, effect: Effect) -> Receipt:
-        now = self._clock.now()
         findings = msgspec.convert(effect.parameters["findings"], tuple[Finding, ...], strict=False)
 
         def look() -> Any:
+            now = self._clock.now()
             events = self._events(effect, now)
             found = msgspec.to_builtins(investigate(findings, events, now_ns=now))
             return {**found, "executed": self._executed(effect, events)}
 
-        detail = await asyncio.to_thread(look)
+        async with self._turn:
+            detail = await asyncio.to_thread(look)
         return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
 
     def _executed(self, effect: Effect, events: Iterable[Event]) -> list[dict[str, Any]] | None:
@@ -69,11 +74,12 @@ class InvestigatePerformer:
         events = list(self._telemetry.of_agents(agents, since_ns=now - DAY_NS, until_ns=now, limit=INVESTIGATED_EVENTS))
         for trace_id in effect.parameters["traces"]:
             events.extend(event for event in self._telemetry.trace(trace_id) if event.agent not in agents)
-        others = sorted({beat.agent for beat in self._telemetry.beats()} - agents)
+        others = sorted({beat.agent for beat in self._telemetry.beats()} - agents)[:COMPARED_AGENTS]
         traces = set(effect.parameters["traces"])
-        for agent in others[:COMPARED_AGENTS]:
-            outcomes = self._telemetry.of_kind_since(agent, kinds=OUTCOME_KINDS, after_ns=now - DAY_NS, limit=COMPARED_EVENTS)
-            events.extend(event for event in outcomes if event.trace_id not in traces)
+        outcomes = self._telemetry.of_agents(
+            others, kinds=OUTCOME_KINDS, since_ns=now - DAY_NS, until_ns=now, limit=COMPARED_EVENTS
+        )
+        events.extend(event for event in outcomes if event.trace_id not in traces)
         # A step whose parent came in a later request goes by its service's name in the store.
         return list(stitch(events))
 

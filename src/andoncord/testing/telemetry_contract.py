@@ -192,6 +192,9 @@ class TelemetryStoreContract:
         both = reader.of_agents(["a-1", "b"], since_ns=1_000, until_ns=2_000, limit=9)
         assert [event.at_ns for event in both] == [1_000, 1_500, 2_000]
         assert reader.of_agents([], since_ns=0, until_ns=9_000, limit=9) == ()
+        calls = reader.of_agents(["b"], kinds=[EventKind.TOOL_COMPLETED], since_ns=0, until_ns=9_000, limit=9)
+        assert [event.at_ns for event in calls] == [1_500]
+        assert reader.of_agents(["b"], kinds=[EventKind.QUALITY_SCORED], since_ns=0, until_ns=9_000, limit=9) == ()
 
     def test_kinds_are_read_after_an_instant(
         self, stored: Callable[[Sequence[Event]], TelemetryWriter], open_reader: Callable[[], TelemetryReader]

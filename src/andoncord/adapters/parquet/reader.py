@@ -58,12 +58,14 @@ class ParquetTelemetryReader:
         found = self._find(Query(trace_id=trace_id))
         return tuple(sorted(events_of([each.json for each in found]), key=lambda event: event.start_ns))
 
-    def of_agents(self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int) -> tuple[Event, ...]:
-        """The last `limit` events of these agents that were over between the two instants, by time."""
+    def of_agents(
+        self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int, kinds: Sequence[str] = ()
+    ) -> tuple[Event, ...]:
+        """The last `limit` events of these agents, and kinds if any are named, that were over between the instants, by time."""
         names = tuple(sorted(set(agents)))
         if not names:
             return ()
-        return self._last(Query(agents=names, from_ns=since_ns, until_ns=until_ns), limit)
+        return self._last(Query(agents=names, kinds=tuple(map(str, kinds)), from_ns=since_ns, until_ns=until_ns), limit)
 
     def of_kind_since(self, agent: str, *, kinds: Sequence[str], after_ns: int, limit: int) -> tuple[Event, ...]:
         """The last `limit` events of one agent and these kinds after an instant, by time."""
