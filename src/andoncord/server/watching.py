@@ -66,7 +66,7 @@ class VerifyPerformer:
             judged, reached = await self._watch(effect)
         finally:
             self._watches -= 1
-        detail = {**_detail(judged), "reached": reached, "in_flight": msgspec.to_builtins(self._in_flight(effect))}
+        detail = {**_detail(judged), "reached": reached, "in_flight": msgspec.to_builtins(await self._in_flight(effect))}
         return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
 
     async def _watch(self, effect: Effect) -> tuple[Judged, dict[str, int]]:
@@ -76,7 +76,7 @@ class VerifyPerformer:
         reached: dict[Stage, int] = {}
         while True:
             began_ns = self._clock.monotonic_ns()
-            observation = self._observe(effect)
+            observation = await self._observe(effect)
             now_ns = self._clock.monotonic_ns()
             judged = judge_containment(observation)
             for stage in judged.reached - reached.keys():
@@ -87,7 +87,7 @@ class VerifyPerformer:
             took_s = (now_ns - began_ns) / SECOND_NS
             await asyncio.sleep(max(LOOK_EVERY_S, self._watches / LOOKS_PER_S, LOOK_SHARE * took_s))
 
-    def _in_flight(self, effect: Effect) -> tuple[InFlightCall, ...]:
+    async def _in_flight(self, effect: Effect) -> tuple[InFlightCall, ...]:
         """What was under way when the agent was fenced, and what became of it."""
         if effect.parameters["rung"] not in FENCING:
             return ()
@@ -103,16 +103,19 @@ class VerifyPerformer:
             for call in ack["state"].get("in_flight", ())
         ]
         fenced_ns = min((ack["at_ns"] for ack in acks), default=effect.parameters.get("ordered_ns") or self._clock.now())
-        events = self._telemetry.of_kind_since(
-            effect.target, kinds=STEP_KINDS, after_ns=fenced_ns - IN_FLIGHT_LOOK_BACK_NS, limit=MAX_EVENTS
-        )
+        events = await self._trusted(effect.target, STEP_KINDS, after_ns=fenced_ns - IN_FLIGHT_LOOK_BACK_NS)
         # A guard that is gone by now had declared its tools when the verdict before this one was given.
         tools = {call["tool"]: "read" for call in effect.parameters.get("in_flight", ()) if call["disposition"] == "aborted"}
         for guard in self._hub.points(effect.target):
             tools.update(guard.registration.tools or {})
-        return dispose(reported, [event for event in events if event.trusted], fenced_ns=fenced_ns, tools=tools)
+        return dispose(reported, events, fenced_ns=fenced_ns, tools=tools)
 
-    def _observe(self, effect: Effect) -> Observation:
+    async def _trusted(self, agent: str, kinds: Sequence[EventKind], *, after_ns: int) -> list[Event]:
+        """What the agent itself has reported since. Read beside the loop, which has orders to bring."""
+        found = await asyncio.to_thread(self._telemetry.of_kind_since, agent, kinds=kinds, after_ns=after_ns, limit=MAX_EVENTS)
+        return [event for event in found if event.trusted]
+
+    async def _observe(self, effect: Effect) -> Observation:
         parameters = effect.parameters
         generation, counter = parameters["epoch"]
         acks: dict[str, Reported] = {
@@ -141,9 +144,8 @@ class VerifyPerformer:
             expected = {instance for instance in here if not self._hub.has_departed(effect.target, instance)}
         since_ns = min((ack.at_ns for ack in acks.values()), default=parameters.get("fenced_ns", 0))
         events: dict[str, list[Event]] = {}
-        for event in self._telemetry.of_kind_since(effect.target, kinds=WATCHED_KINDS, after_ns=since_ns, limit=MAX_EVENTS):
-            if event.trusted:
-                events.setdefault(event.instance, []).append(event)
+        for event in await self._trusted(effect.target, WATCHED_KINDS, after_ns=since_ns):
+            events.setdefault(event.instance, []).append(event)
         return Observation(
             agent=effect.target,
             rung=parameters["rung"],
