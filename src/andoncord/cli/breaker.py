@@ -1,5 +1,6 @@
 """`andon breaker`: circuit breakers as guards report them; held open or closed by order."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -29,31 +30,26 @@ def show(output: OutputOption = Format.TABLE) -> None:
     show_table(("agent", "breaker", "state", "held by", "instance"), rows)
 
 
-@app.command("open")
-def open_breaker(
-    agent: Agent,
-    tool: Tool = "",
-    reason: Reason = "",
-    lasts: For = "",
-    wait: Wait = True,
-    yes: Yes = False,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Hold a breaker open: its calls are refused until `andon resume --order`, or for as long as --for says."""
-    target = Target(agent, run="", role="", tool=tool, fleet=False)
-    give(target, {"breaker": "open", "reason": reason}, lasts=lasts, wait=wait, yes=yes, output=output)
+def _hold_command(state: str, sentence: str) -> Callable[..., None]:
+    """A command that holds breakers in one state."""
+
+    def command(
+        agent: Agent,
+        tool: Tool = "",
+        reason: Reason = "",
+        lasts: For = "",
+        wait: Wait = True,
+        yes: Yes = False,
+        output: OutputOption = Format.TABLE,
+    ) -> None:
+        target = Target(agent, run="", role="", tool=tool, fleet=False)
+        give(target, {"breaker": state, "reason": reason}, lasts=lasts, wait=wait, yes=yes, output=output)
+
+    command.__doc__ = sentence
+    return command
 
 
-@app.command("close")
-def close_breaker(
-    agent: Agent,
-    tool: Tool = "",
-    reason: Reason = "",
-    lasts: For = "",
-    wait: Wait = True,
-    yes: Yes = False,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Hold a breaker closed: its calls are made although they fail."""
-    target = Target(agent, run="", role="", tool=tool, fleet=False)
-    give(target, {"breaker": "closed", "reason": reason}, lasts=lasts, wait=wait, yes=yes, output=output)
+app.command("open")(
+    _hold_command("open", "Hold a breaker open: its calls are refused until `andon resume --order`, or for as long as --for says.")
+)
+app.command("close")(_hold_command("closed", "Hold a breaker closed: its calls are made although they fail."))
