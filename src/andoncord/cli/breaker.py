@@ -50,6 +50,8 @@ def _hold_command(state: str, sentence: str) -> Callable[..., None]:
 
 
 app.command("open")(
-    _hold_command("open", "Hold a breaker open: its calls are refused until `andon resume --order`, or for as long as --for says.")
+    _hold_command(
+        "open", "Hold a breaker open: its calls are refused until `andon resume --order`, or for as long as --for says."
+    )
 )
 app.command("close")(_hold_command("closed", "Hold a breaker closed: its calls are made although they fail."))
