@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,6 @@ import msgspec
 import uvloop
 
 from andoncord import config as configuration
-from andoncord.adapters.credentials.by_hook import Command, HookBroker
-from andoncord.adapters.credentials.by_proxy import ProxyBroker
-from andoncord.adapters.credentials.by_webhook import WebhookBroker
 from andoncord.adapters.durable.carrier import DurableCarrier
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.schema import prepare
@@ -29,7 +26,6 @@ from andoncord.adapters.sql.ledger import SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.sql.standby import wait_for_lease, watch_lease
 from andoncord.adapters.system import machine
-from andoncord.adapters.system.beat import FileBeat, UrlBeat
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.flags import FlagFile
@@ -38,21 +34,32 @@ from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.processes import SystemProcesses
-from andoncord.adapters.system.server_process import TOKEN_FILE
 from andoncord.adapters.system.signing import open_key
 from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, look_for_circles_seldom
 from andoncord.app_channels import channels_of
+from andoncord.app_home import (
+    LOCAL_NAME,
+    ensure_lease_secret,
+    ensure_local_token,
+    ensure_node_id,
+    refuse_open_doors,
+    renew_token,
+)
+from andoncord.app_settings import (
+    beat_targets,
+    credentials_held,
+    load_playbooks,
+    load_policies,
+    load_sources,
+    missing_programs,
+)
 from andoncord.config import Config
 from andoncord.engine.holds import Holds
 from andoncord.engine.run import Engine
-from andoncord.kernel.access import Scope, secret_digest
+from andoncord.kernel.access import Scope
 from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.effect import EffectKind
-from andoncord.kernel.errors import CallerError
 from andoncord.kernel.ports import Performer
-from andoncord.policy import policy as policies
-from andoncord.respond import playbook
-from andoncord.respond.playbook import Playbook
 from andoncord.server.auth import Auth
 from andoncord.server.budgets import BudgetOffice
 from andoncord.server.capture import CapturePerformer, EvidenceFolder
@@ -60,8 +67,8 @@ from andoncord.server.cases import ReviewPerformer
 from andoncord.server.casework import InvestigatePerformer
 from andoncord.server.control import Control
 from andoncord.server.control_process import ControlProcess
-from andoncord.server.credentials import Held, NamingPerformer, RevokePerformer
-from andoncord.server.deadman import BeatTarget, Deadman
+from andoncord.server.credentials import NamingPerformer, RevokePerformer
+from andoncord.server.deadman import Deadman
 from andoncord.server.errands import HookPerformer, WaitPerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.figures import Misuse
@@ -74,7 +81,7 @@ from andoncord.server.live import LiveStreams
 from andoncord.server.notices import NotifyPerformer
 from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.reading import Reading
-from andoncord.server.sources import Source, Sources
+from andoncord.server.sources import Sources
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker_process import WorkerProcess, python_command
@@ -82,16 +89,11 @@ from andoncord.telemetry.prices import rows, with_own
 
 DURABLE_FILE = "durable.db"
 """The durable engine's own; it may be deleted while the server is down."""
-NODE_FILE = "node.id"
 GIVE_WAY_S = 0.0005
 """How long a thread that computes may keep orders waiting before it gives way; Python's own figure is ten times that."""
 LOCK_FILE = "serve.lock"
-LEASE_SECRET_FILE = "lease.key"
 FLAG_FILE = "guards.flag"
-LOCAL_NAME = "local"
-"""Who the local user is in the record: whoever can read the data directory."""
 HOME_MODE = 0o700
-MIN_SECRET = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,7 @@ async def _control(
         processes=SystemProcesses(),
     )
     auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke, on_misuse=note_misuse)
-    _refuse_open_doors(config, access)
+    refuse_open_doors(config, access)
     ensure_local_token(home, auth, access)
 
     leases = LeaseOffice(secret=ensure_lease_secret(home, entropy), clock=clock)
@@ -351,170 +353,3 @@ def control_database(home: Path, config: Config, *, read_only: bool = False) -> 
     if config.database.url:
         return Database(config.database.url, read_only=read_only)
     return Database.in_file(home / CONTROL_FILE, read_only=read_only)
-
-
-def credentials_held(config: Config, *, beside: Path) -> dict[str, Held]:
-    """The credentials of the settings, each with whoever revokes it.
-
-    Raises:
-        CallerError: one of them cannot be revoked as it is written.
-    """
-
-    def command(name: str) -> Command | None:
-        hook = config.hooks.get(name)
-        if hook is None:
-            return None
-        return Command(argv=hook.run, timeout_s=hook.at_most_s, output_bytes=hook.output_kib * 1024)
-
-    held: dict[str, Held] = {}
-    for name, credential in config.credentials.items():
-        credential.check(name, hooks=frozenset(config.hooks))
-        if credential.proxy_tokens:
-            by_proxy = ProxyBroker(folder=beside / credential.proxy_tokens, url=credential.proxy_url)
-            held[name] = Held(agents=credential.agents, broker=by_proxy)
-            continue
-        revoking, probing = command(credential.revoke_hook), command(credential.probe_hook)
-        token_file = beside / credential.revoke_token_file if credential.revoke_token_file else None
-        broker = (
-            WebhookBroker(url=credential.revoke_url, token_file=token_file, probing=probing)
-            if revoking is None
-            else HookBroker(revoking=revoking, probing=probing)
-        )
-        held[name] = Held(agents=credential.agents, broker=broker)
-    return held
-
-
-def load_playbooks(config: Config, *, beside: Path) -> tuple[Playbook, ...]:
-    """The built-in playbooks, and those that the settings name, which take the place of built-in ones of the same id.
-
-    Raises:
-        CallerError: a playbook is wrong, or calls a hook that the settings do not name.
-    """
-    own = [playbook.load(text, place=place) for place, text in configuration.texts(config.playbooks, beside=beside).items()]
-    known = {each.id: each for each in (*shipped_playbooks(), *own)}
-    oncall = configuration.load_oncall(config, beside=beside)
-    for each in known.values():
-        playbook.refuse_unknown_hooks(each, config.hooks)
-        playbook.refuse_unknown_targets(each, (*oncall.people, *oncall.rotas, *config.channels))
-    return tuple(known.values())
-
-
-def shipped_playbooks() -> tuple[Playbook, ...]:
-    """The built-in playbooks."""
-    folder = resources.files("andoncord") / "playbooks"
-    files = sorted((each for each in folder.iterdir() if each.name.endswith(".yaml")), key=lambda each: each.name)
-    return tuple(playbook.load(each.read_text(encoding="utf-8"), place=f"playbooks/{each.name}") for each in files)
-
-
-def load_sources(config: Config, *, beside: Path) -> dict[str, Source]:
-    """Whoever else sends events, with their secrets.
-
-    Raises:
-        CallerError: a secret cannot be read, or is none.
-    """
-    found: dict[str, Source] = {}
-    for name, settings in config.sources.items():
-        path = beside / settings.secret_file
-        try:
-            secret = path.read_text(encoding="utf-8").strip()
-        except OSError as wrong:
-            place = f"sources.{name}.secret_file"
-            raise CallerError(f"{path}: {wrong.strerror}", place=place, remedy="put the secret there") from None
-        found[name] = Source(name, settings, secret)
-    return found
-
-
-def renew_token(auth: Auth, access: SqlAccess, source: Source) -> str:
-    """What a source's events are passed on with: a token that only sends, for its agents, new at every start."""
-    name = f"source:{source.name}"
-    for token in access.tokens():
-        if token.name == name and not token.revoked_ns:
-            auth.revoke_token(token.id)
-    return auth.create_token(name=name, scope=Scope.INGEST, agent=source.settings.agents)[1]
-
-
-def load_policies(config: Config, *, beside: Path) -> list[dict[str, Any]]:
-    """The policies that the settings name, compiled.
-
-    Raises:
-        CallerError: a policy file is wrong.
-    """
-    found = [
-        policy
-        for place, text in configuration.texts(config.policies, beside=beside).items()
-        for policy in policies.load(text, place=place)
-    ]
-    return policies.compile_policies(found)
-
-
-def missing_programs(config: Config) -> list[tuple[str, str]]:
-    """Hooks that could not be started, each with its remedy: found now, and not in the night they are needed."""
-    return [
-        (f"hook {name} runs {hook.run[0]}, which is not there", "install it, or correct the hook")
-        for name, hook in config.hooks.items()
-        if not machine.has_program(hook.run[0])
-    ]
-
-
-def beat_targets(home: Path, config: Config) -> list[BeatTarget]:
-    """Who is told that the server works."""
-    targets: list[BeatTarget] = []
-    if config.deadman.file:
-        targets.append(FileBeat(home / config.deadman.file))
-    if config.deadman.url:
-        targets.append(UrlBeat(config.deadman.url))
-    return targets
-
-
-def ensure_local_token(home: Path, auth: Auth, access: SqlAccess) -> None:
-    """Keep one admin token in the data directory, readable by its owner alone: the command line's key."""
-    path = home / TOKEN_FILE
-    if path.exists() and access.token(secret_digest(path.read_text(encoding="utf-8").strip())) is not None:
-        return
-    _, secret = auth.create_token(name=LOCAL_NAME, scope=Scope.ADMIN)
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(secret + "\n", encoding="utf-8")
-
-
-def ensure_node_id(home: Path, entropy: SystemEntropy) -> str:
-    """What this data directory is called among those that share a database."""
-    path = home / NODE_FILE
-    if not path.exists():
-        path.write_text(entropy.identifier("node") + "\n", encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
-
-
-def ensure_lease_secret(home: Path, entropy: SystemEntropy) -> bytes:
-    """The secret that the keys of leases are derived from, readable by its owner alone.
-
-    Raises:
-        CallerError: the file is there and is not what it should be.
-    """
-    path = home / LEASE_SECRET_FILE
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(entropy.secret() + "\n", encoding="utf-8")
-    secret = path.read_text(encoding="utf-8").strip()
-    if len(secret) < MIN_SECRET:
-        raise CallerError("the secret for leases is too short", place=str(path), remedy="delete the file; a new one is made")
-    return secret.encode()
-
-
-def _refuse_open_doors(config: Config, access: SqlAccess) -> None:
-    """Beyond loopback everybody needs a token, and somebody must have made one on purpose."""
-    if config.server.is_loopback:
-        return
-    place = "server.bind"
-    if not config.server.require_token:
-        raise CallerError(
-            f"{config.server.bind} can be reached from other machines, and telemetry needs no token",
-            place=place,
-            remedy="set server.require_token: true, or bind to 127.0.0.1",
-        )
-    if not any(token.scope is Scope.ADMIN and token.name != LOCAL_NAME and not token.revoked_ns for token in access.tokens()):
-        raise CallerError(
-            f"{config.server.bind} can be reached from other machines, and nobody has a token",
-            place=place,
-            remedy="start once on 127.0.0.1 and run `andon token create NAME --scope admin`",
-        )

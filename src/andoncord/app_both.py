@@ -13,6 +13,7 @@ from andoncord.detect.rule import load_rules
 
 TELEMETRY_FILE = "telemetry.db"
 CONTROL_FILE = "control.db"
+NODE_FILE = "node.id"
 GC_THRESHOLD, GC_THRESHOLD_OLDER = 50_000, 50
 """Objects that a process makes between two searches for circles; Python's own are 700 and 10."""
 

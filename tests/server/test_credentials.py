@@ -17,7 +17,7 @@ from andoncord.adapters.credentials.by_hook import Command, HookBroker
 from andoncord.adapters.credentials.by_proxy import ProxyBroker
 from andoncord.adapters.credentials.by_webhook import WebhookBroker
 from andoncord.adapters.system.server_process import ServerProcess, launch
-from andoncord.app import credentials_held
+from andoncord.app_settings import credentials_held
 from andoncord.config import load
 from andoncord.kernel.effect import Effect, EffectKind, Outcome
 from andoncord.kernel.errors import CallerError

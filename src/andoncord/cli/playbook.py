@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from andoncord import config as configuration
-from andoncord.app import shipped_playbooks
+from andoncord.app_settings import shipped_playbooks
 from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, cell, say, show_json, show_table

@@ -14,8 +14,7 @@ from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.system.environment import database_from_environment, home_directory
-from andoncord.app import NODE_FILE
-from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE
+from andoncord.app_both import CONTROL_FILE, NODE_FILE, TELEMETRY_FILE
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, show_json
 from andoncord.kernel.errors import CallerError

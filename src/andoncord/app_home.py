@@ -1,0 +1,80 @@
+"""Wiring: the secrets in the data directory, and who may come in from where."""
+
+from pathlib import Path
+
+from andoncord.adapters.system.server_process import TOKEN_FILE
+from andoncord.app_both import NODE_FILE
+from andoncord.config import Config
+from andoncord.kernel.access import Scope, secret_digest
+from andoncord.kernel.errors import CallerError
+from andoncord.server.auth import Auth
+from andoncord.server.ports import AccessStore, Entropy
+from andoncord.server.sources import Source
+
+LEASE_SECRET_FILE = "lease.key"
+LOCAL_NAME = "local"
+"""Who the local user is in the record: whoever can read the data directory."""
+MIN_SECRET = 32
+
+
+def ensure_local_token(home: Path, auth: Auth, access: AccessStore) -> None:
+    """Keep one admin token in the data directory, readable by its owner alone: the command line's key."""
+    path = home / TOKEN_FILE
+    if path.exists() and access.token(secret_digest(path.read_text(encoding="utf-8").strip())) is not None:
+        return
+    _, secret = auth.create_token(name=LOCAL_NAME, scope=Scope.ADMIN)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(secret + "\n", encoding="utf-8")
+
+
+def ensure_node_id(home: Path, entropy: Entropy) -> str:
+    """What this data directory is called among those that share a database."""
+    path = home / NODE_FILE
+    if not path.exists():
+        path.write_text(entropy.identifier("node") + "\n", encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def ensure_lease_secret(home: Path, entropy: Entropy) -> bytes:
+    """The secret that the keys of leases are derived from, readable by its owner alone.
+
+    Raises:
+        CallerError: the file is there and is not what it should be.
+    """
+    path = home / LEASE_SECRET_FILE
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(entropy.secret() + "\n", encoding="utf-8")
+    secret = path.read_text(encoding="utf-8").strip()
+    if len(secret) < MIN_SECRET:
+        raise CallerError("the secret for leases is too short", place=str(path), remedy="delete the file; a new one is made")
+    return secret.encode()
+
+
+def renew_token(auth: Auth, access: AccessStore, source: Source) -> str:
+    """What a source's events are passed on with: a token that only sends, for its agents, new at every start."""
+    name = f"source:{source.name}"
+    for token in access.tokens():
+        if token.name == name and not token.revoked_ns:
+            auth.revoke_token(token.id)
+    return auth.create_token(name=name, scope=Scope.INGEST, agent=source.settings.agents)[1]
+
+
+def refuse_open_doors(config: Config, access: AccessStore) -> None:
+    """Beyond loopback everybody needs a token, and somebody must have made one on purpose."""
+    if config.server.is_loopback:
+        return
+    place = "server.bind"
+    if not config.server.require_token:
+        raise CallerError(
+            f"{config.server.bind} can be reached from other machines, and telemetry needs no token",
+            place=place,
+            remedy="set server.require_token: true, or bind to 127.0.0.1",
+        )
+    if not any(token.scope is Scope.ADMIN and token.name != LOCAL_NAME and not token.revoked_ns for token in access.tokens()):
+        raise CallerError(
+            f"{config.server.bind} can be reached from other machines, and nobody has a token",
+            place=place,
+            remedy="start once on 127.0.0.1 and run `andon token create NAME --scope admin`",
+        )
