@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS
-from andoncord.telemetry import fleet
+from andoncord.telemetry import fleet, partners
 from andoncord.telemetry.event import Event, EventKind
-from andoncord.telemetry.fleet import CALLED, HANDED_OVER, SENT, FleetMap, Sighting, edge_of, load
+from andoncord.telemetry.fleet import FleetMap, Sighting, edge_of, load
 from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, Fleet
+from andoncord.telemetry.partners import CALLED, HANDED_OVER, SENT
 
 NOW = 1_800_000_000 * SECOND_NS
 
@@ -97,13 +98,13 @@ def test_memory_is_bounded_and_forged_agents_push_out_no_real_one(monkeypatch: p
 def test_a_parent_that_never_ends_keeps_only_so_many_waiting() -> None:
     """Agents below a span that is open for weeks are not remembered one by one for ever."""
     seen = FleetMap()
-    for number in range(3 * fleet.MAX_BELOW):
+    for number in range(3 * partners.MAX_BELOW):
         below = Event(
             kind=EventKind.AGENT_INVOKED, agent="worker", trace_id="t", span_id=f"s{number}", parent_span_id="open", start_ns=1
         )
         seen.observe([below])
 
-    assert sum(map(len, seen._pending.values())) == fleet.MAX_BELOW
+    assert sum(map(len, seen._partners._pending.values())) == partners.MAX_BELOW
 
 
 def test_of_each_agent_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

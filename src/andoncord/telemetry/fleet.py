@@ -4,7 +4,6 @@ Kept up incrementally, an event at a time, within bounds. It is an account of wh
 in it. It is saved about every second; a crash may cost the counts, and only the counts, what came since.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.partners import LINKED, Partners
 from andoncord.telemetry.stitch import INFERRED
 
 MAX_AGENTS = 10_000
@@ -22,30 +22,12 @@ MAX_VERSIONS = 50
 MAX_EDGES = 200
 MAX_CHANGES = 50
 """Of each agent; beyond it the one seen longest ago goes, and `Sighting.forgot` counts it."""
-MAX_SPANS = 20_000
-"""Spans whose agent is remembered, so that a span below another agent's is known for what it is."""
-MAX_PENDING = 5_000
-"""Spans that wait for their parent, which ends, hence arrives, after them."""
-MAX_BELOW = 200
-"""Of them, those that wait for the same parent: some never end."""
-MAX_CLIMB = 64
 
-CALLED, HANDED_OVER, SENT = "called", "handed over to", "sent a message to"
-"""How one agent reached another: a span of its below the other's, a hand-off, a message."""
-
-_HANDOFFS = ("transfer_to_", "handoff_to_", "hand_off_to_", "delegate_to_", "transfer to ", "handoff to ")
-_TRANSFERS = frozenset({"transfer_to_agent", "handoff_to_agent", "delegate_to_agent"})
-_MESSAGES = frozenset({"send_message", "message_agent", "ask_agent", "agent.message", "agents.send"})
-_RECIPIENTS = ("to", "recipient", "agent", "target", "target_agent", "agent_name")
 _TOOLS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 _MODELS = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
-_PARENTS = frozenset({EventKind.AGENT_INVOKED, EventKind.OTHER, *_TOOLS})
-"""Kinds of spans that other agents' spans hang below."""
-_LINKED = _PARENTS | {EventKind.CHANGE_MADE}
+_LINKED = LINKED | {EventKind.CHANGE_MADE}
 _VERSIONS = ("version", "configuration", "prompt")
 _alike = attrgetter("agent", "kind", "name", "ok", "trusted", "environment", "system")
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Seen(msgspec.Struct, kw_only=True):
@@ -117,7 +99,7 @@ class Sighting(msgspec.Struct, kw_only=True):
 def edge_key(how: str, agent: str) -> str:
     """The key of an edge to `agent`.
 
-    >>> edge_of(edge_key(CALLED, "billing"))
+    >>> edge_of(edge_key("called", "billing"))
     ('called', 'billing')
     """
     return f"{how}\x1f{agent}"
@@ -145,11 +127,7 @@ class FleetMap:
         self._agents = {sighting.agent: sighting for sighting in known}
         self._plain = {_plain(agent): agent for agent in self._agents}
         self._changed: dict[str, None] = {}
-        # Ordered: a plain dictionary looks for its oldest entry past all the places of those that were removed before.
-        self._spans: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
-        """Span → its agent, and its parent."""
-        self._pending: OrderedDict[tuple[str, str], list[tuple[str, int]]] = OrderedDict()
-        """Parent → agents below it, and when; as long as the parent was not seen."""
+        self._partners = Partners(self._agents, self._named)
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -247,14 +225,15 @@ class FleetMap:
             what = event.name or "configuration"
             _keep(sighting, Change(what=what, before=before, after=after, at_ns=at_ns, is_announced=True))
             return
-        if kind in _TOOLS:
-            self._reached(sighting, event, at_ns)
-        elif kind is EventKind.AGENT_INVOKED:
+        if kind is EventKind.AGENT_INVOKED:
             # An agent with our SDK says that a run begins; of others the outermost span stands for it.
             sighting.runs += not event.parent_span_id and event.run_id == event.trace_id
-            self._after(sighting, event, at_ns)
-        if event.span_id:
-            self._link(event, at_ns)
+        for reach in self._partners.observe(event, at_ns):
+            self._edge(reach.sender, reach.how, reach.receiver, reach.at_ns)
+
+    def _named(self, text: str) -> str:
+        """The known agent that a tool is named after, else the text: a tool's name has `_` for what it must not hold."""
+        return text if text in self._agents else self._plain.get(_plain(text), text)
 
     @staticmethod
     def _count(sighting: Sighting, table: dict[str, Seen], name: str, times: Times, limit: int, *, ok: bool = True) -> None:
@@ -279,73 +258,6 @@ class FleetMap:
         is_announced = any(change.is_announced and change.after == value for change in sighting.changes)
         if before is not None and known.count == times.count and not is_announced:
             _keep(sighting, Change(what=what, before=before, after=value, at_ns=times.first_ns, is_announced=False))
-
-    def _reached(self, sighting: Sighting, event: Event, at_ns: int) -> None:
-        """Hand-offs and messages, which are tool calls in most frameworks."""
-        name = event.name
-        if name in _TRANSFERS or name in _MESSAGES:
-            other = self._recipient(event.arguments)
-            if other:
-                self._edge(sighting.agent, HANDED_OVER if name in _TRANSFERS else SENT, other, at_ns)
-            return
-        for prefix in _HANDOFFS:
-            if name.startswith(prefix):
-                other = self._named(name[len(prefix) :])
-                self._edge(sighting.agent, HANDED_OVER, other, at_ns)
-                return
-
-    def _named(self, text: str) -> str:
-        """The known agent that a tool is named after, else the text: a tool's name has `_` for what it must not hold."""
-        return text if text in self._agents else self._plain.get(_plain(text), text)
-
-    def _recipient(self, arguments: str) -> str:
-        """The agent that a message goes to: only one that is known, since a message can go to anybody."""
-        if not arguments.startswith("{"):
-            return ""
-        try:
-            decoded: Any = _decode(arguments)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            return ""
-        if not isinstance(decoded, dict):
-            return ""
-        named = (decoded.get(name) for name in _RECIPIENTS)
-        return next((str(each) for each in named if isinstance(each, str) and each in self._agents), "")
-
-    def _after(self, sighting: Sighting, event: Event, at_ns: int) -> None:
-        """An agent that says after whom it comes in its graph."""
-        before = event.attributes.get("graph.node.parent_id")
-        if isinstance(before, str) and before and before != sighting.agent and before in self._agents:
-            self._edge(before, HANDED_OVER, sighting.agent, at_ns)
-
-    def _link(self, event: Event, at_ns: int) -> None:
-        """Remember whose span this is, and find the agent above it, now or when its parent arrives."""
-        key, above = (event.trace_id, event.span_id), event.parent_span_id
-        agent = "" if INFERRED in event.attributes else event.agent
-        self._spans[key] = (agent, above)
-        if len(self._spans) > MAX_SPANS:
-            self._spans.popitem(last=False)
-        if event.kind is EventKind.AGENT_INVOKED and agent and above:
-            self._climb(agent, (event.trace_id, above), at_ns)
-        for below, when_ns in self._pending.pop(key, ()):
-            self._climb(below, key, when_ns)
-
-    def _climb(self, agent: str, key: tuple[str, str], at_ns: int) -> None:
-        for _ in range(MAX_CLIMB):
-            known = self._spans.get(key)
-            if known is None:
-                waiting = self._pending.setdefault(key, [])
-                if len(waiting) < MAX_BELOW:
-                    waiting.append((agent, at_ns))
-                if len(self._pending) > MAX_PENDING:
-                    self._pending.popitem(last=False)
-                return
-            other, above = known
-            if other and other != agent:
-                self._edge(other, CALLED, agent, at_ns)
-                return
-            if not above:
-                return
-            key = (key[0], above)
 
     def _edge(self, agent: str, how: str, other: str, at_ns: int) -> None:
         sighting = self._agents.get(agent)
