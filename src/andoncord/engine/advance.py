@@ -15,6 +15,7 @@ from andoncord.engine.recovering import recover, resolve_released
 from andoncord.engine.retrying import plain, retry_instead
 from andoncord.engine.state import State
 from andoncord.engine.stepping import work
+from andoncord.engine.ticketing import open_tickets, ticket_resolved
 from andoncord.engine.undoing import undo
 from andoncord.incident.incident import Incident
 from andoncord.investigate.casefile import Investigation
@@ -38,9 +39,9 @@ def advance(state: State, touched: Iterable[str] | None = None) -> tuple[Draft, 
             share an agent with them are looked at too: what one lets go, another may have waited for.
     """
     for incident in _near(state, touched):
-        if incident.state.rank >= IncidentState.REVIEWED.rank or incident.merged_into:
+        if incident.state.rank >= IncidentState.REVIEWED.rank:
             continue
-        drafts = tuple(_next(state, incident))
+        drafts = tuple(ticket_resolved(state, incident) if incident.merged_into else _next(state, incident))
         if drafts:
             return drafts
     return ()
@@ -59,10 +60,11 @@ def _near(state: State, touched: Iterable[str] | None) -> list[Incident]:
 def _next(state: State, incident: Incident) -> Iterator[Draft]:
     """The first of these that has something to do decides."""
     if incident.state is IncidentState.RESOLVED:
-        stages = (undo, tell_resolved, _review) if incident.undo and not incident.undo["finished"] else (tell_resolved, _review)
+        over = (tell_resolved, ticket_resolved, _review)
+        stages = (undo, *over) if incident.undo and not incident.undo["finished"] else over
         yield from next((drafts for stage in stages if (drafts := tuple(stage(state, incident)))), ())
         return
-    for stage in (undo, contain, contain_by_person, tell, _investigate, work, _plan, recover, resolve_released):
+    for stage in (undo, contain, contain_by_person, tell, open_tickets, _investigate, work, _plan, recover, resolve_released):
         drafts = tuple(stage(state, incident))
         if drafts:
             yield from drafts

@@ -77,8 +77,8 @@ def _of_ourselves(
             )
         case PlaybooksLoaded(playbooks=new):
             return loaded(state, new)
-        case OncallLoaded(escalation=escalation):
-            return paging.loaded(state, escalation)
+        case OncallLoaded(escalation=escalation, tracker=tracker):
+            return paging.loaded(state, escalation, tracker)
 
 
 def _receipt(state: State, receipt: Receipt) -> tuple[Draft, ...]:

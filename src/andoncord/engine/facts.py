@@ -79,6 +79,8 @@ class OncallLoaded(msgspec.Struct, frozen=True, kw_only=True):
     """Who is told first and who next, from now on; None where nobody is. Pages that are under way keep theirs."""
 
     escalation: Escalation | None
+    tracker: str = ""
+    """Where tickets go that do not say where; empty for nowhere."""
 
 
 class ApprovalAsked(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,6 +69,8 @@ class NoticeBook:
     """All of it, by `incident/step`. Rebuilt from the journal like the state that holds it."""
 
     escalation: Escalation | None = None
+    tracker: str = ""
+    """Where tickets go that do not say where; empty for nowhere."""
     pages: dict[str, Page] = field(default_factory=dict)
     waiting: dict[str, Waiting] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
@@ -81,6 +83,7 @@ class NoticeBook:
     def load(self, entry: Entry) -> None:
         given = entry.body["escalation"]
         self.escalation = msgspec.convert(given, Escalation) if given else None
+        self.tracker = entry.body.get("tracker", "")
 
     def queue(self, entry: Entry) -> None:
         key = f"{entry.incident}/{entry.body['step']}"

@@ -26,11 +26,11 @@ RESOLVED = "resolved/notify"
 NOBODY = "nobody is configured: oncall.escalation is empty"
 
 
-def loaded(state: State, escalation: Escalation | None) -> tuple[Draft, ...]:
-    """Write the escalation down, unless it is the one that is in force already."""
-    if escalation == state.notices.escalation:
+def loaded(state: State, escalation: Escalation | None, tracker: str) -> tuple[Draft, ...]:
+    """Write the escalation and the tracker down, unless they are those that are in force already."""
+    if (escalation, tracker) == (state.notices.escalation, state.notices.tracker):
         return ()
-    body = {"escalation": msgspec.to_builtins(escalation) if escalation else None}
+    body = {"escalation": msgspec.to_builtins(escalation) if escalation else None, "tracker": tracker}
     return (Draft(kind="oncall.loaded", body=body),)
 
 
@@ -61,7 +61,7 @@ def tell_resolved(state: State, incident: Incident) -> Iterator[Draft]:
     told = [name for page in paged for name in page.told]
     if not told:
         return
-    parameters = {"kind": "resolved", "to": list(dict.fromkeys(told)), "levels": [], **_shown(incident)}
+    parameters = {"kind": "resolved", "to": list(dict.fromkeys(told)), "levels": [], **shown(incident)}
     yield intent_draft(
         state,
         incident.id,
@@ -148,7 +148,7 @@ def _page(state: State, incident: Incident, page: Page, *, position: int) -> Dra
         "levels": [list(each.who) for each in levels],
         "until": page.until,
         "escalation": msgspec.to_builtins(page.escalation) if page.escalation else None,
-        **_shown(incident),
+        **shown(incident),
     }
     return intent_draft(
         state,
@@ -188,8 +188,8 @@ def _gathered(state: State, now_ns: int) -> Iterator[Draft]:
     )
 
 
-def _shown(incident: Incident) -> dict[str, Any]:
-    """What a message says about an incident, as it is known now."""
+def shown(incident: Incident) -> dict[str, Any]:
+    """What a message or a ticket says about an incident, as it is known now."""
     return {
         "title": incident.title,
         "agents": list(incident.agents),

@@ -9,6 +9,7 @@ from andoncord.engine.order_views import orders_of
 from andoncord.engine.recovering import needs_approval, recovery_problem
 from andoncord.engine.state import Intent, State
 from andoncord.engine.telling import intent_text, receipt_text, timeline
+from andoncord.engine.ticketing import ticket_views
 from andoncord.incident.changes import Role
 from andoncord.incident.incident import Incident
 from andoncord.kernel.time import rfc3339, seconds_between
@@ -128,6 +129,7 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
         "recovery": recovery(state, incident),
         "review": review(incident),
         "crew": [{"role": role, "person": incident.crew.get(role)} for role in Role],
+        "tickets": ticket_views(state, incident_id),
         "merged": list(incident.merged),
         "merged_into": incident.merged_into or None,
         "split_from": incident.split_from or None,

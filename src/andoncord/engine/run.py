@@ -85,6 +85,7 @@ class Engine:
         playbooks: what is done for which incidents.
         carrier: carries what is no containment; without one everything is carried by the journal alone.
         escalation: who is told first and who next; None where nobody is.
+        tracker: where tickets go that do not say where; empty for nowhere.
 
     Raises:
         CallerError: a playbook has a step that nobody performs.
@@ -99,9 +100,11 @@ class Engine:
         playbooks: Sequence[Playbook],
         carrier: Carrier | None = None,
         escalation: Escalation | None = None,
+        tracker: str = "",
     ) -> None:
         self._carrier = carrier
         self._escalation = escalation
+        self._tracker = tracker
         self._journal = journal
         self._clock = clock
         self._performers = performers
@@ -157,7 +160,7 @@ class Engine:
         Performers are idempotent by the effect's key. The playbooks are written down when they are not those of the last start.
         Returns the number of effects performed again.
         """
-        await self.submit(OncallLoaded(escalation=self._escalation))
+        await self.submit(OncallLoaded(escalation=self._escalation, tracker=self._tracker))
         await self.submit(PlaybooksLoaded(playbooks=self._playbooks))
         async with self._turn:
             left_over = [self.state.intents[intent] for intent in self.state.outstanding]

@@ -69,6 +69,9 @@ def intent_text(intent: Intent) -> str:
         case EffectKind.NOTIFY:
             to = ", ".join(parameters.get("to", ())) or "nobody"
             return f"page {parameters['number']} to {to}" if parameters.get("kind") == "page" else f"tell {to}"
+        case EffectKind.TICKET:
+            over = f"say in {parameters['tracker']} {parameters.get('ticket', {}).get('id')} that it is over"
+            return over if parameters["kind"] == "resolve" else f"open a ticket in {parameters['tracker']}"
         case kind:
             return f"{kind.value} {intent.effect.target}"
 
@@ -109,7 +112,8 @@ def receipt_text(intent: Intent) -> str:
         case EffectKind.NOTIFY if detail.get("reached"):
             return f"reached {', '.join(detail['reached'])}{because}"
         case _:
-            return f"{receipt.outcome.value}{because}"
+            ticket = detail.get("ticket")
+            return f"{ticket['id']} {ticket['url']}".strip() if ticket else f"{receipt.outcome.value}{because}"
 
 
 def _moment(at_ns: int, kind: str, text: str, agent: str, *, key: bool = False) -> dict[str, Any]:

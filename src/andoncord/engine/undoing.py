@@ -24,6 +24,7 @@ WITHOUT_TRACE = frozenset(
         EffectKind.REVIEW,
         EffectKind.WAIT,
         EffectKind.NOTIFY,
+        EffectKind.TICKET,
     }
 )
 """Effects that change nothing outside the record, but what people know."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine import approving, lifecycle, turning, undoing
+from andoncord.engine import approving, lifecycle, ticketing, turning, undoing
 from andoncord.engine.asked import MAX_TEXT, declare, lasts_ms, needed, text_of
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.facts import PersonAsked
@@ -404,6 +404,7 @@ COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Dra
     "assign": lifecycle.assign,
     "star": lifecycle.star,
     "acknowledge": _acknowledge,
+    "open_ticket": ticketing.open_by_person,
     "grant_approval": approving.grant,
     "deny_approval": approving.deny,
     "apply_proposal": _apply_proposal,

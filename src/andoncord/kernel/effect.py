@@ -37,6 +37,8 @@ class EffectKind(StrEnum):
     """Let time pass."""
     NOTIFY = "notify"
     """Tell people, and say whom it reached."""
+    TICKET = "ticket"
+    """Open a ticket in a tracker, or say in it that the incident is over."""
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "refuse_unknown_hooks",
     "refuse_unknown_targets",
+    "refuse_unknown_trackers",
 ]
 
 CONDITION_NAMES = ("incident", "steps")
@@ -235,6 +236,19 @@ def refuse_unknown_targets(playbook: Playbook, known: Collection[str]) -> None:
             raise CallerError(f"the settings name no {step.settings['who']!r}", place=place, remedy=remedy)
 
 
+def refuse_unknown_trackers(playbook: Playbook, known: Collection[str]) -> None:
+    """See that every tracker that a playbook names is one of the settings.
+
+    Raises:
+        CallerError: one is not.
+    """
+    for step in playbook.steps:
+        if step.do == "ticket" and step.settings["tracker"] not in ("", *known):
+            place = f"playbook {playbook.id}: {step.name}"
+            remedy = f"use one of: {', '.join(sorted(known)) or 'none'}"
+            raise CallerError(f"the settings name no tracker {step.settings['tracker']!r}", place=place, remedy=remedy)
+
+
 def digest_of(playbooks: Iterable[Playbook]) -> str:
     """What a set of playbooks is known by in the record."""
     return digest(canonical_json(msgspec.to_builtins(list(playbooks))))
@@ -262,8 +276,8 @@ def _once(steps: Iterable[Step]) -> Iterable[Step]:
             if key in seen:
                 continue
             seen.add(key)
-        elif step.do == "notify":
-            key = (f"notify {canonical_json(step.settings)!r}", step.condition)
+        elif step.do in ("notify", "ticket"):
+            key = (f"{step.do} {canonical_json(step.settings)!r}", step.condition)
             if key in seen:
                 continue
             seen.add(key)

@@ -97,6 +97,10 @@ def _recover(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {"by": by, "role": role}
 
 
+def _ticket(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    return {"tracker": str(raw.get("tracker", ""))}
+
+
 def _notify(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     settings = {"who": str(raw["who"]), "until": str(raw.get("until", "sent")), "when": str(raw.get("when", "now"))}
     for field, words in (("until", NOTIFY_UNTIL), ("when", NOTIFY_WHEN)):
@@ -132,6 +136,7 @@ KINDS: dict[str, Kind] = {
         reversals=(NOTHING, IRREVERSIBLE),
         check=_notify,
     ),
+    "ticket": Kind(effect=None, fields=("tracker",), reversals=(NOTHING, IRREVERSIBLE), check=_ticket),
     "retry": Kind(effect=None, fields=("with", "watch"), needed=("with",), reversals=(VERSION_BEFORE,), check=_retry),
     "recover": Kind(effect=None, fields=("by", "role"), needed=("by",), reversals=(NOTHING,), check=_recover),
 }

@@ -75,6 +75,7 @@ class Hands:
             EffectKind.POLICIES: self._policies,
             EffectKind.REVIEW: self._review,
             EffectKind.NOTIFY: self._notify,
+            EffectKind.TICKET: self._ticket,
             EffectKind.WAIT: self._wait,
             EffectKind.HOOK: self._hook,
             EffectKind.REVOKE: self._revoke,
@@ -240,6 +241,11 @@ class Hands:
             self._agenda.after(MESSAGE_S, lambda: answer(Outcome.DONE, {"reached": reached, "deliveries": []}))
         else:
             self._agenda.after(0.0, lambda: answer(Outcome.FAILED, {"reached": [], "missing": NOBODY}))
+
+    def _ticket(self, effect: Effect, answer: Answer) -> None:
+        """A tracker that does what it is asked."""
+        ticket = {"id": f"T-{effect.incident}", "url": ""}
+        self._agenda.after(MESSAGE_S, lambda: answer(Outcome.DONE, {"ticket": ticket}))
 
     def _wait(self, effect: Effect, answer: Answer) -> None:
         until_ns = max(int(effect.parameters["until_ns"]), self._agenda.now)

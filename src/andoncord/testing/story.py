@@ -151,6 +151,8 @@ def answer_plainly(effect: Effect) -> tuple[Outcome, dict[str, Any]]:
             return Outcome.DONE, {"passed": [True] * 30}
         case EffectKind.REVIEW:
             return Outcome.DONE, REVIEW
+        case EffectKind.TICKET:
+            return Outcome.DONE, {"ticket": {"id": f"T-{effect.incident}", "url": "https://tickets.example/1"}}
         case EffectKind.TERMINATE:
             return Outcome.DONE, {"process_tree_empty": True, "signalled": [1], "remaining": []}
         case _:
