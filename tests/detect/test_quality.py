@@ -117,3 +117,45 @@ def test_a_rarer_alarm_needs_more_evidence() -> None:
     often = play(bank(false_alarms_per_week=10, runs_per_week=1_000), [False] * 30)
 
     assert rare[0].at_ns > often[0].at_ns
+
+
+def test_weights_keep_the_promise_where_bad_runs_are_looked_at_more_often() -> None:
+    """Runs that went wrong are looked at ten times as often: weighted, alarms keep their promise; unweighted, they do not."""
+    alarms = {}
+    for is_weighted in (True, False):
+        chance = random.Random(3)
+        rate = FailureRate(allowed=0.1, alpha=1 / 200)
+        alarms[is_weighted] = 0
+        for _ in range(40_000):
+            failed = chance.random() < 0.1
+            share = 1.0 if failed else 0.1
+            if chance.random() < share and rate.update(failed=failed, weight=0.1 / share if is_weighted else 1.0):
+                alarms[is_weighted] += 1
+                rate.reset()
+
+    assert alarms[True] <= 40_000 / 200 < alarms[False]
+
+
+def test_a_judge_that_fails_good_runs_raises_no_alarm_once_people_have_said_so() -> None:
+    """It fails a fifth of the runs where a tenth may; people found all of them good: it is held against its errors."""
+    outcomes = [number % 5 != 0 for number in range(1_000)]
+    assert len(play(bank(), outcomes)) == 1
+
+    watch = bank(false_alarms_per_week=0.001)
+    play(watch, outcomes[:100])
+    for number in range(100):
+        watch.observe(scored(number, True, name="human_review", span_id=f"h{number}"))
+
+    assert play(watch, outcomes[100:], first=100) == []
+    assert len(play(watch, [False, False, True] * 40, first=2_000)) == 1
+
+
+def test_a_verdict_that_comes_days_later_counts_for_its_run() -> None:
+    """What is said of old runs is one observation each; said again it is none."""
+    watch = bank()
+    play(watch, [True] * 30)
+    late = [scored(number, False, start_ns=START_NS + WEEK_NS, end_ns=START_NS + WEEK_NS) for number in range(100, 140)]
+    findings = [finding for event in [*late, *late] for finding in watch.observe(event)]
+
+    assert [finding.facts["failed_since"] for finding in findings] == [finding.facts["runs_since"] for finding in findings]
+    assert len(findings) == 1

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
+from andoncord.detect.sampling import weight_of
 from andoncord.kernel.time import HOUR_NS, MINUTE_NS
 from andoncord.telemetry.event import Event
 
@@ -38,26 +39,27 @@ class _Stream:
     __slots__ = ("buckets", "is_raised", "known", "spans")
 
     def __init__(self) -> None:
-        self.buckets: OrderedDict[int, list[int]] = OrderedDict()
-        """Bucket → scored runs, failed runs."""
+        self.buckets: OrderedDict[int, list[float]] = OrderedDict()
+        """Bucket → weight of scored runs, of failed runs, and how many runs."""
         self.known: OrderedDict[str, None] = OrderedDict()
         self.spans: list[str] = []
         self.is_raised = False
 
-    def note(self, bucket: int, *, failed: bool) -> None:
+    def note(self, bucket: int, *, failed: bool, weight: float) -> None:
         counts = self.buckets.get(bucket)
         if counts is None:
-            counts = self.buckets[bucket] = [0, 0]
+            counts = self.buckets[bucket] = [0.0, 0.0, 0.0]
             while len(self.buckets) > WINDOWS[-1].long:
                 self.buckets.popitem(last=False)
-        counts[0] += 1
-        counts[1] += failed
+        counts[0] += weight
+        counts[1] += weight * failed
+        counts[2] += 1.0
 
     def rate(self, bucket: int, buckets: int) -> tuple[float, int]:
         """Failed share of the newest buckets, and how many runs."""
         found = [self.buckets[number] for number in range(bucket - buckets + 1, bucket + 1) if number in self.buckets]
-        runs = sum(count for count, _ in found)
-        return (sum(failed for _, failed in found) / runs if runs else 0.0), runs
+        weight, runs = sum(each[0] for each in found), int(sum(each[2] for each in found))
+        return (sum(each[1] for each in found) / weight if weight else 0.0), runs
 
 
 class BurnRate:
@@ -94,7 +96,7 @@ class BurnRate:
         if len(stream.known) > MAX_RUNS_KNOWN:
             stream.known.popitem(last=False)
         bucket = event.at_ns // BUCKET_NS
-        stream.note(bucket, failed=not event.passed)
+        stream.note(bucket, failed=not event.passed, weight=weight_of(event))
         allowed = 1.0 - objective.quality
         if event.passed:
             if stream.is_raised and stream.rate(bucket, WINDOWS[0].long)[0] <= allowed:

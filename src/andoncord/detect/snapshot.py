@@ -16,9 +16,10 @@ from andoncord.detect.declared import Objective
 from andoncord.detect.detector import Groups
 from andoncord.detect.evidence import Wealth
 from andoncord.detect.facts import stable_digest
+from andoncord.detect.judge_error import Labels
 from andoncord.detect.rule import Rule
 
-VERSION = 5
+VERSION = 6
 """Raised whenever a class below changes its fields."""
 
 KNOWN: dict[str, type] = {
@@ -46,7 +47,7 @@ KNOWN: dict[str, type] = {
     )
 }
 _NAMES = {cls: name for name, cls in KNOWN.items()}
-_RECORDS: dict[str, type] = {"scale": stream.Scale, "objective": Objective}
+_RECORDS: dict[str, type] = {"scale": stream.Scale, "objective": Objective, "labels": Labels}
 _SIDE = "side"
 
 
