@@ -16,6 +16,7 @@ from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
 from andoncord.detect.orders import FEATURES, MAX_TEXT, MIN_TEXT, features, may_order, orders_in, plain, sentence_at
 from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.lineage import only_reads
 
 MAX_RUNS = 1_000
 """Runs whose reading is remembered."""
@@ -39,11 +40,6 @@ _CALLS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 _TOLD = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED, EventKind.RUN_STARTED, EventKind.AGENT_INVOKED})
 _WORDS = re.compile(r"[a-z]+|[A-Z][a-z]*|[0-9]+")
 _NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w])")
-_READING = frozenset(
-    {"browse", "check", "count", "describe", "fetch", "find", "get", "inspect", "list", "load", "look", "lookup", "open"}
-    | {"query", "read", "retrieve", "search", "show", "view"}
-)
-"""First words of the names of tools that only read, by the custom of naming them."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -152,7 +148,7 @@ class ForeignOrder(_Reading):
             found = _carried(event, run)
             if found is not None:
                 is_ordered = True
-                if not run.is_raised and not _only_reads(event.name):
+                if not run.is_raised and not only_reads(event.name):
                     run.is_raised = True
                     hits.append(_hit(event, key, *found))
         if event.result:
@@ -211,7 +207,7 @@ def _carried(event: Event, run: _Run) -> tuple[_Text, float, list[str]] | None:
                 best[2].append(value)
                 best = (best[0], max(best[1], score), best[2])
     name = event.name.lower()
-    if len(name) >= MIN_NAME and not _only_reads(event.name):
+    if len(name) >= MIN_NAME and not only_reads(event.name):
         text = _ordered(name, run)
         if text is not None and not any(word in own for own in run.told() for word in _stems(event.name)):
             return (text, max(NAMED_SCORE, best[1] if best else 0), [name, *(best[2] if best else ())])
@@ -260,16 +256,6 @@ def _is_telling(value: str) -> bool:
 def _stems(name: str) -> list[str]:
     """The words of a tool's name, cut to what inflection leaves alone."""
     return [word.lower()[:5] for word in _WORDS.findall(name) if len(word) >= MIN_NAME]
-
-
-def _only_reads(name: str) -> bool:
-    """Whether a tool is named like one that only reads.
-
-    >>> _only_reads("getOrders"), _only_reads("read_file"), _only_reads("refund")
-    (True, True, False)
-    """
-    first = _WORDS.search(name.rsplit(".", 1)[-1])
-    return first is not None and first[0].lower() in _READING
 
 
 def _values(arguments: str) -> Iterator[str]:
