@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from andoncord.engine.drafts import intent_draft, order_draft
+from andoncord.engine.mitigating import mitigate
 from andoncord.engine.recovering import recovery_begun
 from andoncord.engine.revoking import revoke, revoked
 from andoncord.engine.state import Intent, State
@@ -17,6 +18,7 @@ from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import FENCING
 from andoncord.respond.proof import proof
+from andoncord.respond.steps import KINDS
 
 VERIFY_MS = 4_000
 """How long an order of a person is watched before its verdict; a playbook names its own."""
@@ -40,6 +42,12 @@ def contain(state: State, incident: Incident) -> Iterator[Draft]:
                 rung = step["rung"]
                 name = step_key(incident, step).partition("/")[2]
                 drafts, waiting = _for_each_agent(state, incident, name, step)
+        elif KINDS[step["do"]].orders:
+            drafts, is_done = judged(state, incident, step)
+            if not drafts and not is_done:
+                continue
+            if not drafts:
+                drafts, waiting = mitigate(state, incident, step)
         elif step["do"] == "capture":
             drafts, waiting = _for_each_agent(state, incident, "capture", step)
         elif step["do"] == "verify":

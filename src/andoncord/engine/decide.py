@@ -194,6 +194,6 @@ def _comes_after_release(state: State, home: str, finding: Finding) -> bool:
     releases = [
         intent
         for intent in state.intents_of(home)
-        if intent.effect.kind is EffectKind.ORDER and intent.effect.parameters["rung"] == "none"
+        if intent.effect.kind is EffectKind.ORDER and intent.effect.parameters["rung"] == "none" and not intent.standing
     ]
     return any(finding.onset_ns > intent.issued_ns and intent.effect.target == finding.agent for intent in releases)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
+from andoncord.engine.mitigating import end_mitigation
 from andoncord.engine.state import Intent, State
 from andoncord.engine.stepping import WAIT_MARGIN_MS, is_held, is_worked
 from andoncord.incident.incident import Incident
@@ -57,6 +58,11 @@ def recover(state: State, incident: Incident) -> Iterator[Draft]:
             key = f"{incident.round}/recover/{index}:{step['name']}/{agent}"
             intent = state.step(incident.id, key)
             if intent is None:
+                if step["parameters"].get("rung") == "none":
+                    ended = tuple(end_mitigation(state, incident, why="the agent goes on", before_release=True))
+                    if ended:
+                        yield from ended
+                        return
                 yield from _recovery_step(state, incident, key, step, agent)
                 return
             if intent.receipt is None:
@@ -71,6 +77,9 @@ def recover(state: State, incident: Incident) -> Iterator[Draft]:
                 yield Draft(kind="recovery.failed", incident=incident.id, body={"why": problem, "intent": intent.id})
                 yield moved(incident, IncidentState.INVESTIGATING, f"recovery stopped: {problem}")
                 return
+    if ended := tuple(end_mitigation(state, incident, why="recovered and verified")):
+        yield from ended
+        return
     yield moved(incident, IncidentState.RESOLVED, "recovered and verified before the agent was released")
 
 

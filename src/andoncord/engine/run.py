@@ -33,6 +33,8 @@ CONTAINMENT = frozenset(
 """Effects that no carrier stands before: the journal carries them alone, so that nothing delays them (decision 9).
 
 Pages are no containment, and nothing may delay them either."""
+TIMED = (EffectKind.WAIT, EffectKind.ASK)
+"""Effects that are due when their time has come."""
 MAX_ROUNDS = 100
 """Rounds of `advance` after one fact. A chain this long is a bug in the playbooks, not work."""
 GRACE_S = 5.0
@@ -226,7 +228,7 @@ class Engine:
 
     def _start(self, intent: Intent, *, again: bool = False) -> None:
         if self._carrier is not None and intent.effect.kind not in CONTAINMENT:
-            until_ns = intent.effect.parameters.get("until_ns", 0) if intent.effect.kind is EffectKind.WAIT else 0
+            until_ns = intent.effect.parameters.get("until_ns", 0) if intent.effect.kind in TIMED else 0
             wait_s = max(0.0, (until_ns - self._clock.now()) / SECOND_NS)
             self._carrier.carry(intent.id, run=run_of(intent), wait_s=wait_s, again=again)
         elif intent.id not in self._tasks:

@@ -22,6 +22,7 @@ from andoncord.respond.orders import MAX_IN_FORCE, StandingOrder, checked
 from andoncord.respond.playbook import Playbook
 
 ORDER_MS = 1_000
+PERSON = "person:"
 MAX_AGENTS = 10_000
 """Agents that one order is told to at once."""
 MESSAGES = ("deliver", "drop")
@@ -38,9 +39,10 @@ def give(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tupl
         rate=parameters.get("rate"),
         allow=tuple(parameters.get("allow") or ()),
         breaker=str(parameters.get("breaker") or ""),
+        instead=str(parameters.get("instead") or ""),
     )
     agents = _agents(wish)
-    if len(state.orders.in_force) >= MAX_IN_FORCE:
+    if sum(order.by.startswith(PERSON) for order in state.orders.in_force.values()) >= MAX_IN_FORCE:
         raise ConflictError(f"{MAX_IN_FORCE} orders are in force", remedy="lift one first: andon orders")
     order = StandingOrder(
         id=f"ord_{state.orders.given + 1:06d}",
@@ -49,7 +51,8 @@ def give(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tupl
         rate=rate,
         allow=allow,
         breaker=breaker,
-        reason=text_of(wish, "reason") or f"{rung if rung != 'none' else 'breaker'} by hand",
+        instead=parameters.get("instead") or "",
+        reason=text_of(wish, "reason") or f"{rung if rung != 'none' else parameters.get('instead') or 'breaker'} by hand",
         epoch=state.epoch + 1,
     )
     opened = _incident(state, wish, order, agents, playbooks)
@@ -73,7 +76,7 @@ def lift(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tupl
         raise CallerError(f"unknown end {messages!r}", place="messages", remedy=f"use one of: {', '.join(MESSAGES)}")
     if messages == "drop" and order.rung != "quarantine":
         raise CallerError("is for a quarantine", place="messages")
-    return _lifted(state, order, _agents(wish), reason=reason, by=wish.by, messages=messages)
+    return lifted(state, order, _agents(wish), reason=reason, by=wish.by, messages=messages)
 
 
 def next_end_ns(state: State) -> int | None:
@@ -87,17 +90,64 @@ def end_standing(state: State, now_ns: int) -> Iterator[Draft]:
         if order.expires_ns and order.expires_ns <= now_ns:
             agents = [intent.effect.target for intent in state.intents_of(order.incident) if intent.standing == order.id]
             reason = f"the time that {order.by.removeprefix('person:')} gave is over"
-            yield from _lifted(state, order, list(dict.fromkeys(agents)), reason=reason, by="andoncord", messages="deliver")
+            step = "" if order.by.startswith(PERSON) else lift_step(order)
+            yield from lifted(state, order, list(dict.fromkeys(agents)), reason=reason, by="andoncord", step=step)
             return
 
 
-def _lifted(
-    state: State, order: StandingOrder, agents: Sequence[str], *, reason: str, by: str, messages: str
+def by_playbook(
+    state: State, incident: str, step: str, order: StandingOrder, agent: str, *, lasts_ms: int, deadline_ms: int, offset: int
 ) -> tuple[Draft, ...]:
+    """The drafts of an order that a playbook gives for one agent.
+
+    Args:
+        order: what is ordered and why; who, when and under which number is filled in.
+        offset: how many orders were drafted before it in the same batch.
+    """
+    epoch = state.epoch + 1 + offset
+    given = msgspec.structs.replace(order, id=f"ord_{state.orders.given + 1 + offset:06d}", epoch=epoch)
+    body: dict[str, Any] = {"order": msgspec.to_builtins(given), "agents": [agent]}
+    if lasts_ms:
+        body["lasts_ms"] = lasts_ms
+    told = _tell(
+        state,
+        given,
+        incident,
+        [agent],
+        epoch=epoch,
+        reason=given.reason,
+        by="andoncord",
+        step=step,
+        deadline_ms=deadline_ms,
+        offset=offset,
+    )
+    return (Draft(kind="order.given", incident=incident, body=body), *told)
+
+
+def lift_step(order: StandingOrder) -> str:
+    """The step that the end of an order of a playbook is: nobody released anything by it."""
+    return f"lift/{order.id}/{order.scope.agent}"
+
+
+def lifted(
+    state: State,
+    order: StandingOrder,
+    agents: Sequence[str],
+    *,
+    reason: str,
+    by: str,
+    messages: str = "deliver",
+    step: str = "",
+) -> tuple[Draft, ...]:
+    """The drafts that take an order out of force.
+
+    Args:
+        step: the step that it is; empty where it is none of a playbook or an undo.
+    """
     body = {"order": order.id, "epoch": state.epoch + 1, "reason": reason, "messages": messages}
-    lifted = Draft(kind="order.lifted", incident=order.incident, by=by, body=body)
-    told = _tell(state, order, order.incident, agents, epoch=state.epoch + 1, reason=reason, by=by, is_lifted=True)
-    return (lifted, *told)
+    taken = Draft(kind="order.lifted", incident=order.incident, by=by, body=body)
+    told = _tell(state, order, order.incident, agents, epoch=state.epoch + 1, reason=reason, by=by, is_lifted=True, step=step)
+    return (taken, *told)
 
 
 def _tell(
@@ -110,20 +160,26 @@ def _tell(
     reason: str,
     by: str,
     is_lifted: bool = False,
+    step: str = "",
+    deadline_ms: int = ORDER_MS,
+    offset: int = 0,
 ) -> list[Draft]:
-    """One intent for each agent: its guards take the set as it is now."""
-    word = "none" if is_lifted else "breaker" if order.breaker else order.rung
+    """One intent for each agent: its guards take the set as it is now.
+
+    Args:
+        step: the step that it is; empty for an order by hand, which is watched and given a verdict.
+    """
+    word = "none" if is_lifted else "breaker" if order.breaker else order.instead or order.rung
     # What holds some of an agent's calls restricts the agent, however hard it holds those: the agent itself goes on.
     means = order.rung if order.scope.is_whole else min(order.rung, "restrict", key=height)
     return [
         intent_draft(
             state,
             incident,
-            # Like any order by hand: watched and given a verdict.
-            f"by-person/{order.id}/{word}/{agent}",
+            step or f"by-person/{order.id}/{word}/{agent}",
             EffectKind.ORDER,
             agent,
-            deadline_ms=ORDER_MS,
+            deadline_ms=deadline_ms,
             reversal="give the order again" if is_lifted else f"lift {order.id}",
             parameters={
                 "rung": "none" if is_lifted else means,
@@ -138,9 +194,9 @@ def _tell(
                 "needs": sorted(order.capabilities),
             },
             by=by,
-            offset=offset,
+            offset=offset + number,
         )
-        for offset, agent in enumerate(agents)
+        for number, agent in enumerate(agents)
     ]
 
 

@@ -95,6 +95,8 @@ def step_key(incident: Incident, step: dict[str, Any]) -> str:
     if not KINDS[step["do"]].contains:
         key = f"{incident.round}/{step.get('playbook', '')}/{step.get('name', step['do'])}"
         return f"{key}~{incident.forks[key]}" if key in incident.forks else key
+    if KINDS[step["do"]].orders:
+        return f"{incident.round}/{step['do']}/{step.get('playbook', '')}/{step.get('name', step['do'])}"
     named = f"/{step.get('name', step['do'])}" if step.get("condition") or step.get("limit") else ""
     rung = f":{step['rung']}" if step.get("rung") else ""
     return f"{incident.round}/{step['do']}{rung}{named}"
@@ -129,7 +131,8 @@ def _outcomes_of(state: State, incident: Incident, step: dict[str, Any]) -> Iter
         return
     for intent in state.intents_of(incident.id):
         if (intent.step == key or intent.step.startswith(f"{key}/")) and intent.receipt is not None:
-            yield intent.receipt.outcome.value
+            # What a person said, or what holds because nobody did, is what the next steps look at.
+            yield str(intent.receipt.detail.get("answer") or intent.receipt.outcome.value)
 
 
 def is_looked_into(state: State, incident: Incident) -> bool:
@@ -145,10 +148,10 @@ def _intent(state: State, incident: Incident, step: Step, effect: EffectKind) ->
     deadline_ms = step.at_most_ms
     whose = {"playbook": step.playbook, "name": step.name, "agents": list(incident.agents)}
     parameters: dict[str, Any] = {**step.settings, **whose}
-    if effect is EffectKind.WAIT:
+    if effect in (EffectKind.WAIT, EffectKind.ASK):
         parameters["until_ns"] = now + int(step.settings["for_ms"]) * MILLISECOND_NS
         deadline_ms = int(step.settings["for_ms"]) + WAIT_MARGIN_MS
-    else:
+    if effect is not EffectKind.WAIT:
         parameters["incident"] = facts_of(incident)
     return intent_draft(
         state,

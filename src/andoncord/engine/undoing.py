@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
+from andoncord.engine.standing import lifted
 from andoncord.engine.state import Intent, State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind, Outcome
@@ -28,6 +29,8 @@ WITHOUT_TRACE = frozenset(
     }
 )
 """Effects that change nothing outside the record, but what people know."""
+NOT_UNDONE = ("undo/", "lift/")
+"""Steps that take something back themselves."""
 
 
 def begin(state: State, incident: Incident, *, step: str, by: str, reason: str) -> tuple[Draft, ...]:
@@ -61,7 +64,7 @@ def _refuse_superseded(state: State, chosen: list[Intent]) -> None:
     ids = {intent.id for intent in chosen}
     for intent in chosen:
         control = state.controls.get(intent.effect.target)
-        if control is None or intent.effect.kind is not EffectKind.ORDER or control.intent in ids:
+        if control is None or intent.standing or intent.effect.kind is not EffectKind.ORDER or control.intent in ids:
             continue
         if not state.intents[control.intent].step.endswith(f"/{intent.id}"):  # Unless it is an undo that was not confirmed.
             raise ConflictError(f"{control.intent} has taken the place of {intent.id}", remedy="undo that one, or everything")
@@ -70,9 +73,11 @@ def _refuse_superseded(state: State, chosen: list[Intent]) -> None:
 def may_have_changed(intent: Intent) -> bool:
     """Whether an intent has, or may have, changed something outside the record. What failed may have done half of it.
 
-    Orders of their own are lifted by themselves: an undo of an incident lets none of them go.
+    Orders of their own that a person gave are lifted by themselves: an undo of an incident lets none of them go.
     """
-    if intent.effect.kind in WITHOUT_TRACE or intent.step.startswith("undo/") or intent.standing:
+    if intent.effect.kind in WITHOUT_TRACE or intent.step.startswith(NOT_UNDONE):
+        return False
+    if intent.standing and intent.step.startswith("by-person/"):
         return False
     return intent.receipt is not None
 
@@ -112,7 +117,11 @@ def _reversal(state: State, incident: Incident, intent: Intent) -> tuple[Draft, 
     step, agent, by = f"undo/{incident.undo['number']}/{intent.id}", intent.effect.target, incident.undo["by"]
     parameters, reversal = intent.effect.parameters, intent.effect.reversal
     match intent.effect.kind:
-        case EffectKind.ORDER:
+        case EffectKind.ORDER if intent.standing in state.orders.in_force:
+            order = state.orders.in_force[intent.standing]
+            reason = f"undo of {intent.id}: {incident.undo['reason']}"
+            return lifted(state, order, [agent], reason=reason, by=by, step=step)
+        case EffectKind.ORDER if not intent.standing:
             rung = max(str(parameters.get("before", "none")), held_by_others(state, incident.id, agent), key=RUNGS.index)
             reason = f"undo of {intent.id}: {incident.undo['reason']}"
             return (
@@ -135,6 +144,8 @@ def _reversal(state: State, incident: Incident, intent: Intent) -> tuple[Draft, 
             return (_intent(state, incident, step, EffectKind.HOOK, agent, HOOK_MS, text, hook, by),)
     why = {
         EffectKind.CONFIGURE: "no version was active before",
+        EffectKind.ORDER: f"{intent.standing} is not in force any more",
+        EffectKind.RELEASE: "the side effects were carried out",
         EffectKind.RESTART: "the process that was there before is gone",
     }.get(intent.effect.kind, "nothing to undo" if reversal == NOTHING else reversal)
     return (Draft(kind="undo.impossible", incident=incident.id, by=by, body={"intent": intent.id, "why": why}),)

@@ -37,6 +37,12 @@ class EffectKind(StrEnum):
     """Let time pass."""
     NOTIFY = "notify"
     """Tell people, and say whom it reached."""
+    DRAFT = "draft"
+    """Write a notice to somebody outside the response from its template; a person reads it before it goes anywhere."""
+    ASK = "ask"
+    """Have a person say yes or no; what is said by default once the time is over."""
+    RELEASE = "release"
+    """Have an agent carry out side effects that were held, byte for byte, each once."""
     TICKET = "ticket"
     """Open a ticket in a tracker, or say in it that the incident is over."""
 

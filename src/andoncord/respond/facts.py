@@ -38,6 +38,8 @@ def facts(
     }
 
 
+WORST_FIRST = ("failed", "unverified", "no", "partial", "skipped", "yes", "verified", "done")
+"""Everything that can come of a step."""
 FACTS = tuple(facts(severity="", sev="", category="", pattern="", agents=(), environment="", impact={}))
 """The names of all facts."""
 
@@ -68,4 +70,4 @@ def worst(outcomes: Iterable[str]) -> str:
     ('partial', '')
     """
     found = set(outcomes)
-    return next((word for word in ("failed", "unverified", "partial", "skipped", "verified", "done") if word in found), "")
+    return next((word for word in WORST_FIRST if word in found), "")

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -12,11 +12,15 @@ from andoncord_sdk.ladder import ORDERS_MAX
 
 MAX_NAME = 200
 MAX_ALLOWED = 256
-MAX_IN_FORCE = ORDERS_MAX - 1
-"""Orders of their own that can be in force at once: guards refuse a larger set, and an incident's order needs a place in it."""
+MAX_BY_PLAYBOOK = 8
+"""Orders of playbooks that can be in force for one agent at once."""
+MAX_IN_FORCE = ORDERS_MAX - 1 - MAX_BY_PLAYBOOK
+"""Orders by hand that can be in force at once: guards refuse a larger set, and an incident's orders need a place in it."""
 DEFAULT_RATE = 0.1
 LEAST_RATE = 1e-6
 GLOB = frozenset("*?[")
+Instead = Literal["", "hand-over", "hold"]
+"""What becomes of calls in place of being made: a person's inbox gets them as work, or holds them as they are."""
 
 CAPABILITY = {
     "throttle": "throttle",
@@ -25,6 +29,8 @@ CAPABILITY = {
     "pause": "pause",
     "kill": "stop",
     "breaker": "breaker",
+    "hand-over": "handover",
+    "hold": "outbox",
 }
 """What an enforcement point must announce to be asked for a rung. `monitor` needs nothing: it holds nothing."""
 LADDER_WORDS = frozenset((*CAPABILITY.values(), "kill"))
@@ -82,6 +88,8 @@ class StandingOrder(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     """For restrict: globs over the tools that may be called; empty for those declared to read."""
     breaker: Literal["", "open", "closed"] = ""
+    instead: Instead = ""
+    """In place of a rung: what becomes of the calls."""
     reason: str = ""
     by: str = ""
     incident: str = ""
@@ -95,6 +103,8 @@ class StandingOrder(msgspec.Struct, frozen=True, kw_only=True):
         """What is ordered, in words, without the scope."""
         if self.breaker:
             return f"breaker {self.breaker}"
+        if self.instead:
+            return "hold side effects" if self.instead == "hold" else "hand over"
         if self.rung == "throttle":
             return f"throttle to {self.rate:.4g} of the usual rate"
         if self.rung == "restrict" and self.allow:
@@ -104,7 +114,7 @@ class StandingOrder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def capabilities(self) -> frozenset[str]:
         """What an enforcement point must announce to be able to carry it out."""
-        needs = {CAPABILITY.get("breaker" if self.breaker else self.rung, "")} - {""}
+        needs = {CAPABILITY.get("breaker" if self.breaker else self.instead or self.rung, "")} - {""}
         if not self.scope.is_whole:
             needs.add("scoped")
         return frozenset(needs)
@@ -118,6 +128,7 @@ class StandingOrder(msgspec.Struct, frozen=True, kw_only=True):
             "rate": self.rate,
             "allow": list(self.allow),
             "breaker": self.breaker,
+            **({"instead": self.instead} if self.instead else {}),
             "reason": self.reason,
             "by": self.by,
             "incident": self.incident,
@@ -139,7 +150,7 @@ def lacking(needs: Collection[str], announced: Collection[str]) -> tuple[str, ..
 
 
 def checked(
-    *, scope: dict[str, Any], rung: str, rate: float | None, allow: Collection[str], breaker: str
+    *, scope: dict[str, Any], rung: str, rate: float | None, allow: Collection[str], breaker: str, instead: str = ""
 ) -> tuple[Scope, str, float, tuple[str, ...], Literal["", "open", "closed"]]:
     """The parts of an order as a person gives them, validated together.
 
@@ -154,9 +165,12 @@ def checked(
         raise CallerError(f"longer than {MAX_NAME} characters", place="scope")
     if breaker not in ("", "open", "closed"):
         raise CallerError(f"unknown breaker order {breaker!r}", place="breaker", remedy="use open or closed")
-    if breaker:
-        if rung not in ("", "none"):
-            raise CallerError("is for orders without a rung", place="breaker", remedy=f"order {rung} by itself")
+    if instead not in get_args(Instead):
+        raise CallerError(f"unknown word {instead!r}", place="instead", remedy="use hand-over or hold")
+    if breaker or instead:
+        if rung not in ("", "none") or (breaker and instead):
+            place = "breaker" if breaker else "instead"
+            raise CallerError("is for orders without a rung", place=place, remedy=f"order {rung or instead} by itself")
         rung = "none"
     elif rung not in LADDER[1:]:
         raise CallerError(f"unknown rung {rung!r}", place="rung", remedy=f"use one of: {', '.join(LADDER[1:])}")

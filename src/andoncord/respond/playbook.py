@@ -254,8 +254,11 @@ def digest_of(playbooks: Iterable[Playbook]) -> str:
     return digest(canonical_json(msgspec.to_builtins(list(playbooks))))
 
 
-PHASES = ("fence", "capture", "contain", "verify")
-"""The order of a containment: nothing comes before the fence, and evidence is sealed before anything ends (RSP-14)."""
+PHASES = ("fence", "mitigate", "traffic", "capture", "contain", "verify")
+"""The order of a containment: nothing comes before the fence, what the agent had under way is kept before anything ends, and
+evidence is sealed before that too (RSP-14)."""
+NUMBERED = ("hook", "wait", "mitigate", "traffic", "draft", "ask")
+"""Steps of which a playbook may have several; without a name of their own they are called by their place."""
 
 
 def _phase(step: Step) -> int:
@@ -271,6 +274,11 @@ def _once(steps: Iterable[Step]) -> Iterable[Step]:
             if not step.condition and height(step.rung) <= raised:
                 continue
             raised = max(raised, height(step.rung)) if not step.condition else raised
+        elif step.do in ("mitigate", "traffic", "draft", "notify"):
+            key = (f"{step.do} {canonical_json(step.settings)!r}", step.condition)
+            if key in seen:
+                continue
+            seen.add(key)
         elif step.do in PHASES or step.do == "investigate":
             key = (step.do, step.condition)
             if key in seen:
@@ -369,7 +377,7 @@ def _step(raw: Any, index: int, playbook: str, *, place: str) -> Step:
     limit, per_ms = _limit(settings.get("limit"), place=f"{place}.limit")
     return Step(
         do=word,
-        name=str(settings.get("name", "")) or (f"{word}-{index}" if word in ("hook", "wait") else word),
+        name=str(settings.get("name", "")) or (f"{word}-{index}" if word in NUMBERED else word),
         rung=str(own.pop("rung", "")),
         at_most_ms=at_most_ms,
         undo=_undo(str(settings.get("undo", "")), word, place),

@@ -8,10 +8,12 @@ import msgspec
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.errors import CallerError
 from andoncord.respond.ladder import RUNGS
+from andoncord.respond.orders import DEFAULT_RATE, LEAST_RATE
 
 DURATION_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 NOTHING = "nothing to undo"
 RELEASE = "release"
+LIFT = "lift"
 VERSION_BEFORE = "activate the version before"
 IRREVERSIBLE = "irreversible"
 HOOK_BEFORE = "hook "
@@ -21,8 +23,23 @@ WATCH = "1m"
 """How long an agent is watched after a retry before it counts as a success. Chosen: twelve leases."""
 RECOVERY_WORDS = ("person", "automatic")
 ROLES = ("respond", "admin")
+ANSWERS = ("yes", "no")
+AUDIENCES = ("customer", "executive", "legal", "continuity")
+"""Who may have to be told beside those who respond."""
+LONGEST_ASK_MS = 7 * 24 * 3_600_000
+LONGEST_ORDER_MS = 7 * 24 * 3_600_000
 NOTIFY_UNTIL = ("sent", "acknowledged")
 NOTIFY_WHEN = ("now", "batched", "digest")
+
+
+MAX_QUESTION = 300
+DEGRADED: dict[str, dict[str, str]] = {
+    "deny": {"order": "kill", "breaker": "", "instead": ""},
+    "read-only": {"order": "restrict", "breaker": "", "instead": ""},
+    "hand-over": {"order": "none", "breaker": "", "instead": "hand-over"},
+    "hold": {"order": "none", "breaker": "", "instead": "hold"},
+}
+"""What may become of a tool in place of its work, and the order that it is. A kill of a tool refuses its calls."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +52,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     needed: tuple[str, ...] = ()
     reversals: tuple[str, ...]
     """What may stand under `undo`; one that ends with a blank is followed by a name."""
+    orders: bool = False
+    """It gives orders of their own, one for each agent, that stand beside the rung."""
     contains: bool = False
     """It belongs to the containment: it comes before everything that does not."""
     check: Callable[[Mapping[str, Any], str], dict[str, Any]] | None = None
@@ -111,11 +130,85 @@ def _notify(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     return settings
 
 
+def _traffic(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """`throttle`, `block` or `breaker`, each with a glob over tools."""
+    asked = [word for word in ("throttle", "block", "breaker") if raw.get(word)]
+    if len(asked) != 1:
+        raise CallerError("needs one of throttle, block, breaker", place=place, remedy='for example {throttle: "payments.*"}')
+    word, tool = asked[0], str(raw[asked[0]])
+    if raw.get("rate") is not None and word != "throttle":
+        raise CallerError("is for throttle", place=f"{place}.rate")
+    rate = raw.get("rate", DEFAULT_RATE) if word == "throttle" else 1.0
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not LEAST_RATE <= rate <= 1:
+        raise CallerError("is a share of the usual rate: greater than 0, at most 1", place=f"{place}.rate")
+    if word == "block" and tool == "*":
+        raise CallerError("blocks everything", place=f"{place}.block", remedy="name a tool, or contain with rung: kill")
+    rung = {"throttle": "throttle", "block": "kill", "breaker": "none"}[word]
+    breaker = "open" if word == "breaker" else ""
+    return {"tool": tool, "order": rung, "breaker": breaker, "instead": "", "rate": float(rate), **_lasting(raw, place)}
+
+
+def _mitigate(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """What becomes of the calls in scope."""
+    to, tool = str(raw["to"]), str(raw.get("tool") or "*")
+    if to not in DEGRADED:
+        raise CallerError(f"unknown mitigation {to!r}", place=f"{place}.to", remedy=f"use one of: {', '.join(DEGRADED)}")
+    if to == "deny" and tool == "*":
+        raise CallerError("denies everything", place=f"{place}.to", remedy="name a tool, or contain with rung: kill")
+    return {"tool": tool, **DEGRADED[to], "rate": 1.0, **_lasting(raw, place)}
+
+
+def _lasting(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    if raw.get("for") is None:
+        return {"lasts_ms": 0}
+    lasts_ms = duration_ms(str(raw["for"]), place=f"{place}.for")
+    if not 0 < lasts_ms <= LONGEST_ORDER_MS:
+        raise CallerError("is at most a week", place=f"{place}.for")
+    return {"lasts_ms": lasts_ms}
+
+
+def _draft(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    if raw["notice"] not in AUDIENCES:
+        raise CallerError(f"unknown notice {raw['notice']!r}", place=place, remedy=f"use one of: {', '.join(AUDIENCES)}")
+    return {"notice": str(raw["notice"])}
+
+
+def _ask(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    question = str(raw["question"]).strip()
+    if len(question) > MAX_QUESTION:
+        raise CallerError(f"longer than {MAX_QUESTION} characters", place=f"{place}.question")
+    # YAML reads a bare yes or no as true or false.
+    default = {True: "yes", False: "no"}.get(raw.get("default", "no"), str(raw.get("default", "no")))
+    if default not in ANSWERS:
+        raise CallerError(f"unknown answer {default!r}", place=f"{place}.default", remedy=f"use one of: {', '.join(ANSWERS)}")
+    for_ms = duration_ms(str(raw["for"]), place=f"{place}.for")
+    if not 0 < for_ms <= LONGEST_ASK_MS:
+        raise CallerError("is at most a week", place=f"{place}.for")
+    return {"question": question, "role": str(raw.get("role") or ""), "default": default, "for_ms": for_ms}
+
+
 KINDS: dict[str, Kind] = {
     "fence": Kind(
         effect=EffectKind.ORDER, fields=("rung",), needed=("rung",), reversals=(RELEASE,), contains=True, check=_order
     ),
     "capture": Kind(effect=EffectKind.CAPTURE, reversals=(NOTHING,), contains=True),
+    "mitigate": Kind(
+        effect=EffectKind.ORDER,
+        fields=("to", "tool", "for"),
+        needed=("to",),
+        reversals=(LIFT,),
+        orders=True,
+        contains=True,
+        check=_mitigate,
+    ),
+    "traffic": Kind(
+        effect=EffectKind.ORDER,
+        fields=("throttle", "rate", "block", "breaker", "for"),
+        reversals=(LIFT,),
+        orders=True,
+        contains=True,
+        check=_traffic,
+    ),
     "contain": Kind(
         effect=EffectKind.ORDER, fields=("rung",), needed=("rung",), reversals=(RELEASE,), contains=True, check=_order
     ),
@@ -127,6 +220,14 @@ KINDS: dict[str, Kind] = {
         needed=("hook",),
         reversals=(NOTHING, HOOK_BEFORE, IRREVERSIBLE),
         check=_hook,
+    ),
+    "draft": Kind(effect=EffectKind.DRAFT, fields=("notice",), needed=("notice",), reversals=(NOTHING,), check=_draft),
+    "ask": Kind(
+        effect=EffectKind.ASK,
+        fields=("question", "role", "default", "for"),
+        needed=("question", "for"),
+        reversals=(NOTHING,),
+        check=_ask,
     ),
     "wait": Kind(effect=EffectKind.WAIT, fields=("for",), needed=("for",), reversals=(NOTHING,), check=_wait),
     "notify": Kind(

@@ -1,0 +1,79 @@
+"""Traffic control and mitigation by playbooks: given with the containment, lifted by a verified recovery or an undo."""
+
+from andoncord.kernel.vocabulary import IncidentState
+from andoncord.respond.playbook import load
+from andoncord.testing.story import PLAYBOOKS, Story, finding
+
+OWN = load(
+    """
+id: slow-and-safe
+when: {severity: high, pattern: infinite_loop}
+source: a test
+steps:
+  - mitigate: {to: hold, name: freeze, at_most: 1s, undo: lift}
+  - mitigate: {to: hand-over, name: people, at_most: 1s, undo: lift}
+  - traffic: {throttle: "payments.*", name: slow, at_most: 1s, undo: lift}
+  - capture: {at_most: 2s, undo: nothing to undo}
+""",
+    place="own.yaml",
+)
+
+
+def test_orders_beside_the_rung_are_given_between_the_fence_and_what_ends_the_agent() -> None:
+    """Each has its receipt before the next; the evidence is sealed after them, and none changes the rung."""
+    story = Story((*PLAYBOOKS, OWN))
+    story.find(finding())
+    story.run()
+
+    order = [step.partition("/")[2].partition("/")[0] for step in story.performed]
+    assert order[:5] == ["fence:pause", "mitigate", "mitigate", "traffic", "capture"]
+    given = [entry.body["order"] for entry in story.entries if entry.kind == "order.given"]
+    assert [(each["instead"], each["rung"], each["scope"]["tool"], each["rate"]) for each in given] == [
+        ("hold", "none", "*", 1.0),
+        ("hand-over", "none", "*", 1.0),
+        ("", "throttle", "payments.*", 0.1),
+    ]
+    assert story.replayed() == story.state
+
+
+def test_a_verified_recovery_lifts_them_and_the_work_comes_back_before_the_agent_goes_on() -> None:
+    """What is handed over comes back with the release; what slows and holds stays until the recovery has come to its end."""
+    story = Story((*PLAYBOOKS, OWN))
+    story.find(finding())
+    story.run()
+
+    assert story.state.incidents["inc_000001"].state is IncidentState.RESOLVED
+    assert not story.state.orders.in_force
+    lifted = [entry.seq for entry in story.entries if entry.kind == "order.lifted"]
+    release = next(
+        entry.seq
+        for entry in story.entries
+        if entry.kind == "intent.issued" and "/recover/" in entry.body["step"] and "release" in entry.body["step"]
+    )
+    assert len(lifted) == 3
+    assert [seq > release for seq in lifted] == [False, True, True]
+
+
+def test_an_undo_lifts_what_a_playbook_ordered_last_first() -> None:
+    """Orders that a person gave stay; what was lifted before cannot be undone and is named."""
+    story = Story((*PLAYBOOKS, OWN))
+    story.find(finding())
+    while story.state.outstanding and "capture" not in story.performed[-1:]:
+        if story.performed and "/capture/" in story.performed[-1]:
+            break
+        story.answer_one()
+    first = next(iter(story.state.orders.in_force.values()))
+    story.ask("lift", order=first.id, agents=["refunds"], reason="by hand")
+    story.ask("undo", reason="a drill")
+    story.run()
+
+    undo = story.state.incidents["inc_000001"].undo
+    assert undo is not None
+    undone = [story.state.intents[intent] for intent in undo["undone"]]
+    assert [each.effect.parameters.get("what") for each in undone if each.standing] == [
+        "throttle to 0.1 of the usual rate",
+        "hand over",
+    ]
+    assert list(undo["impossible"].values()) == [f"{first.id} is not in force any more"]
+    assert not story.state.orders.in_force
+    assert story.state.rung_of("refunds") == "none"
