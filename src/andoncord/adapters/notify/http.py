@@ -1,22 +1,16 @@
 """Notices over HTTP: signed webhooks, PagerDuty and Slack."""
 
-import asyncio
-import base64
-import hmac
-import ipaddress
-import socket
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 import msgspec
 
+from andoncord.adapters.notify.signed import TIMEOUT_S, PrivateAddressError, SignedPost
 from andoncord.kernel.ports import Clock
-from andoncord.kernel.time import SECOND_NS, rfc3339
+from andoncord.kernel.time import rfc3339
 from andoncord.respond.notice import Notice, Said
 
-TIMEOUT_S = 8.0
 PAGERDUTY = "https://events.pagerduty.com"
 SLACK = "https://slack.com/api"
 SECRET_PREFIX = "whsec_"
@@ -31,19 +25,10 @@ SEVERITIES = {"critical": "critical", "high": "error", "medium": "warning", "low
 
 
 class WebhookChannel:
-    """Posts a CloudEvent, signed as Standard Webhooks 1.0 says.
-
-    The name is resolved once and the address that was looked at is the one that is spoken to; redirects are not followed;
-    addresses within the network are refused unless they are allowed.
-
-    Args:
-        secret: the key's bytes.
-    """
+    """Posts a CloudEvent, signed; who is spoken to: `SignedPost`."""
 
     def __init__(self, *, url: str, secret: bytes, allow_private: bool, source: str, clock: Clock) -> None:
-        self._url = url
-        self._secret = secret
-        self._allow_private = allow_private
+        self._post = SignedPost(url=url, secret=secret, allow_private=allow_private)
         self._source = source
         self._clock = clock
 
@@ -71,27 +56,15 @@ class WebhookChannel:
                 },
             }
         )
-        headers = {"Content-Type": "application/cloudevents+json", **self._signed(number, now_ns // SECOND_NS, body)}
-        parts = urlsplit(self._url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            address = await resolve(host, port, allow_private=self._allow_private)
-        except OSError as error:
-            return Said(state="failed", why=f"{host} has no address: {error.strerror or error}")
+            answer = await self._post.send(number, body, content_type="application/cloudevents+json", now_ns=now_ns)
         except PrivateAddressError as error:
             return Said(state="failed", why=str(error), is_final=True)
-        shown = f"[{address}]" if ":" in address else address
-        pinned = urlunsplit((parts.scheme, f"{shown}:{port}", parts.path or "/", parts.query, ""))
-        headers["Host"] = parts.netloc
-        return await _post(pinned, body, headers, extensions={"sni_hostname": host})
-
-    def _signed(self, number: str, now_s: int, body: bytes) -> dict[str, str]:
-        signature = hmac.digest(self._secret, b".".join((number.encode(), str(now_s).encode(), body)), "sha256")
-        return {
-            "webhook-id": number,
-            "webhook-timestamp": str(now_s),
-            "webhook-signature": f"v1,{base64.b64encode(signature).decode()}",
-        }
+        except OSError as error:
+            return Said(state="failed", why=f"{self._post.host} has no address: {error.strerror or error}")
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            return _lost(error)
+        return Said(state="delivered", provider_id=number) if answer.is_success else _refused(answer)
 
 
 class PagerDutyChannel:
@@ -170,37 +143,14 @@ class SlackChannel:
         )
 
 
-class PrivateAddressError(Exception):
-    """A webhook would go to an address within this network."""
-
-
-async def resolve(host: str, port: int, *, allow_private: bool) -> str:
-    """The address of a host that may be spoken to.
-
-    Raises:
-        PrivateAddressError: one of its addresses is within the network, and that is not allowed.
-        OSError: it has none.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    addresses = [str(each[4][0]) for each in found]
-    if not allow_private:
-        for address in addresses:
-            if not ipaddress.ip_address(address.partition("%")[0]).is_global:
-                raise PrivateAddressError(f"{host} is {address}, which is within this network; allow_private would allow it")
-    return addresses[0]
-
-
-async def _post(
-    url: str, body: bytes, headers: Mapping[str, str], *, provider_id: str = "", extensions: dict[str, str] | None = None
-) -> Said:
+async def _post(url: str, body: bytes, headers: Mapping[str, str], *, provider_id: str) -> Said:
     try:
         async with _client() as client:
-            answer = await client.post(url, content=body, headers=dict(headers), extensions=extensions or {})
+            answer = await client.post(url, content=body, headers=dict(headers))
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return _lost(error)
     if answer.is_success:
-        return Said(state="delivered", provider_id=provider_id or headers.get("webhook-id", ""))
+        return Said(state="delivered", provider_id=provider_id)
     return _refused(answer)
 
 

@@ -28,6 +28,11 @@ def database_from_environment() -> str:
     return os.environ.get("ANDON_DATABASE_URL", "").strip()
 
 
+def variable(name: str) -> str:
+    """The value of one variable that the settings name, or an empty string."""
+    return os.environ.get(name, "").strip()
+
+
 def environment_with(**more: str) -> dict[str, str]:
     """This process's environment with `more`, for a child process; secrets go there and never into arguments."""
     return {**os.environ, **more}
