@@ -19,13 +19,16 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.money import micro_usd
 from andoncord.respond.approval import ApprovalSettings
 from andoncord.respond.oncall import Oncall
+from andoncord.server.access_settings import AccessSettings
 from andoncord.server.budgets import BudgetSettings
 from andoncord.server.channel_settings import ChannelSettings
 from andoncord.server.credential_settings import CredentialSettings
 from andoncord.server.deadman import DeadmanSettings
+from andoncord.server.evaluator_settings import EvaluatorSettings
 from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings, TelemetrySettings
 from andoncord.server.source_settings import SourceSettings
+from andoncord.server.tracker_settings import TrackerSettings
 from andoncord.telemetry.fleet_view import Criticality, DeclaredAgent
 from andoncord.telemetry.prices import Price
 
@@ -131,6 +134,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Rule files of your own, beside the built-in ones; relative to the settings file."""
     hooks: dict[str, HookSettings] = {}
     """Commands that playbooks may call by name."""
+    evaluators: dict[str, EvaluatorSettings] = {}
+    """Who judges a sample of the runs."""
     sources: dict[str, SourceSettings] = {}
     """Other systems that send signed events or alerts about agents."""
     credentials: dict[str, CredentialSettings] = {}
@@ -143,8 +148,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     deadman: DeadmanSettings = DeadmanSettings()
     channels: dict[str, ChannelSettings] = {}
     """How people and other systems are told."""
+    trackers: dict[str, TrackerSettings] = {}
+    """Where tickets about incidents go."""
     oncall: OncallSettings = OncallSettings()
     approvals: ApprovalSettings = ApprovalSettings()
+    access: AccessSettings = AccessSettings()
     prices: tuple[Price, ...] = ()
     """Prices of your own; each stands before every built-in one of its model."""
 

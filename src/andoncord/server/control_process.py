@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Protocol
 
 import msgspec
@@ -39,7 +39,11 @@ class CarrierLife(Protocol):
 
 
 class ControlProcess:
-    """Everything that runs on the control process's event loop."""
+    """Everything that runs on the control process's event loop.
+
+    Args:
+        beside: what else runs for as long as it does, by name.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class ControlProcess:
         deadman: Deadman,
         holds: HoldFeed,
         carrier: CarrierLife,
+        beside: Mapping[str, Callable[[], Coroutine[None, None, None]]] | None = None,
     ) -> None:
         self._engine = engine
         self._hub = hub
@@ -69,6 +74,7 @@ class ControlProcess:
         self._deadman = deadman
         self._holds = holds
         self._carrier = carrier
+        self._beside = dict(beside or {})
         self._stop = asyncio.Event()
         self._notes: set[asyncio.Task[None]] = set()
 
@@ -99,6 +105,7 @@ class ControlProcess:
                     asyncio.create_task(self._deadman.run(), name="heartbeat out"),
                     asyncio.create_task(self._engine.keep_time(), name="time"),
                     asyncio.create_task(self._carrier.run(self._engine), name="durable execution"),
+                    *(asyncio.create_task(run(), name=name) for name, run in self._beside.items()),
                 }
                 await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
             up.cancel()

@@ -1,0 +1,70 @@
+"""Wiring: who judges runs beside the pipeline."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from andoncord.adapters.system.judge import by_command, by_url
+from andoncord.config import Config
+from andoncord.detect.ports import TelemetryReader
+from andoncord.kernel.access import Scope
+from andoncord.server.auth import Auth
+from andoncord.server.evaluators import Evaluator, Evaluators
+from andoncord.server.ports import AccessStore, ServerClock
+
+JUDGES = "evaluators"
+"""In whose name scores of the server's own are sent in."""
+
+
+def judges_token(auth: Auth, access: AccessStore) -> str:
+    """What scores are sent in with: a token that only sends, for every agent, new at every start."""
+    for token in access.tokens():
+        if token.name == JUDGES and not token.revoked_ns:
+            auth.revoke_token(token.id)
+    return auth.create_token(name=JUDGES, scopes=(Scope.INGEST,), agent="*")[1]
+
+
+def load_evaluators(config: Config, *, beside: Path) -> tuple[Evaluator, ...]:
+    """The evaluators of the settings, each with the way it is asked.
+
+    Raises:
+        CallerError: one of them cannot be asked as it is written.
+    """
+    found = []
+    for name, settings in config.evaluators.items():
+        settings.check(name, hooks=frozenset(config.hooks))
+        if settings.hook:
+            ask = by_command(config.hooks[settings.hook].run, timeout_s=settings.at_most_s)
+        else:
+            token_file = beside / settings.token_file if settings.token_file else None
+            ask = by_url(settings.url, token_file=token_file, timeout_s=settings.at_most_s)
+        found.append(Evaluator(name, settings, ask))
+    return tuple(found)
+
+
+def connect_evaluators(
+    config: Config,
+    *,
+    beside: Path,
+    secret: bytes,
+    telemetry: TelemetryReader,
+    positions: AccessStore,
+    clock: ServerClock,
+    pass_on: Callable[[str, bytes], Awaitable[bool]],
+    log: str,
+) -> Evaluators:
+    """Everything that judges runs.
+
+    Args:
+        secret: of this installation; what is drawn cannot be foreseen without it.
+    """
+    key = hashlib.sha256(b"draws of runs\x00" + secret).digest()
+    return Evaluators(
+        load_evaluators(config, beside=beside),
+        telemetry=telemetry,
+        positions=positions,
+        clock=clock,
+        pass_on=pass_on,
+        key=key,
+        log=log,
+    )
