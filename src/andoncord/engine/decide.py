@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import msgspec
 
 from andoncord.detect.finding import Finding
-from andoncord.engine import approving, paging
+from andoncord.engine import approving, desking, paging
 from andoncord.engine.books import loaded
 from andoncord.engine.expiry import end_expired
 from andoncord.engine.facts import (
     ApprovalAsked,
     ApprovalsTaken,
+    EffectHeld,
     Fact,
     FindingArrived,
     GuardAhead,
@@ -21,6 +22,7 @@ from andoncord.engine.facts import (
     SystemNoted,
     TelemetryDigested,
     TimePassed,
+    WorkHandedOver,
 )
 from andoncord.engine.judging import judged
 from andoncord.engine.restored import hold
@@ -55,18 +57,27 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             return (Draft(kind="telemetry.digested", body=body),)
         case GuardAhead():
             return tuple(hold(state, fact, playbooks=playbooks))
+        case ApprovalAsked() | ApprovalsTaken() | WorkHandedOver() | EffectHeld():
+            return _of_agents(state, fact)
         case _:
             return _of_ourselves(state, fact)
 
 
-def _of_ourselves(
-    state: State, fact: SystemNoted | TimePassed | PlaybooksLoaded | OncallLoaded | ApprovalAsked | ApprovalsTaken
-) -> tuple[Draft, ...]:
+def _of_agents(state: State, fact: ApprovalAsked | ApprovalsTaken | WorkHandedOver | EffectHeld) -> tuple[Draft, ...]:
+    """What agents cannot do without a person."""
     match fact:
         case ApprovalAsked():
             return approving.ask(state, fact)
         case ApprovalsTaken():
             return approving.take(state, fact)
+        case WorkHandedOver():
+            return desking.take_in(state, fact)
+        case EffectHeld():
+            return desking.hold(state, fact)
+
+
+def _of_ourselves(state: State, fact: SystemNoted | TimePassed | PlaybooksLoaded | OncallLoaded) -> tuple[Draft, ...]:
+    match fact:
         case SystemNoted(what=what, detail=detail):
             return (Draft(kind="system.noted", body={"what": what, **detail}),)
         case TimePassed(now_ns=now_ns):

@@ -7,6 +7,7 @@ import msgspec
 from andoncord.detect.finding import Finding
 from andoncord.kernel.effect import Receipt
 from andoncord.respond.approval import Asked
+from andoncord.respond.desk import SideEffect, Work
 from andoncord.respond.oncall import Escalation
 from andoncord.respond.playbook import Playbook
 
@@ -100,6 +101,22 @@ class ApprovalsTaken(msgspec.Struct, frozen=True, kw_only=True):
     now_ns: int
 
 
+class WorkHandedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent may not go on with some work, and a person gets it."""
+
+    work: Work
+    to: tuple[str, ...] = ()
+    """Whom to tell: people, rotas or channels."""
+
+
+class EffectHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """A guard did not have a side effect done, and hands it over to be held."""
+
+    effect: SideEffect
+    to: tuple[str, ...] = ()
+    """Whom to tell of the first that waits."""
+
+
 Fact = (
     FindingArrived
     | ReceiptArrived
@@ -112,4 +129,6 @@ Fact = (
     | OncallLoaded
     | ApprovalAsked
     | ApprovalsTaken
+    | WorkHandedOver
+    | EffectHeld
 )

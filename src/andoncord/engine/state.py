@@ -8,6 +8,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.engine.approvalbook import ApprovalBook
+from andoncord.engine.deskbook import DeskBook
 from andoncord.engine.index import Index
 from andoncord.engine.noticebook import NoticeBook
 from andoncord.engine.orderbook import OrderBook
@@ -24,6 +25,7 @@ from andoncord.kernel.vocabulary import Category, Disposition, IncidentState, Pa
 from andoncord.recover.registry import Registry
 from andoncord.respond.playbook import Playbook
 
+DESK = ("handover.", "effect.", "statement.")
 MAX_SEEN = 100_000
 """Finding ids remembered, so that the same finding twice is one; the oldest are forgotten first."""
 
@@ -99,6 +101,8 @@ class State:
     book: str = ""
     """The digest of the set in force now."""
     approvals: ApprovalBook = field(default_factory=ApprovalBook)
+    desk: DeskBook = field(default_factory=DeskBook)
+    """What waits for a person because an agent may not do it."""
     notices: NoticeBook = field(default_factory=NoticeBook)
     """Whom to tell, and who was told."""
     shadow_findings: int = 0
@@ -159,6 +163,8 @@ def apply(state: State, entry: Entry) -> None:
         state.wishes[entry.body["wish"]] = entry.incident
     if entry.kind.startswith("approval."):
         state.approvals.apply(entry)
+    elif entry.kind.startswith(DESK):
+        state.desk.apply(entry)
     reduce = _REDUCERS.get(entry.kind)
     if reduce:
         reduce(state, entry)
@@ -321,6 +327,8 @@ def _receipt_recorded(state: State, entry: Entry) -> None:
     state.outstanding.pop(receipt.intent, None)
     if intent.effect.kind is EffectKind.NOTIFY:
         state.notices.receive(entry.incident, intent.effect, receipt)
+    elif intent.effect.kind is EffectKind.RELEASE:
+        state.desk.receive(intent.effect, receipt)
     if intent.effect.kind is EffectKind.INVESTIGATE and receipt.detail:
         _update(state, entry.incident, investigation=receipt.detail)
     elif intent.effect.kind is EffectKind.REVIEW and receipt.detail:

@@ -26,6 +26,8 @@ WITHOUT_TRACE = frozenset(
         EffectKind.WAIT,
         EffectKind.NOTIFY,
         EffectKind.TICKET,
+        EffectKind.DRAFT,
+        EffectKind.ASK,
     }
 )
 """Effects that change nothing outside the record, but what people know."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine import approving, lifecycle, ticketing, turning, undoing
+from andoncord.engine import approving, desking, lifecycle, stating, ticketing, turning, undoing
 from andoncord.engine.asked import MAX_TEXT, declare, lasts_ms, needed, text_of
 from andoncord.engine.drafts import held_by_others, intent_draft, moved, order_draft
 from andoncord.engine.facts import PersonAsked
@@ -405,6 +405,15 @@ COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Dra
     "star": lifecycle.star,
     "acknowledge": _acknowledge,
     "open_ticket": ticketing.open_by_person,
+    "take_handover": desking.take,
+    "finish_handover": desking.finish,
+    "return_handover": desking.give_back,
+    "close_handover": desking.close,
+    "release_held": desking.release,
+    "discard_held": desking.discard,
+    "send_statement": stating.send,
+    "reject_statement": stating.reject,
+    "answer_ask": stating.answer,
     "grant_approval": approving.grant,
     "deny_approval": approving.deny,
     "apply_proposal": _apply_proposal,
