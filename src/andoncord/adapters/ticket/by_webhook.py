@@ -4,13 +4,10 @@ import httpx2
 import msgspec
 
 from andoncord.adapters.notify.signed import PrivateAddressError, SignedPost
-from andoncord.adapters.ticket.wire import OF_A_SERVER, decoded
+from andoncord.adapters.ticket.wire import SAID, decoded, refused
 from andoncord.kernel.ports import Clock
 from andoncord.kernel.time import rfc3339
 from andoncord.respond.ticket import Ticket, TicketText, TrackerError
-
-MAY_PASS = (408, 425, 429)
-SAID = 200
 
 
 class _Made(msgspec.Struct, frozen=True):
@@ -83,6 +80,4 @@ class WebhookTracker:
             raise TrackerError(f"{type(error).__name__}: {error}"[:SAID]) from None
         if answer.is_success:
             return answer
-        status = answer.status_code
-        why = f"answered {status}" + (": redirects are not followed; correct the address" if answer.is_redirect else "")
-        raise TrackerError(why, is_final=status < OF_A_SERVER and status not in MAY_PASS)
+        raise refused(answer, said="", now_ns=now_ns)

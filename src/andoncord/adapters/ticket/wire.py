@@ -49,30 +49,7 @@ class Api:
             raise TrackerError(f"{type(error).__name__}: {error}"[:SAID]) from None
         if answer.is_success:
             return answer
-        raise self._refused(answer)
-
-    def _refused(self, answer: httpx2.Response) -> TrackerError:
-        status, said = answer.status_code, self._said(answer)
-        if answer.is_redirect:
-            return TrackerError(f"answered {status}: redirects are not followed; correct the address", is_final=True)
-        if status == 401:
-            return TrackerError(f"answered 401: the token is not accepted{said}", is_final=True)
-        if status in (403, 429):
-            wait_s = self._wait_s(answer)
-            if status == 429 or wait_s is not None:
-                return TrackerError(f"answered {status}: its rate limit is reached{said}", wait_s=wait_s or 0.0)
-            return TrackerError(f"answered 403: the token may not do this{said}", is_final=True)
-        return TrackerError(f"answered {status}{said}", is_final=status < OF_A_SERVER and status not in MAY_PASS)
-
-    def _wait_s(self, answer: httpx2.Response) -> float | None:
-        """How long a rate limit wants to be waited for; None where the answer speaks of none."""
-        after = answer.headers.get("retry-after", "")
-        if after.isascii() and after.isdigit():
-            return float(after)
-        reset = answer.headers.get("x-ratelimit-reset", "")
-        if answer.headers.get("x-ratelimit-remaining") == "0" and reset.isascii() and reset.isdigit():
-            return max(0.0, int(reset) - self._clock.now() / SECOND_NS)
-        return None
+        raise refused(answer, said=self._said(answer), now_ns=self._clock.now())
 
     def _said(self, answer: httpx2.Response) -> str:
         """What the tracker said about it, on one line, without what is secret."""
@@ -85,6 +62,36 @@ class Api:
         if secret:
             text = text.replace(secret, "…")
         return f": {visible(text, SAID)}" if text else ""
+
+
+def refused(answer: httpx2.Response, *, said: str, now_ns: int) -> TrackerError:
+    """What an answer that is no success means.
+
+    Args:
+        said: what it says, to be shown.
+    """
+    status = answer.status_code
+    if answer.is_redirect:
+        return TrackerError(f"answered {status}: redirects are not followed; correct the address", is_final=True)
+    if status == 401:
+        return TrackerError(f"answered 401: the token is not accepted{said}", is_final=True)
+    if status in (403, 429):
+        wait_s = _wait_s(answer, now_ns)
+        if status == 429 or wait_s is not None:
+            return TrackerError(f"answered {status}: its rate limit is reached{said}", wait_s=wait_s or 0.0)
+        return TrackerError(f"answered 403: the token may not do this{said}", is_final=True)
+    return TrackerError(f"answered {status}{said}", is_final=status < OF_A_SERVER and status not in MAY_PASS)
+
+
+def _wait_s(answer: httpx2.Response, now_ns: int) -> float | None:
+    """How long a rate limit wants to be waited for; None where the answer speaks of none."""
+    after = answer.headers.get("retry-after", "")
+    if after.isascii() and after.isdigit():
+        return float(after)
+    reset = answer.headers.get("x-ratelimit-reset", "")
+    if answer.headers.get("x-ratelimit-remaining") == "0" and reset.isascii() and reset.isdigit():
+        return max(0.0, int(reset) - now_ns / SECOND_NS)
+    return None
 
 
 def words_of(body: Any) -> str:
