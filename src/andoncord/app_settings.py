@@ -63,6 +63,7 @@ def load_playbooks(config: Config, *, beside: Path) -> tuple[Playbook, ...]:
     for each in known.values():
         playbook.refuse_unknown_hooks(each, config.hooks)
         playbook.refuse_unknown_targets(each, (*oncall.people, *oncall.rotas, *config.channels))
+        playbook.refuse_unknown_trackers(each, config.trackers)
     return tuple(known.values())
 
 
