@@ -18,8 +18,11 @@ from andoncord.detect.pack import default_rules
 from andoncord.kernel.time import DAY_NS, HOUR_NS, SECOND_NS
 from andoncord.server.pipeline import GRACE_NS, Pipeline
 from andoncord.server.prepare import decode
+from andoncord.server.reconcile import reconcile
+from andoncord.telemetry.ancestry import LOOK_AFTER_NS
 from andoncord.telemetry.batch import Batch, Encoding, Signal
 from andoncord.telemetry.event import Event
+from andoncord.telemetry.fleet import load
 from andoncord.telemetry.stitch import stitch
 from andoncord.testing.system import HandClock
 
@@ -123,6 +126,15 @@ class Line:
                 return
             pause.wait(0.01)
         raise AssertionError("the log was not read out")
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        pause = threading.Event()
+        for _ in range(500):
+            if holds():
+                return
+            pause.wait(0.01)
+        raise AssertionError("it never held")
 
     def ledger(self) -> dict[tuple[str, str], int]:
         return {(line.outcome, line.reason): line.count for line in self.reader.ledger()}
@@ -328,3 +340,66 @@ def test_a_store_that_breaks_ends_the_worker(tmp_path: Path) -> None:
 
     assert line.failed.wait(5)
     assert line.pipeline.has_failed
+
+
+def a_part(*spans: tuple[str, str, str], service: str = "shop") -> bytes:
+    """An OTLP/JSON request of a service: spans by id, parent and the agent they name, model calls where they name none."""
+    items = []
+    for span_id, parent, agent in spans:
+        named = {"gen_ai.agent.name": agent} if agent else {"gen_ai.request.model": "m-1"}
+        said = {"gen_ai.operation.name": "invoke_agent" if agent else "chat", **named}
+        items.append(
+            {
+                "traceId": "cd" * 16,
+                "spanId": span_id * 16,
+                "parentSpanId": parent * 16,
+                "name": "step",
+                "startTimeUnixNano": str(AT_NS),
+                "endTimeUnixNano": str(AT_NS + 10),
+                "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in said.items()],
+            }
+        )
+    who = {"service.name": service, "service.instance.id": "i1"}
+    resource = {"attributes": [{"key": key, "value": {"stringValue": value}} for key, value in who.items()]}
+    return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": items}]}]}).encode()
+
+
+def agents_by_span(line: Line) -> dict[str, str]:
+    """Whose each stored span is."""
+    return {event.span_id[:1]: event.agent for event in line.reader.trace("cd" * 16)}
+
+
+@pytest.mark.parametrize("between", ["nothing", "a segment", "a restart", "a segment and a restart"])
+def test_a_parent_that_comes_last_names_the_agent_everywhere(line: Line, between: str) -> None:
+    """Trace, agent, fleet and figures: as if child, parent and grandparent had come in one request, and the guess is gone."""
+    line.clock.move_by(HOUR_NS)
+    line.pipeline.start()
+    line.send(a_part(("c", "b", ""), ("d", "b", "")))
+    line.drain()
+    assert agents_by_span(line) == {"c": "shop", "d": "shop"}
+    assert [beat.agent for beat in line.reader.beats()] == ["shop"]
+    if "segment" in between:
+        assert line.writer.settle(now_ns=0, everything=True)
+    if "restart" in between:
+        line.restart()
+        line.pipeline.start()
+
+    line.send(a_part(("b", "a", "")))
+    line.send(a_part(("a", "", "refund-bot")))
+    line.drain()
+    line.clock.move_by(2 * LOOK_AFTER_NS)
+    line.until(lambda: set(agents_by_span(line).values()) == {"refund-bot"})
+
+    assert len(agents_by_span(line)) == 4
+    since_ns, until_ns = 0, 2**62
+    assert len(line.reader.of_agents(["refund-bot"], since_ns=since_ns, until_ns=until_ns, limit=9)) == 4
+    assert line.reader.of_agents(["shop"], since_ns=since_ns, until_ns=until_ns, limit=9) == ()
+    points = line.reader.series((), since_ns=since_ns, until_ns=until_ns, step_ns=2**62)
+    assert [(point.agent, point.events) for point in points] == [("refund-bot", 4)]
+    (agent,) = load(line.reader.fleet())
+    assert (agent.agent, agent.events, agent.is_inferred, agent.models["m-1"].count) == ("refund-bot", 4, False, 3)
+    assert {beat.agent for beat in line.reader.beats()} == {"refund-bot"}
+    assert reconcile(line.reader, deep=True).problems == ()
+    line.send(a_part(("c", "b", ""), ("b", "a", "")))
+    line.drain()
+    assert line.ledger()["duplicate", ""] == 2

@@ -78,8 +78,20 @@ class TelemetryWriter(Protocol):
         ledger: Sequence[LedgerLine],
         now_ns: int,
         fleet: Sequence[tuple[str, bytes]] = (),
+        corrected: Sequence[tuple[int, bytes, Event]] = (),
+        unheard: Sequence[str] = (),
     ) -> int:
-        """`fleet` replaces what is kept of these agents; nothing behind a name forgets it."""
+        """Store a group whole or not at all; how many findings were new.
+
+        Args:
+            fleet: replaces what is kept of these agents; nothing behind a name forgets it.
+            corrected: events that take the place of stored ones, each with the place and the key of the one before.
+            unheard: agents that were only guessed; their processes are forgotten.
+        """
+        ...
+
+    def of_traces(self, traces: Sequence[str], *, limit: int) -> tuple[tuple[int, Event], ...]:
+        """The last `limit` events of some traces by time, each with its place."""
         ...
 
     def beats(self) -> tuple[Beat, ...]: ...

@@ -12,6 +12,7 @@ from andoncord.detect.ports import TelemetryWriter
 from andoncord.kernel.time import HOUR_NS, MINUTE_NS, SECOND_NS
 from andoncord.server.figures import FigureTeller
 from andoncord.server.inbox import Inbox
+from andoncord.server.late_parents import LateParents
 from andoncord.server.ports import Memory, ServerClock
 from andoncord.server.prepare import Answer, decode
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal, beats_of, event_key, unpack_body
@@ -79,6 +80,7 @@ class Pipeline:
         """When they were last read from the store."""
         self._fleet = FleetMap()
         self._fleet_kept_ns = 0
+        self._late = LateParents(writer)
         self._figures = FigureTeller(on_figures)
         self._started_ns = clock.now()
         self._faults_told: set[str] = set()
@@ -116,6 +118,7 @@ class Pipeline:
                 if not self._read_some():
                     self._tick()
                     self._inbox.wait(TICK_S)
+                self._correct()
                 self._keep()
                 now = self._clock.now()
                 if now - self._beats_ns >= FORGET_EVERY_NS:
@@ -137,7 +140,9 @@ class Pipeline:
         if self._memory is not None:
             for rule, why in self._bank.recall(self._memory.kept()).items():
                 logger.warning("rule %s learns anew: what it had learned cannot be used, %s", rule, why)
-        self._bank.replay(self._writer.recent_events(after_ns=self._started_ns - REBUILD_NS, limit=REBUILD_EVENTS))
+        since_ns = self._started_ns - REBUILD_NS
+        recent = self._writer.recent_events(after_ns=since_ns, limit=REBUILD_EVENTS)
+        self._bank.replay(self._late.remember(recent, since_ns=since_ns, limit=REBUILD_EVENTS))
 
     def _know_processes(self) -> None:
         """Know of the processes that the store knows. It has every sign of life, and forgets those that others came after."""
@@ -172,11 +177,11 @@ class Pipeline:
         """Everything that a group of batches leads to, in one transaction."""
         fresh = self._writer.unknown([(event_key(event), event) for _, decoded in group for event in decoded.events])
         is_fresh = {id(event) for _, event in fresh}
-        ledger = [
-            line
-            for batch, decoded in group
-            for line in _ledger(batch.signal, decoded, stored=sum(id(event) in is_fresh for event in decoded.events))
-        ]
+        ledger: list[LedgerLine] = []
+        for batch, decoded in group:
+            new = [event for event in decoded.events if id(event) in is_fresh]
+            ledger += _ledger(batch.signal, decoded, stored=len(new))
+            self._late.observe(new, now=batch.received_ns)
         fresh.sort(key=lambda pair: pair[1].at_ns)
         findings: list[Finding] = []
         for _, event in fresh:
@@ -188,6 +193,27 @@ class Pipeline:
         self._record(seq=last, events=fresh, findings=findings, beats=beats, ledger=ledger)
         self._inbox.done(last)
         self._figures.detected(received_ns=group[0][0].received_ns, now=self._clock.now())
+
+    def _correct(self) -> None:
+        """Store steps again whose parents came later and name another agent; detectors have judged them by the first name."""
+        found = self._late.look(self._clock.now())
+        if not found:
+            return
+        unheard = self._fleet.take_back([each.before for each in found])
+        corrected = [each.after for each in found]
+        self._fleet.observe(corrected)
+        self._beats = {key: beat for key, beat in self._beats.items() if key[0] not in unheard}
+        # With the events, so that a crash does not leave an agent on the map that there never was.
+        self._fleet_kept_ns = 0
+        self._record(
+            seq=None,
+            events=(),
+            findings=(),
+            beats=self._freshen(corrected),
+            ledger=(),
+            corrected=[(each.place, event_key(each.before), each.after) for each in found],
+            unheard=unheard,
+        )
 
     def _tell_faults(self) -> None:
         """Say once what a detector stumbled over."""
@@ -212,13 +238,23 @@ class Pipeline:
         findings: Sequence[Finding],
         beats: Sequence[Beat],
         ledger: Sequence[LedgerLine],
+        corrected: Sequence[tuple[int, bytes, Event]] = (),
+        unheard: Sequence[str] = (),
     ) -> None:
         now = self._clock.now()
         fleet: Sequence[tuple[str, bytes]] = ()
         if self._is_fleet_due(now):
             fleet, self._fleet_kept_ns = self._fleet.take_rows(), now
         new = self._writer.record(
-            seq=seq, events=events, findings=findings, beats=beats, ledger=ledger, now_ns=now, fleet=fleet
+            seq=seq,
+            events=events,
+            findings=findings,
+            beats=beats,
+            ledger=ledger,
+            now_ns=now,
+            fleet=fleet,
+            corrected=corrected,
+            unheard=unheard,
         )
         if new:
             self._on_findings()

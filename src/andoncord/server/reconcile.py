@@ -11,8 +11,9 @@ import msgspec
 
 from andoncord.detect.ports import Storage, TelemetryReader
 from andoncord.server.prepare import decode
-from andoncord.telemetry.batch import LedgerLine, event_key, unpack_body
+from andoncord.telemetry.batch import SPAN_KINDS, LedgerLine, event_key, unpack_body
 from andoncord.telemetry.event import Event
+from andoncord.telemetry.stitch import INFERRED
 
 PROBLEMS_SHOWN = 20
 SAME_INSTANT = 100_000
@@ -95,9 +96,18 @@ def _missing(reader: TelemetryReader, events: Iterable[Event]) -> set[bytes]:
     known: set[bytes] = set()
     for trace_id, group in by_trace.items():
         if trace_id:
-            known.update(map(event_key, reader.trace(trace_id)))
+            known.update(map(_as_sent, reader.trace(trace_id)))
             continue
         for event in group:
             same_instant = reader.of_agents([event.agent], since_ns=event.at_ns, until_ns=event.at_ns, limit=SAME_INSTANT)
-            known.update(map(event_key, same_instant))
-    return {key for group in by_trace.values() for event in group if (key := event_key(event)) not in known}
+            known.update(map(_as_sent, same_instant))
+    return {key for group in by_trace.values() for event in group if (key := _as_sent(event)) not in known}
+
+
+def _as_sent(event: Event) -> bytes:
+    """The key of an event without what its ancestors may have said of it since."""
+    if event.kind in SPAN_KINDS:
+        return event_key(event)
+    attributes = {name: value for name, value in event.attributes.items() if name != INFERRED}
+    open_fields = dict.fromkeys(("agent", "run_id", "task", "session_id", "environment"), "")
+    return event_key(msgspec.structs.replace(event, attributes=attributes, **open_fields))

@@ -27,6 +27,7 @@ _TOOLS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 _MODELS = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
 _LINKED = LINKED | {EventKind.CHANGE_MADE}
 _VERSIONS = ("version", "configuration", "prompt")
+_VERSION_ATTRIBUTES = ("agent_version", "config_version", "prompt_version")
 _alike = attrgetter("agent", "kind", "name", "ok", "trusted", "environment", "system")
 
 
@@ -163,6 +164,25 @@ class FleetMap:
         for key, times in groups.items():
             self._count_group(key, times)
 
+    def take_back(self, events: Iterable[Event]) -> list[str]:
+        """Events turned out to be another agent's. Returns the agents of whom nothing is left: they were only guessed."""
+        gone: list[str] = []
+        for event in events:
+            sighting = self._agents.get(event.agent)
+            if sighting is None:
+                continue
+            self._changed[event.agent] = None
+            sighting.events = max(0, sighting.events - 1)
+            sighting.runs = max(0, sighting.runs - _is_run(event))
+            for table, name in _counted_in(sighting, event):
+                if _once_less(table, name, ok=event.ok):
+                    _no_longer(sighting, name)
+            if not sighting.events:
+                del self._agents[event.agent]
+                self._plain.pop(_plain(event.agent), None)
+                gone.append(event.agent)
+        return gone
+
     def take_changed(self) -> list[Sighting]:
         """The agents of which something was seen since this was last asked."""
         changed = [self._agents[agent] for agent in self._changed if agent in self._agents]
@@ -227,7 +247,7 @@ class FleetMap:
             return
         if kind is EventKind.AGENT_INVOKED:
             # An agent with our SDK says that a run begins; of others the outermost span stands for it.
-            sighting.runs += not event.parent_span_id and event.run_id == event.trace_id
+            sighting.runs += _is_run(event)
         for reach in self._partners.observe(event, at_ns):
             self._edge(reach.sender, reach.how, reach.receiver, reach.at_ns)
 
@@ -277,6 +297,48 @@ class FleetMap:
         self._plain.pop(_plain(oldest.agent), None)
         self._changed[oldest.agent] = None
         return True
+
+
+def _is_run(event: Event) -> bool:
+    """Whether an event stands for a run that nothing else stands for."""
+    if event.kind is EventKind.RUN_STARTED:
+        return True
+    return event.kind is EventKind.AGENT_INVOKED and not event.parent_span_id and event.run_id == event.trace_id
+
+
+def _counted_in(sighting: Sighting, event: Event) -> list[tuple[dict[str, Seen], str]]:
+    """Where an event was counted, and under what."""
+    said = event.attributes
+    found = [(sighting.environments, event.environment), (sighting.systems, event.system)]
+    if event.kind in _TOOLS:
+        found.append((sighting.tools, event.name))
+    elif event.kind in _MODELS:
+        found.append((sighting.models, event.name))
+    named = ((what, said.get(name)) for what, name in zip(_VERSIONS, _VERSION_ATTRIBUTES, strict=True))
+    return found + [(sighting.versions, f"{what} {value}") for what, value in named if value not in (None, "")]
+
+
+def _once_less(table: dict[str, Seen], name: str, *, ok: bool) -> bool:
+    """Something was seen once less; whether it was never seen then."""
+    seen = table.get(name)
+    if seen is None:
+        return False
+    seen.count -= 1
+    seen.failed = max(0, seen.failed - (not ok))
+    if seen.count > 0:
+        return False
+    del table[name]
+    return True
+
+
+def _no_longer(sighting: Sighting, name: str) -> None:
+    """A model or a version was never seen: what followed from it did not either."""
+    value = name.partition(" ")[2] or name
+    for what in [what for what, current in sighting.current.items() if current in (name, value)]:
+        table, prefix = (sighting.models, "") if what == "model" else (sighting.versions, f"{what} ")
+        if f"{prefix}{sighting.current[what]}" not in table:
+            del sighting.current[what]
+    sighting.changes[:] = [change for change in sighting.changes if change.is_announced or change.after not in (name, value)]
 
 
 def _keep(sighting: Sighting, change: Change) -> None:

@@ -200,6 +200,9 @@ def _counted_once(events: list[Event]) -> list[Event]:
         if place is None or inner.parent_span_id == inner.span_id or not (inner.input_tokens or inner.output_tokens):
             continue
         outer = events[place]
+        if outer.trusted and not inner.trusted:
+            # Whoever has no token does not take away what somebody with one has counted.
+            continue
         sums = {f"total_{name}": amount for name in _COUNTED if (amount := getattr(outer, name))}
         kind = EventKind.OTHER if outer.kind is EventKind.MODEL_COMPLETED else outer.kind
         none = dict.fromkeys(_COUNTED, 0)
@@ -214,9 +217,21 @@ def _again(event: Event, by_span: dict[tuple[str, str], Event]) -> Event:
         if ancestor is None:
             return event
         if ancestor.agent and INFERRED not in ancestor.attributes:
-            attributes = {name: value for name, value in event.attributes.items() if name != INFERRED}
-            trusted = event.trusted and ancestor.trusted
-            task = event.task or ancestor.task
-            return msgspec.structs.replace(event, agent=ancestor.agent, task=task, trusted=trusted, attributes=attributes)
+            return _handed_down(event, ancestor)
         above = ancestor.parent_span_id
     return event
+
+
+def _handed_down(event: Event, ancestor: Event) -> Event:
+    """What an event that had to guess its agent takes from the ancestor that names it."""
+    is_own_run = event.run_id not in ("", event.trace_id)
+    return msgspec.structs.replace(
+        event,
+        agent=ancestor.agent,
+        run_id=event.run_id if is_own_run else ancestor.run_id or event.run_id,
+        task=event.task or ancestor.task,
+        session_id=event.session_id or ancestor.session_id,
+        environment=event.environment or ancestor.environment,
+        trusted=event.trusted and ancestor.trusted,
+        attributes={name: value for name, value in event.attributes.items() if name != INFERRED},
+    )

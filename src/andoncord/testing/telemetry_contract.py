@@ -5,9 +5,10 @@ cases. Each case about reading runs three times: while the events are new, after
 and with one half in each place.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from andoncord.detect.finding import Finding
@@ -76,6 +77,16 @@ def move(writer: TelemetryWriter) -> None:
     """Move all that is new to where it is kept for long."""
     while writer.settle(now_ns=0, everything=True):
         pass
+
+
+def correct(writer: TelemetryWriter, *, agent: str, spans: Collection[int]) -> None:
+    """Say that the spans of these numbers are another agent's."""
+    corrected = [
+        (place, event_key(event), msgspec.structs.replace(event, agent=agent))
+        for place, event in writer.of_traces([TRACE], limit=99)
+        if int(event.span_id, 16) in spans
+    ]
+    writer.record(seq=None, events=(), findings=(), beats=(), ledger=(), now_ns=0, corrected=corrected)
 
 
 class TelemetryStoreContract:
@@ -294,6 +305,43 @@ class TelemetryStoreContract:
         assert reader.trace(TRACE) == before
         assert open_reader().storage().events == 19
         assert record(writer, [a_span(number) for number in range(1, 20)]) == 0
+
+    def test_corrected_events_take_the_place_of_others(
+        self,
+        stored: Callable[[Sequence[Event]], TelemetryWriter],
+        open_writer: Callable[[], TelemetryWriter],
+        open_reader: Callable[[], TelemetryReader],
+    ) -> None:
+        """A step that turned out to be another agent's is found there and nowhere else, wherever it was and is moved to."""
+        writer, other = stored([a_span(number, agent="shop") for number in range(1, 7)]), "ef" * 16
+        record(writer, [a_span(9, agent="shop", trace=other)], seq=3)
+        assert [int(event.span_id, 16) for _, event in writer.of_traces([TRACE, other], limit=3)] == [5, 6, 9]
+
+        correct(writer, agent="refunds", spans={1, 3, 5, 6})
+        for settled in range(3):
+            reader = open_reader()
+            found = {
+                name: [int(event.span_id, 16) for event in reader.of_agents([name], since_ns=0, until_ns=9_999, limit=9)]
+                for name in ("shop", "refunds")
+            }
+            assert found == {"shop": [2, 4, 9], "refunds": [1, 3, 5, 6]}
+            assert [event.agent for event in reader.trace(TRACE)] == ["refunds", "shop"] * 2 + ["refunds"] * 2
+            points = reader.series((), since_ns=0, until_ns=9_999, step_ns=10_000)
+            assert [(point.agent, point.events) for point in points] == [("refunds", 4), ("shop", 3)]
+            assert len(reader.tail(after=0, limit=9)) == 7
+            assert [event.agent for event in writer.recent_events(after_ns=0, limit=99)].count("refunds") == 4
+            assert (reader.storage().events, reader.storage().expired) == (7, 0)
+            if settled == 0:
+                move(writer)
+            else:
+                while writer.compact(now_ns=0):
+                    pass
+        writer.close()
+
+        writer = open_writer()
+        assert record(writer, [a_span(number, agent="shop") for number in range(1, 7)], seq=4) == 0
+        assert writer.retain(now_ns=0, before_ns=100, keep_bytes=2**40, holds=()) == 7
+        assert (open_reader().storage().events, open_reader().storage().expired) == (0, 7)
 
     # Retention.
 

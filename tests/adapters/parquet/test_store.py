@@ -14,7 +14,7 @@ from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.adapters.sqlite.connection import transaction
 from andoncord.kernel.time import DAY_NS
 from andoncord.telemetry.batch import Beat
-from andoncord.testing.telemetry_contract import TelemetryStoreContract, a_batch
+from andoncord.testing.telemetry_contract import TRACE, TelemetryStoreContract, a_batch, a_span, correct, move, record
 
 
 class TestParquetStore(TelemetryStoreContract):
@@ -103,4 +103,24 @@ def test_processes_that_others_came_after_are_forgotten(tmp_path: Path) -> None:
         ("seldom", "old"),
         ("unbound", "lately"),
     ]
+    writer.close()
+
+
+def test_many_corrections_are_written_into_the_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was replaced does not pile up: the segment with most of it is written anew, and one that is empty goes."""
+    monkeypatch.setattr("andoncord.adapters.parquet.upkeep.MAX_REPLACED", 2)
+    writer = ParquetTelemetryWriter(tmp_path / "telemetry.db")
+    for first in (1, 11):
+        record(writer, [a_span(number, agent="shop") for number in range(first, first + 4)], seq=first)
+        move(writer)
+    correct(writer, agent="refunds", spans={1, 11, 12, 13, 14})
+    count = "SELECT (SELECT count(*) FROM replaced), (SELECT count(*) FROM segments)"
+
+    assert writer.settle(now_ns=0)
+    assert writer._store.execute(count).fetchone() == (1, 1)
+    assert not writer.settle(now_ns=0)
+    reader = ParquetTelemetryReader(tmp_path / "telemetry.db")
+    assert [event.agent for event in reader.trace(TRACE)] == ["refunds", "shop", "shop", "shop", *["refunds"] * 4]
+    assert (reader.storage().events, reader.storage().expired) == (8, 0)
+    reader.close()
     writer.close()

@@ -6,7 +6,7 @@ DuckDB writes and reads them from memory; it never has a file of its own. A file
 import mmap
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,15 @@ class SegmentWriter:
         self._folder = folder
         self._duckdb = connect(threads=1, memory_mb=WRITER_MEMORY_MB, spill=folder / "spill")
 
-    def write(self, name: str, *, first_ids: Sequence[int], columns: Sequence[Columns], lines: Sequence[str]) -> int:
+    def write(
+        self,
+        name: str,
+        *,
+        first_ids: Sequence[int],
+        columns: Sequence[Columns],
+        lines: Sequence[str],
+        gone: Collection[int] = (),
+    ) -> int:
         """Write the events of some blocks as a segment, and return its size in bytes.
 
         Args:
@@ -62,8 +70,12 @@ class SegmentWriter:
             first_ids: the id of each block's first event.
             columns: of each block.
             lines: of all blocks, the events as JSON.
+            gone: ids of events that are left out.
         """
         table = events_table(first_ids, columns, lines)
+        if gone:
+            kept = ~np.isin(table["id"], np.array(list(gone), dtype=np.int64))
+            table = {column: values[kept] for column, values in table.items()}
         self._duckdb.register("rows", table)
         try:
             size = self._copy(name, "SELECT * FROM rows")
@@ -163,6 +175,23 @@ def events_table(first_ids: Sequence[int], columns: Sequence[Columns], lines: Se
     places = {agent: place for place, agent in enumerate(sorted(set(table["agent"])))}
     order = np.lexsort((table["id"], table["at_ns"], [places[agent] for agent in table["agent"]]))
     return {name: values[order] for name, values in table.items()}
+
+
+def series_table(columns: Iterable[Columns]) -> dict[str, Any]:
+    """What of the columns series are made of; no more than one block is held as Python objects at a time."""
+    names = [name for name in Columns.__struct_fields__ if name not in ("trace_id", "run_id", "name")]
+    texts: dict[str, str] = {}
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    for block in columns:
+        table = columns_table([block])
+        for name in names:
+            values = table[name]
+            if values.dtype == object:
+                # Few texts, many times.
+                values = np.array([texts.setdefault(value, value) for value in values], dtype=object)
+            parts[name].append(values)
+    empty = columns_table([])
+    return {name: np.concatenate(found) if found else empty[name] for name, found in parts.items()}
 
 
 def columns_table(columns: Sequence[Columns]) -> dict[str, Any]:

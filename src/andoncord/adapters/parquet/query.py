@@ -1,13 +1,15 @@
 """A question to the store, and what answers it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from andoncord.adapters.parquet.manifest import Segment
-from andoncord.adapters.parquet.tail import ANY, Columns, mark
+from andoncord.adapters.parquet.tail import ANY, Index, mark
 
+UNNESTED = "SELECT unnest(?::BIGINT[])"
+"""A list of numbers, given as one parameter, as rows."""
 EARLIEST, LATEST = -(2**63), 2**63 - 1
 
 
@@ -24,7 +26,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     agents: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
-    trace_id: str = ""
+    traces: tuple[str, ...] = ()
     from_ns: int = EARLIEST
     until_ns: int = LATEST
     after_id: int = 0
@@ -44,15 +46,16 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
             and (segment.marks == ANY or not self.agents or any(each in segment.marks for each in self.marks()))
         )
 
-    def fitting(self, first_id: int, columns: Columns) -> Iterator[tuple[int, int, int]]:
-        """Time, id and place of the events of a block that fit."""
-        for place, at_ns in enumerate(columns.at_ns):
+    def fitting(self, first_id: int, index: Index, gone: Collection[int]) -> Iterator[tuple[int, int, int]]:
+        """Time, id and place of the events of a block that fit, without those that are gone."""
+        for place, at_ns in enumerate(index.at_ns):
             if (
                 self.from_ns <= at_ns <= self.until_ns
-                and (not self.agents or columns.agent[place] in self.agents)
-                and (not self.kinds or columns.kind[place] in self.kinds)
-                and (not self.trace_id or columns.trace_id[place] == self.trace_id)
+                and (not self.agents or index.agent[place] in self.agents)
+                and (not self.kinds or index.kind[place] in self.kinds)
+                and (not self.traces or index.trace_id[place] in self.traces)
                 and first_id + place > self.after_id
-                and columns.received_ns[place] >= self.received_ns
+                and index.received_ns[place] >= self.received_ns
+                and first_id + place not in gone
             ):
                 yield at_ns, first_id + place, place

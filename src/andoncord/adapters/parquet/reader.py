@@ -5,9 +5,11 @@ moment, so that no event is seen twice or missed while it moves from one to the 
 alone, within a millisecond; DuckDB is loaded at the first question about older events.
 """
 
-import heapq
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from heapq import heappush, heappushpop
 from operator import itemgetter
 from pathlib import Path
 from threading import Lock
@@ -19,8 +21,8 @@ from andoncord.adapters.parquet import manifest
 from andoncord.adapters.parquet.manifest import Segment
 from andoncord.adapters.parquet.query import Found, Query
 from andoncord.adapters.parquet.rows import LOG_COLUMNS, batch_of, beats_of, fleet_of
-from andoncord.adapters.parquet.schema import EXPIRED, LAST_ID, READ_OUT, check_version, progress
-from andoncord.adapters.parquet.tail import ANY, columns_of, events_of, lines_of
+from andoncord.adapters.parquet.schema import EXPIRED, LAST_ID, READ_OUT, check_version, progress, replaced
+from andoncord.adapters.parquet.tail import ANY, columns_of, events_of, index_of, lines_of, without
 from andoncord.adapters.sqlite.connection import connect
 from andoncord.detect.finding import Finding
 from andoncord.detect.ports import SeriesPoint, Storage
@@ -55,8 +57,13 @@ class ParquetTelemetryReader:
 
     def trace(self, trace_id: str) -> tuple[Event, ...]:
         """Every event of one trace, by start time."""
-        found = self._find(Query(trace_id=trace_id))
+        found = self._find(Query(traces=(trace_id,)))
         return tuple(sorted(events_of([each.json for each in found]), key=lambda event: event.start_ns))
+
+    def of_traces(self, traces: Sequence[str], *, limit: int) -> tuple[tuple[int, Event], ...]:
+        """The last `limit` events of some traces by time, each with its place."""
+        found = self._find(Query(traces=tuple(traces)), last=limit) if traces else []
+        return tuple(zip((each.id for each in found), events_of([each.json for each in found]), strict=True))
 
     def of_agents(
         self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int, kinds: Sequence[str] = ()
@@ -69,20 +76,23 @@ class ParquetTelemetryReader:
 
     def of_kind_since(self, agent: str, *, kinds: Sequence[str], after_ns: int, limit: int) -> tuple[Event, ...]:
         """The last `limit` events of one agent and these kinds after an instant, by time."""
-        return self._last(Query(agents=(agent,), kinds=tuple(map(str, kinds)), from_ns=after_ns + 1), limit)
+        query = Query(agents=(agent,), kinds=tuple(map(str, kinds)), from_ns=after_ns + 1)
+        return tuple(events_of([each.json for each in self._find(query, last=limit, is_short=True)]))
 
     def series(self, agents: Sequence[str], *, since_ns: int, until_ns: int, step_ns: int) -> tuple[SeriesPoint, ...]:
         """What happened per agent and stretch of time, by agent and time; of every agent where none is named."""
         query = Query(agents=tuple(agents), from_ns=since_ns, until_ns=until_ns)
-        blocks, segments = self._snapshot(query, None)
-        columns = [columns_of(packed) for _, packed, _ in blocks]
-        return self._segments().series(query, segments, columns, step_ns=step_ns)
+        with self._look:
+            blocks, segments, gone = self._blocks(query, "columns")
+        kept = (without(columns_of(packed), first_id, gone) for first_id, packed in blocks)
+        return self._segments().series(query, segments, gone, kept, step_ns=step_ns)
 
     def export(self, path: Path, *, agents: Sequence[str] = (), since_ns: int, until_ns: int) -> int:
         """Write the events of these agents, or of all, that were over between the instants, as one Parquet file; how many."""
         query = Query(agents=tuple(agents), from_ns=since_ns, until_ns=until_ns)
-        blocks, segments = self._snapshot(query, None)
-        return self._segments().export(path, query, segments, blocks)
+        with self._look:
+            blocks, segments, gone = self._blocks(query, "columns, body")
+        return self._segments().export(path, query, segments, gone, blocks)
 
     def storage(self) -> Storage:
         """What is kept, and how much room it takes. Looks at the files, not into them."""
@@ -99,6 +109,7 @@ class ParquetTelemetryReader:
                     "SELECT coalesce((SELECT max(seq) FROM ingest_log) - (SELECT min(seq) FROM ingest_log) + 1, 0)"
                 ).fetchone()
                 expired = progress(self._connection, EXPIRED)
+                gone = len(replaced(self._connection))
                 (stored,) = self._connection.execute(
                     "SELECT coalesce(sum(count), 0) FROM ledger WHERE outcome = 'stored'"
                 ).fetchone()
@@ -108,7 +119,7 @@ class ParquetTelemetryReader:
         times = [segment.min_at_ns for segment in segments] + ([tail[2]] if tail[2] is not None else [])
         return Storage(
             stored=stored,
-            events=tail[0] + sum(segment.rows for segment in segments),
+            events=tail[0] + sum(segment.rows for segment in segments) - gone,
             expired=expired,
             tail_events=tail[0],
             tail_raw_bytes=tail[1],
@@ -130,7 +141,7 @@ class ParquetTelemetryReader:
     def tail(self, *, after: int, agent: str = "", kinds: Sequence[str] = (), limit: int) -> tuple[tuple[int, Event], ...]:
         """The first `limit` events stored after place `after`, in that order, each with its place."""
         query = Query(agents=(agent,) if agent else (), kinds=tuple(map(str, kinds)), after_id=after)
-        found = self._find(query, first=limit)
+        found = self._first(query, limit)
         return tuple(zip((each.id for each in found), events_of([each.json for each in found]), strict=True))
 
     def stored(self) -> int:
@@ -141,63 +152,101 @@ class ParquetTelemetryReader:
     def recent(self, *, after_ns: int, limit: int) -> Iterator[Event]:
         """The last `limit` events received after `after_ns`, in the order in which they were stored."""
         after = max(0, self.stored() - limit)
-        while found := self._find(Query(after_id=after, received_ns=after_ns), first=PAGE):
+        while found := self._first(Query(after_id=after, received_ns=after_ns), PAGE):
             yield from events_of([each.json for each in found])
             after = found[-1].id
 
     def _last(self, query: Query, limit: int) -> tuple[Event, ...]:
         return tuple(events_of([each.json for each in self._find(query, last=limit)]))
 
-    def _find(self, query: Query, *, first: int | None = None, last: int | None = None) -> list[Found]:
-        """Everything that fits, by time; or the `first` by place; or the `last` by time."""
-        blocks, segments = self._snapshot(query, first)
-        found = self._segments().find(query, segments, first=first, last=last) if segments else []
-        if first is not None and len(found) >= first:
-            # What is in segments was stored before what is in the tail.
-            return found
-        fitting = (
-            (at_ns, event_id, block, place)
-            for block, (first_id, columns, _) in enumerate(blocks)
-            for at_ns, event_id, place in query.fitting(first_id, columns_of(columns))
-        )
-        if first is not None:
-            chosen = list(islice(fitting, first - len(found)))
-        elif last is not None:
-            chosen = heapq.nlargest(last, fitting)
-        else:
-            chosen = list(fitting)
-        lines = {block: lines_of(blocks[block][2]) for block in {each[2] for each in chosen}}
-        found += [Found(at_ns, event_id, lines[block][place]) for at_ns, event_id, block, place in chosen]
-        if first is not None:
-            return found
+    def _find(self, query: Query, *, last: int | None = None, is_short: bool = False) -> list[Found]:
+        """Everything that fits, or the `last` by time; by time."""
+        look, connection = (self._short_look, self._short) if is_short else (self._look, self._connection)
+        with look, self._moment(connection):
+            segments, gone = self._known(connection, query)
+            found = self._in_tail(connection, query, gone, last=last)
+        if segments:
+            found += self._segments().find(query, segments, gone, first=None, last=last)
         found.sort(key=itemgetter(0, 1))
         return found[-last:] if last is not None else found
 
-    def _snapshot(self, query: Query, first: int | None) -> tuple[list[tuple[int, bytes, bytes]], list[Segment]]:
-        """The blocks and segments that may hold what is looked for, as they stand at one moment."""
-        where = ["first_id + rows > ?", "max_at_ns >= ?", "min_at_ns <= ?", "max_received_ns >= ?"]
-        parameters: list[Any] = [query.after_id + 1, query.from_ns, query.until_ns, query.received_ns]
-        marks = query.marks()
-        if marks:
-            where.append(f"(marks = '{ANY}' OR {' OR '.join(['instr(marks, ?)'] * len(marks))})")
-            parameters += marks
-        if query.trace_id:
-            where.append("instr(traces, ?)")
-            parameters.append(f"\n{query.trace_id}\n")
-        # Without marks every block but the first gives at least one event.
-        limit = first + 1 if first is not None and not marks else -1
-        with self._look:
-            check_version(self._connection, place=str(self._path))
-            self._connection.execute("BEGIN")
-            try:
-                blocks = self._connection.execute(
-                    f"SELECT first_id, columns, body FROM tail WHERE {' AND '.join(where)} ORDER BY first_id LIMIT ?",
-                    (*parameters, limit),
-                ).fetchall()
-                segments = manifest.segments(self._connection)
-            finally:
-                self._connection.execute("COMMIT")
-        return blocks, [segment for segment in segments if query.may_hold(segment)]
+    def _first(self, query: Query, first: int) -> list[Found]:
+        """The `first` that fit by place. What is in segments was stored before what is in the tail."""
+        found: list[Found] = []
+        while True:
+            with self._look, self._moment(self._connection):
+                segments, gone = self._known(self._connection, query)
+                if not segments:
+                    return found + self._in_tail(self._connection, query, gone, first=first - len(found))
+            found += self._segments().find(query, segments, gone, first=first - len(found), last=None)
+            if len(found) >= first:
+                return found
+            # What moved from the tail meanwhile is in a segment that comes after these.
+            query = msgspec.structs.replace(query, after_id=max(segment.last_id for segment in segments))
+
+    @contextmanager
+    def _moment(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """The store as it is at one moment, for as long as this lasts."""
+        check_version(connection, place=str(self._path))
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("COMMIT")
+
+    def _known(self, connection: sqlite3.Connection, query: Query) -> tuple[list[Segment], set[int]]:
+        """The segments that may hold what is looked for, and the ids that are left out because others took their place."""
+        segments = [segment for segment in manifest.segments(connection) if query.may_hold(segment)]
+        return segments, replaced(connection)
+
+    def _in_tail(
+        self,
+        connection: sqlite3.Connection,
+        query: Query,
+        gone: Collection[int],
+        *,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> list[Found]:
+        """What fits of the tail, one block at a time in memory; the bodies only of blocks that hold what was chosen."""
+        where, parameters = _holding(query)
+        order = "max_at_ns DESC" if last is not None else "first_id"
+        named = "traces" if query.traces else "''"
+        heads = connection.execute(f"SELECT first_id, max_at_ns, {named} FROM tail WHERE {where} ORDER BY {order}", parameters)
+        chosen: list[tuple[int, int, int, int]] = []
+        for first_id, max_at_ns, traces in heads:
+            if query.traces and set(query.traces).isdisjoint(traces.split("\n")):
+                continue
+            if last is not None and len(chosen) >= last and max_at_ns < chosen[0][0]:
+                break
+            (packed,) = connection.execute("SELECT columns FROM tail WHERE first_id = ?", (first_id,)).fetchone()
+            for at_ns, event_id, place in query.fitting(first_id, index_of(packed), gone):
+                if last is None or len(chosen) < last:
+                    (chosen.append if last is None else partial(heappush, chosen))((at_ns, event_id, first_id, place))
+                else:
+                    heappushpop(chosen, (at_ns, event_id, first_id, place))
+            if first is not None and len(chosen) >= first:
+                break
+        return self._lines(connection, chosen[:first] if first is not None else chosen)
+
+    def _lines(self, connection: sqlite3.Connection, chosen: Sequence[tuple[int, int, int, int]]) -> list[Found]:
+        by_block: dict[int, list[tuple[int, int, int]]] = {}
+        for at_ns, event_id, first_id, place in sorted(chosen, key=itemgetter(1)):
+            by_block.setdefault(first_id, []).append((at_ns, event_id, place))
+        found: list[Found] = []
+        for first_id, wanted in by_block.items():
+            (body,) = connection.execute("SELECT body FROM tail WHERE first_id = ?", (first_id,)).fetchone()
+            lines = lines_of(body)
+            found += [Found(at_ns, event_id, lines[place]) for at_ns, event_id, place in wanted]
+        return found
+
+    def _blocks(self, query: Query, wanted: str) -> tuple[list[Any], list[Segment], set[int]]:
+        """Of all blocks that may hold what is looked for the id of the first event and what is wanted; segments; ids gone."""
+        where, parameters = _holding(query)
+        with self._moment(self._connection):
+            segments, gone = self._known(self._connection, query)
+            sql = f"SELECT first_id, {wanted} FROM tail WHERE {where} ORDER BY first_id"
+            return self._connection.execute(sql, parameters).fetchall(), segments, gone
 
     def _segments(self) -> "SegmentScan":
         with self._look:
@@ -270,3 +319,13 @@ class ParquetTelemetryReader:
             self._scan.close()
         self._short.close()
         self._connection.close()
+
+
+def _holding(query: Query) -> tuple[str, list[Any]]:
+    """The blocks that may hold what is looked for, as SQL, and its parameters. Their traces are not looked at."""
+    where = ["first_id + rows > ?", "max_at_ns >= ?", "min_at_ns <= ?", "max_received_ns >= ?"]
+    parameters: list[Any] = [query.after_id + 1, query.from_ns, query.until_ns, query.received_ns]
+    if marks := query.marks():
+        where.append(f"(marks = '{ANY}' OR {' OR '.join(['instr(marks, ?)'] * len(marks))})")
+        parameters += marks
+    return " AND ".join(where), parameters

@@ -1,7 +1,7 @@
 """Looking into segments with DuckDB."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,15 +14,15 @@ from andoncord.adapters.parquet.files import (
     READER_MEMORY_MB,
     READER_THREADS,
     TraceList,
-    columns_table,
     connect,
     events_table,
     publish,
     quoted,
+    series_table,
     trace_hash,
 )
 from andoncord.adapters.parquet.manifest import Segment
-from andoncord.adapters.parquet.query import Found, Query
+from andoncord.adapters.parquet.query import UNNESTED, Found, Query
 from andoncord.adapters.parquet.tail import Columns, columns_of, lines_of
 from andoncord.detect.ports import SeriesPoint
 from andoncord.telemetry.event import EventKind
@@ -64,29 +64,33 @@ class SegmentScan:
         self.damaged: set[str] = set()
         """Files that could not be read when they were asked for."""
 
-    def find(self, query: Query, segments: Sequence[Segment], *, first: int | None, last: int | None) -> list[Found]:
-        """The events that fit, by time; or the `first` by place; or the `last` by time, in any order."""
-        if query.trace_id:
-            wanted = trace_hash(query.trace_id)
+    def find(
+        self, query: Query, segments: Sequence[Segment], gone: Collection[int], *, first: int | None, last: int | None
+    ) -> list[Found]:
+        """The events that fit, by time; or the `first` by place; or the `last` by time, in any order; without those gone."""
+        if query.traces:
+            wanted = [trace_hash(trace) for trace in query.traces]
             segments = [segment for segment in segments if self._may_hold(segment, wanted)]
         if first is not None:
-            return self._first(query, segments, first)
+            return self._first(query, segments, gone, first)
         if last is not None:
             order, limit = "at_ns DESC, id DESC", last
         else:
             order, limit = "at_ns, id", None
-        return self._rows(query, segments, order, limit)
+        return self._rows(query, segments, gone, order, limit)
 
-    def _first(self, query: Query, segments: Sequence[Segment], first: int) -> list[Found]:
+    def _first(self, query: Query, segments: Sequence[Segment], gone: Collection[int], first: int) -> list[Found]:
         """Segment by segment: what is in one was stored before what is in the next, and seldom more than one is needed."""
         found: list[Found] = []
         for segment in sorted(segments, key=lambda each: each.first_id):
             if len(found) < first:
-                found += self._rows(query, [segment], "id", first - len(found))
+                found += self._rows(query, [segment], gone, "id", first - len(found))
         return found
 
-    def _rows(self, query: Query, segments: Sequence[Segment], order: str, limit: int | None) -> list[Found]:
-        where, parameters = condition(query)
+    def _rows(
+        self, query: Query, segments: Sequence[Segment], gone: Collection[int], order: str, limit: int | None
+    ) -> list[Found]:
+        where, parameters = condition(query, gone)
         if not segments:
             return []
         sql = f"SELECT at_ns, id, json FROM read_parquet(?) WHERE {where} ORDER BY {order}" + (" LIMIT ?" if limit else "")
@@ -94,24 +98,32 @@ class SegmentScan:
         return [Found(*row) for row in rows]
 
     def series(
-        self, query: Query, segments: Sequence[Segment], blocks: Sequence[Columns], *, step_ns: int
+        self, query: Query, segments: Sequence[Segment], gone: Collection[int], blocks: Iterable[Columns], *, step_ns: int
     ) -> tuple[SeriesPoint, ...]:
-        """Sums and quantiles over segments and the tail together."""
+        """Sums and quantiles over segments and the tail together; `blocks` are without what is gone, as is the answer."""
         where, parameters = condition(query)
+        stored, stored_parameters = condition(query, gone)
         tail = f"SELECT {_SERIES_COLUMNS} FROM tail WHERE {where}"
 
         def question(files: list[str]) -> Question:
-            rows = f"{tail} UNION ALL SELECT {_SERIES_COLUMNS} FROM read_parquet(?) WHERE {where}" if files else tail
+            rows = f"{tail} UNION ALL SELECT {_SERIES_COLUMNS} FROM read_parquet(?) WHERE {stored}" if files else tail
             sql = _SERIES.format(rows=rows, from_ns=query.from_ns, step_ns=step_ns)
-            return sql, [*parameters, files, *parameters] if files else parameters
+            return sql, [*parameters, files, *stored_parameters] if files else parameters
 
         names = SeriesPoint.__struct_fields__
-        found = self._ask(segments, question, tail=columns_table(blocks))
+        found = self._ask(segments, question, tail=series_table(blocks))
         return tuple(SeriesPoint(**dict(zip(names, row, strict=True))) for row in found)
 
-    def export(self, path: Path, query: Query, segments: Sequence[Segment], blocks: Sequence[tuple[int, bytes, bytes]]) -> int:
-        """Copy what fits from segments and the tail into one file, which appears when it is whole."""
-        where, parameters = condition(query)
+    def export(
+        self,
+        path: Path,
+        query: Query,
+        segments: Sequence[Segment],
+        gone: Collection[int],
+        blocks: Sequence[tuple[int, bytes, bytes]],
+    ) -> int:
+        """Copy what fits from segments and the tail into one file, which appears when it is whole; without what is gone."""
+        where, parameters = condition(query, gone)
         columns = [columns_of(packed) for _, packed, _ in blocks]
         lines = [line.decode() for _, _, body in blocks for line in lines_of(body)]
         sources = [f"SELECT * FROM tail WHERE {where}"] if blocks else []
@@ -167,7 +179,7 @@ class SegmentScan:
             return False
         return True
 
-    def _may_hold(self, segment: Segment, wanted: int) -> bool:
+    def _may_hold(self, segment: Segment, wanted: Iterable[int]) -> bool:
         with self._turn:
             known = self._lists.get(segment.number)
         if known is None:
@@ -180,26 +192,26 @@ class SegmentScan:
                 self._lists[segment.number] = known
                 while len(self._lists) > MAX_TRACE_LISTS:
                     del self._lists[next(iter(self._lists))]
-        return known.may_hold(wanted)
+        return any(map(known.may_hold, wanted))
 
     def close(self) -> None:
         self._duckdb.close()
 
 
-def condition(query: Query) -> tuple[str, list[Any]]:
-    """What a query asks for, as SQL over the columns of a segment, and its parameters."""
+def condition(query: Query, gone: Collection[int] = ()) -> tuple[str, list[Any]]:
+    """What a query asks for, without the ids that are gone, as SQL over the columns of a segment, and its parameters."""
     parts = ["at_ns BETWEEN ? AND ?"]
     parameters: list[Any] = [query.from_ns, query.until_ns]
-    for column, values in (("agent", query.agents), ("kind", query.kinds)):
+    for column, values in (("agent", query.agents), ("kind", query.kinds), ("trace_id", query.traces)):
         if values:
             parts.append(f"{column} IN ({','.join('?' * len(values))})")
             parameters += values
-    if query.trace_id:
-        parts.append("trace_id = ?")
-        parameters.append(query.trace_id)
     if query.after_id:
         parts.append("id > ?")
         parameters.append(query.after_id)
     parts.append("received_ns >= ?")
     parameters.append(query.received_ns)
+    if gone:
+        parts.append(f"id NOT IN ({UNNESTED})")
+        parameters.append(list(gone))
     return " AND ".join(parts), parameters

@@ -1,7 +1,7 @@
 """The tables of `telemetry.db`, and the steps that bring an older file forward."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,8 +10,9 @@ from andoncord.adapters.parquet.tail import Block, digest_of, events_of, pack
 from andoncord.adapters.sqlite.connection import connect, transaction
 from andoncord.kernel.errors import CallerError
 
-VERSION = 2
-"""1: every event a row of the table `events`. 2: segments and their tail."""
+VERSION = 3
+"""1: every event a row of the table `events`. 2: segments and their tail. 3: events that others took the place of."""
+LAST_POSSIBLE_ID = 2**63 - 1
 MOVED_AT_ONCE = 2_000
 """Events that one transaction of a migration moves; when it is cut off it goes on from there."""
 
@@ -82,6 +83,9 @@ CREATE TABLE IF NOT EXISTS key_runs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     keys INTEGER NOT NULL,
     last_id INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS replaced (
+    id INTEGER PRIMARY KEY
 ) STRICT;
 CREATE TABLE IF NOT EXISTS garbage (
     file TEXT PRIMARY KEY,
@@ -160,6 +164,35 @@ def progress(connection: sqlite3.Connection, name: str) -> int:
     """A number that is kept under a name; 0 before it was."""
     row = connection.execute("SELECT seq FROM progress WHERE name = ?", (name,)).fetchone()
     return int(row[0]) if row else 0
+
+
+def still_there(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
+    """Which of these events are stored: neither deleted by retention nor replaced before."""
+    within = (
+        "SELECT EXISTS (SELECT 1 FROM tail WHERE first_id <= ?1 AND first_id + rows > ?1)"
+        " OR EXISTS (SELECT 1 FROM segments WHERE first_id <= ?1 AND last_id >= ?1)"
+    )
+    found = {each for each in ids if connection.execute(within, (each,)).fetchone()[0]}
+    return found - replaced(connection, first=min(ids), last=max(ids)) if found else found
+
+
+def replace_events(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Note that others take the place of these events.
+
+    They are left out from now on, and their rows go when the block or the segment with them is next written anew.
+    """
+    connection.executemany("INSERT INTO replaced VALUES (?)", [(each,) for each in ids])
+
+
+def replaced(connection: sqlite3.Connection, *, first: int = 0, last: int = LAST_POSSIBLE_ID) -> set[int]:
+    """The events from id `first` to `last` that others took the place of, and whose rows are still there."""
+    rows = connection.execute("SELECT id FROM replaced WHERE id BETWEEN ? AND ?", (first, last)).fetchall()
+    return {row[0] for row in rows}
+
+
+def drop_replaced(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Their rows are gone."""
+    connection.executemany("DELETE FROM replaced WHERE id = ?", [(each,) for each in ids])
 
 
 def put_progress(connection: sqlite3.Connection, name: str, value: int) -> None:

@@ -4,7 +4,7 @@ A block is written once and read by whoever looks for the newest events. What it
 stands beside it as text, so that a reader opens only the blocks that can hold what it looks for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -38,6 +38,18 @@ class Columns(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     cost_micro_usd: list[int]
     passed: list[int]
     """1 passed, 0 failed, -1 not said."""
+
+
+class Index(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """Of `Columns` what events are looked for by; the rest is skipped, not read."""
+
+    received_ns: list[int]
+    at_ns: list[int]
+    duration_ns: msgspec.Raw
+    trace_id: list[str]
+    run_id: msgspec.Raw
+    agent: list[str]
+    kind: list[str]
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +127,20 @@ def digests_in(joined: bytes) -> list[bytes]:
 def columns_of(packed: bytes) -> Columns:
     """The columns of a block."""
     return msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(packed), type=Columns)
+
+
+def index_of(packed: bytes) -> Index:
+    """What the events of a block are looked for by. Cost: a third of `columns_of`."""
+    return msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(packed), type=Index)
+
+
+def without(columns: Columns, first_id: int, gone: Collection[int]) -> Columns:
+    """The columns of a block, which begins with id `first_id`, without the events that are gone."""
+    kept = [place for place in range(len(columns.at_ns)) if first_id + place not in gone]
+    if len(kept) == len(columns.at_ns):
+        return columns
+    rows = {name: getattr(columns, name) for name in Columns.__struct_fields__}
+    return Columns(**{name: [values[place] for place in kept] for name, values in rows.items()})
 
 
 def lines_of(body: bytes) -> list[bytes]:

@@ -6,7 +6,8 @@ the manifest does not name (`sweep` removes them), a crash after it leaves nothi
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -17,8 +18,9 @@ import msgspec
 from andoncord.adapters.parquet import manifest
 from andoncord.adapters.parquet.index import KeyIndex
 from andoncord.adapters.parquet.manifest import Segment
-from andoncord.adapters.parquet.schema import EXPIRED, progress, put_progress
-from andoncord.adapters.parquet.tail import ANY, columns_of, digests_in, lines_of, mark, marks_of
+from andoncord.adapters.parquet.query import UNNESTED
+from andoncord.adapters.parquet.schema import EXPIRED, drop_replaced, progress, put_progress, replaced
+from andoncord.adapters.parquet.tail import ANY, columns_of, digests_in, lines_of, mark, marks_of, without
 from andoncord.adapters.sqlite.connection import transaction
 from andoncord.kernel.time import MINUTE_NS
 from andoncord.telemetry.holding import Hold
@@ -35,6 +37,8 @@ TAIL_AGE_NS = 15 * MINUTE_NS
 """When the oldest event of the tail came so long ago, the tail is moved too, however little it is."""
 KEPT_AGE_NS = 5 * MINUTE_NS
 """What came within this time stays in the tail then: it is what containments are verified with, and is read most."""
+MAX_REPLACED = 5_000
+"""Events in segments that others took the place of; each is left out of every answer. Beyond it segments are written anew."""
 MERGED_RAW_BYTES = 128 * 1024 * 1024
 MERGED_KEYS = 8_000_000
 """Runs of keys of this size (128 MB) are not merged further: every 8 million events cost one more search."""
@@ -79,10 +83,13 @@ class Upkeep:
         return SegmentWriter(self._folder)
 
     def settle(self, *, now_ns: int, everything: bool = False) -> bool:
-        """Move the oldest part of the tail into a segment, if it is time; whether anything was moved."""
+        """Move the oldest part of the tail into a segment, if it is time; whether anything was moved, or written anew.
+
+        Events that others took the place of stay behind.
+        """
         due = self._due(now_ns, everything=everything)
         if due is None:
-            return False
+            return self._drop_replaced(now_ns)
         first, last = due
         rows = self.connection.execute(
             "SELECT first_id, keys, columns, body, max_received_ns, raw_bytes FROM tail"
@@ -90,15 +97,24 @@ class Upkeep:
             (first, last),
         ).fetchall()
         columns = [columns_of(packed) for _, _, packed, *_ in rows]
+        last_id = rows[-1][0] + len(columns[-1].at_ns) - 1
+        gone = replaced(self.connection, first=first, last=last_id)
+        kept = [without(block, row[0], gone) for row, block in zip(rows, columns, strict=True)]
+        if not any(block.at_ns for block in kept):
+            # Their keys are those of the events that took their place.
+            with self._turn, transaction(self.connection):
+                self.connection.execute("DELETE FROM tail WHERE first_id BETWEEN ? AND ?", (first, last))
+                drop_replaced(self.connection, gone)
+            return True
         number = manifest.next_number(self.connection, "segments")
         run = manifest.next_number(self.connection, "key_runs")
-        times = [at_ns for block in columns for at_ns in block.at_ns]
+        times = [at_ns for block in kept for at_ns in block.at_ns]
         keys = b"".join(keys for _, keys, *_ in rows)
         segment = Segment(
             number=number,
             rows=len(times),
             first_id=rows[0][0],
-            last_id=rows[-1][0] + len(columns[-1].at_ns) - 1,
+            last_id=last_id,
             min_at_ns=min(times),
             max_at_ns=max(times),
             max_received_ns=max(row[4] for row in rows),
@@ -108,8 +124,9 @@ class Upkeep:
                 first_ids=[row[0] for row in rows],
                 columns=columns,
                 lines=[line.decode() for row in rows for line in lines_of(row[3])],
+                gone=gone,
             ),
-            marks=marks_of(pair for block in columns for pair in zip(block.agent, block.kind, strict=True)),
+            marks=marks_of(pair for block in kept for pair in zip(block.agent, block.kind, strict=True)),
         )
         self._on_step("segment written")
         self._write_run(run, [keys])
@@ -118,6 +135,7 @@ class Upkeep:
             manifest.add_segment(self.connection, segment)
             self.connection.execute("INSERT INTO key_runs VALUES (?, ?, ?)", (run, segment.rows, segment.last_id))
             self.connection.execute("DELETE FROM tail WHERE first_id BETWEEN ? AND ?", (first, last))
+            drop_replaced(self.connection, gone)
             self._on_step("manifest open")
         self._on_step("manifest changed")
         self._index.moved(digests_in(keys), run=run)
@@ -161,6 +179,8 @@ class Upkeep:
         number = manifest.next_number(self.connection, "segments")
         name = f"{number:08d}"
         sources = [segment.files(self._folder)[0] for segment in old]
+        gone = self._replaced_in(old)
+        where, parameters = _but(where, parameters, gone)
         size = self._files.rewrite(name, sources, where=where, parameters=parameters)
         rows, first_id, last_id, min_at_ns, max_at_ns, received_ns, pairs = self._files.summary(name)
         before = sum(segment.rows for segment in old)
@@ -178,9 +198,13 @@ class Upkeep:
         )
         self._on_step("merged segment written")
         with self._turn, transaction(self.connection):
-            manifest.add_segment(self.connection, new)
+            if rows:
+                manifest.add_segment(self.connection, new)
+            else:
+                manifest.add_garbage(self.connection, *(path.name for path in new.files(Path())), now_ns=now_ns)
             manifest.drop_segments(self.connection, old, now_ns=now_ns)
-            put_progress(self.connection, EXPIRED, progress(self.connection, EXPIRED) + before - rows)
+            drop_replaced(self.connection, gone)
+            put_progress(self.connection, EXPIRED, progress(self.connection, EXPIRED) + before - len(gone) - rows)
         self._on_step("merged segment named")
         return new
 
@@ -243,24 +267,54 @@ class Upkeep:
         """Delete what nobody holds of a segment; the bytes that stay."""
         concerned = [hold for hold in holds if _concerns(hold, segment)]
         if not concerned:
-            with self._turn, transaction(self.connection):
-                manifest.drop_segments(self.connection, [segment], now_ns=now_ns)
-                put_progress(self.connection, EXPIRED, progress(self.connection, EXPIRED) + segment.rows)
+            self._drop(segment, now_ns=now_ns)
             return 0
         said = msgspec.json.encode(concerned)
         if self._kept.get(segment.number) == said:
             return segment.bytes
-        where, parameters = _held(concerned)
+        gone = self._replaced_in([segment])
+        where, parameters = _but(*_held(concerned), gone)
         held = self._files.count(segment.files(self._folder)[0], where=where, parameters=parameters)
         if held == 0:
             return self._expire(segment, (), now_ns=now_ns)
-        if held == segment.rows:
+        if held == segment.rows - len(gone):
             self._kept[segment.number] = said
             return segment.bytes
         kept = self._replace([segment], now_ns=now_ns, where=where, parameters=parameters)
         self._kept.pop(segment.number, None)
         self._kept[kept.number] = said
         return kept.bytes
+
+    def _drop(self, segment: Segment, *, now_ns: int) -> None:
+        """Forget a segment with all that is in it."""
+        with self._turn, transaction(self.connection):
+            gone = self._replaced_in([segment])
+            manifest.drop_segments(self.connection, [segment], now_ns=now_ns)
+            drop_replaced(self.connection, gone)
+            put_progress(self.connection, EXPIRED, progress(self.connection, EXPIRED) + segment.rows - len(gone))
+
+    def _drop_replaced(self, now_ns: int) -> bool:
+        """Write the segment anew in which most events were replaced, once there are many; whether that was done."""
+        (last_id,) = self.connection.execute("SELECT coalesce(max(last_id), 0) FROM segments").fetchone()
+        gone = sorted(replaced(self.connection, last=last_id))
+        if len(gone) <= MAX_REPLACED:
+            return False
+        segment = max(
+            manifest.segments(self.connection),
+            key=lambda each: bisect_right(gone, each.last_id) - bisect_left(gone, each.first_id),
+        )
+        within = self._replaced_in([segment])
+        if not within:
+            return False
+        if len(within) < segment.rows:
+            self._replace([segment], now_ns=now_ns)
+        else:
+            self._drop(segment, now_ns=now_ns)
+        return True
+
+    def _replaced_in(self, segments: Sequence[Segment]) -> set[int]:
+        """The events of some segments that others took the place of."""
+        return set().union(*(replaced(self.connection, first=each.first_id, last=each.last_id) for each in segments))
 
     def sweep(self, *, now_ns: int) -> None:
         """Remove the files of segments that were dropped a while ago."""
@@ -287,6 +341,13 @@ class Upkeep:
     def close(self) -> None:
         if self.has_files:
             self._files.close()
+
+
+def _but(where: str, parameters: Sequence[Any], gone: Collection[int]) -> tuple[str, list[Any]]:
+    """A condition that leaves out what others took the place of."""
+    if not gone:
+        return where, list(parameters)
+    return f"({where}) AND id NOT IN ({UNNESTED})", [*parameters, list(gone)]
 
 
 def _concerns(hold: Hold, segment: Segment) -> bool:

@@ -15,7 +15,16 @@ from andoncord.adapters.parquet import manifest
 from andoncord.adapters.parquet.index import KeyIndex
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.rows import LOG_COLUMNS, batch_of, beats_of, fleet_of
-from andoncord.adapters.parquet.schema import LAST_ID, READ_OUT, add_block, bring_forward, progress, put_progress
+from andoncord.adapters.parquet.schema import (
+    LAST_ID,
+    READ_OUT,
+    add_block,
+    bring_forward,
+    progress,
+    put_progress,
+    replace_events,
+    still_there,
+)
 from andoncord.adapters.parquet.tail import digest_of, digests_in, pack
 from andoncord.adapters.parquet.upkeep import SEGMENT_RAW_BYTES, Upkeep
 from andoncord.adapters.sqlite.connection import connect, transaction
@@ -62,6 +71,7 @@ class ParquetTelemetryWriter:
         )
         self._upkeep = Upkeep(folder, connect(path, durable=True), turn=self._turn, index=self._index, on_step=on_step)
         self._upkeep.remove_unnamed()
+        self._reader: ParquetTelemetryReader | None = None
 
     def append(self, batches: Sequence[Batch]) -> tuple[int, ...]:
         """Append to the ingest log in one durable transaction, and return the places they got."""
@@ -118,6 +128,8 @@ class ParquetTelemetryWriter:
         ledger: Sequence[LedgerLine],
         now_ns: int,
         fleet: Sequence[tuple[str, bytes]] = (),
+        corrected: Sequence[tuple[int, bytes, Event]] = (),
+        unheard: Sequence[str] = (),
     ) -> int:
         """Store what a group of batches held, in one transaction, and return how many findings were new.
 
@@ -126,17 +138,24 @@ class ParquetTelemetryWriter:
                 came with the clock.
             events: keyed, not stored yet (see `unknown`).
             fleet: replaces what is kept of these agents; nothing behind a name forgets it.
+            corrected: events that take the place of stored ones, which are named by their ids, under the same keys.
+            unheard: agents that were only guessed; their processes are forgotten.
         """
         self._wait_for_room()
-        keys = [digest_of(key) for key, _ in events]
-        block = None
-        if events:
-            first_id = progress(self._store, LAST_ID) + 1
-            block = pack([event for _, event in events], keys=b"".join(keys), first_id=first_id)
         encode = msgspec.json.encode
+        places = [place for place, _, _ in corrected]
+        still = still_there(self._store, places)
+        # What retention has deleted meanwhile does not come back.
+        stored = [*events, *((key, event) for place, key, event in corrected if place in still)]
+        keys = [digest_of(key) for key, _ in stored]
+        block = None
+        if stored:
+            first_id = progress(self._store, LAST_ID) + 1
+            block = pack([event for _, event in stored], keys=b"".join(keys), first_id=first_id)
         with self._turn, transaction(self._store):
             if block:
                 add_block(self._store, block)
+                replace_events(self._store, still)
             before = self._store.total_changes
             self._store.executemany(
                 "INSERT OR IGNORE INTO findings (id, stored_ns, json) VALUES (?, ?, ?)",
@@ -147,6 +166,7 @@ class ParquetTelemetryWriter:
                 "INSERT OR REPLACE INTO beats (agent, instance, trusted, json) VALUES (?, ?, ?, ?)",
                 [(beat.agent, beat.instance, int(beat.trusted), encode(beat)) for beat in beats],
             )
+            self._store.executemany("DELETE FROM beats WHERE agent = ?", [(agent,) for agent in unheard])
             self._store.executemany(
                 "INSERT OR REPLACE INTO fleet (agent, json) VALUES (?, ?)", [row for row in fleet if row[1]]
             )
@@ -173,6 +193,12 @@ class ParquetTelemetryWriter:
 
     def fleet(self) -> tuple[tuple[str, bytes], ...]:
         return fleet_of(self._store)
+
+    def of_traces(self, traces: Sequence[str], *, limit: int) -> tuple[tuple[int, Event], ...]:
+        """The last `limit` events of some traces by time, each with its place."""
+        if self._reader is None:
+            self._reader = ParquetTelemetryReader(self._path)
+        return self._reader.of_traces(traces, limit=limit)
 
     def recent_events(self, *, after_ns: int, limit: int) -> Iterator[Event]:
         """The last `limit` events received after `after_ns`, in the order in which they were recorded."""
@@ -246,6 +272,8 @@ class ParquetTelemetryWriter:
         self._upkeep.sweep(now_ns=now_ns)
 
     def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
         self._upkeep.close()
         self._store.close()
         self._log.close()
