@@ -18,6 +18,7 @@ from andoncord.adapters.durable.carrier import DurableCarrier
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.schema import prepare
 from andoncord.adapters.sql.access import SqlAccess
+from andoncord.adapters.sql.accounts import SqlAccounts
 from andoncord.adapters.sql.budgets import SqlBudgets
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.deliveries import SqlDeliveries
@@ -36,15 +37,15 @@ from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.signing import open_key
 from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, look_for_circles_seldom
-from andoncord.app_channels import channels_of
+from andoncord.app_channels import channels_of, trackers_of
 from andoncord.app_home import (
     LOCAL_NAME,
     ensure_lease_secret,
-    ensure_local_token,
     ensure_node_id,
-    refuse_open_doors,
+    open_identity,
     renew_token,
 )
+from andoncord.app_quality import JUDGES, connect_quality, judges_token, load_canaries, load_evaluators
 from andoncord.app_settings import (
     beat_targets,
     credentials_held,
@@ -60,7 +61,6 @@ from andoncord.kernel.access import Scope
 from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.ports import Performer
-from andoncord.server.auth import Auth
 from andoncord.server.budgets import BudgetOffice
 from andoncord.server.capture import CapturePerformer, EvidenceFolder
 from andoncord.server.cases import ReviewPerformer
@@ -82,6 +82,7 @@ from andoncord.server.notices import NotifyPerformer
 from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.reading import Reading
 from andoncord.server.sources import Sources
+from andoncord.server.tickets import TicketPerformer
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker_process import WorkerProcess, python_command
@@ -125,6 +126,8 @@ def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addre
         # Whatever is wrong with rules and policies is found here, where somebody reads the message.
         load_detectors(config, beside=beside)
         load_playbooks(config, beside=beside)
+        load_evaluators(config, beside=beside)
+        load_canaries(config)
         database = control_database(home, config)
         wait_for_lease(database)
         migrate(database)
@@ -175,11 +178,19 @@ async def _control(
         flags=flags,
         processes=SystemProcesses(),
     )
-    auth = Auth(store=access, clock=clock, entropy=entropy, on_revoked=hub.revoke, on_misuse=note_misuse)
-    refuse_open_doors(config, access)
-    ensure_local_token(home, auth, access)
-
-    leases = LeaseOffice(secret=ensure_lease_secret(home, entropy), clock=clock)
+    lease_secret = ensure_lease_secret(home, entropy)
+    identity = open_identity(
+        home,
+        config,
+        access,
+        SqlAccounts(database),
+        clock=clock,
+        entropy=entropy,
+        device_key=lease_secret,
+        on_revoked=hub.revoke,
+        on_misuse=note_misuse,
+    )
+    leases = LeaseOffice(secret=lease_secret, clock=clock)
     caps = config.budgets.caps({name: agent.team for name, agent in config.agents.items()})
     budgets = BudgetOffice(caps, store=SqlBudgets(database), clock=clock)
     own_policies = load_policies(config, beside=beside)
@@ -208,6 +219,13 @@ async def _control(
         chance=entropy.fraction,
         link=config.oncall.link,
     )
+    ticketing = TicketPerformer(
+        trackers_of(config, beside=beside, clock=clock),
+        ledger=SqlEffectLedger(database),
+        clock=clock,
+        chance=entropy.fraction,
+        link=config.oncall.link,
+    )
     ordering = guards.table()
     performers: dict[EffectKind, Performer] = {
         **ordering,
@@ -227,6 +245,7 @@ async def _control(
         EffectKind.HOOK: HookPerformer(config.hooks, run=run_hook, ledger=SqlEffectLedger(database), clock=clock),
         EffectKind.WAIT: WaitPerformer(clock),
         EffectKind.NOTIFY: notifying,
+        EffectKind.TICKET: ticketing,
         EffectKind.REVIEW: ReviewPerformer(folder=home / "reviews", clock=clock, state=lambda: engine.state),
     }
     node = ensure_node_id(home, entropy)
@@ -244,6 +263,7 @@ async def _control(
         playbooks=load_playbooks(config, beside=beside),
         carrier=carrier,
         escalation=oncall.escalation,
+        tracker=next(iter(config.trackers), ""),
     )
     control = Control(
         engine=engine,
@@ -284,18 +304,39 @@ async def _control(
         settings=[*config.doubts(), *missing_programs(config), *oncall.doubts(clock.now())],
     )
     known = load_sources(config, beside=beside)
-    forwarder = Forwarder(url_of(otlp), {name: renew_token(auth, access, source) for name, source in known.items()})
+    forwarder = Forwarder(
+        url_of(otlp),
+        {
+            JUDGES: judges_token(identity.auth, access),
+            **{name: renew_token(identity.auth, access, source) for name, source in known.items()},
+        },
+    )
     sources = Sources(known, submit=engine.submit, pass_on=forwarder.send, clock=clock)
+    quality = connect_quality(
+        config,
+        hub=hub,
+        rung_of=lambda agent: control.force(agent).rung,
+        beside=beside,
+        secret=ensure_lease_secret(home, entropy),
+        telemetry=telemetry,
+        positions=access,
+        clock=clock,
+        pass_on=forwarder.send,
+        log=log,
+    )
     app = web_app(
         settings=config.server,
         control=control,
         reading=Reading(control=control, declared=config.fleet()),
         health=health,
-        auth=auth,
+        identity=identity,
         leases=leases,
         budgets=budgets,
         sources=sources,
+        evaluators=quality.evaluators,
+        canaries=quality.canaries,
         notices=notifying,
+        tickets=ticketing,
         approvals=config.approvals,
         evidence=evidence,
         answers=access,
@@ -319,6 +360,7 @@ async def _control(
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=Holds(lambda: engine.state)),
         carrier=carrier,
+        beside={"evaluators": quality.evaluators.run, "canaries": quality.canaries.run},
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app_worker"),
@@ -331,7 +373,7 @@ async def _control(
 
     def announce() -> None:
         api_url = url_of(api)
-        code = auth.login_code(name=LOCAL_NAME, scope=Scope.ADMIN)
+        code = identity.auth.login_code(name=LOCAL_NAME, scopes=(Scope.ADMIN,))
         login_url = f"{api_url}/login#code={code}"
         on_ready(Addresses(api_url=api_url, otlp_url=url_of(otlp), grpc_url=url_of(grpc), login_url=login_url))
 

@@ -1,13 +1,21 @@
 """Wiring: the secrets in the data directory, and who may come in from where."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from andoncord.adapters.sql.access import SqlAccess
+from andoncord.adapters.sql.accounts import SqlAccounts
+from andoncord.adapters.system.clock import SystemClock
+from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.server_process import TOKEN_FILE
 from andoncord.app_both import NODE_FILE
 from andoncord.config import Config
-from andoncord.kernel.access import Scope, secret_digest
+from andoncord.kernel.access import Role, Scope, secret_digest
 from andoncord.kernel.errors import CallerError
+from andoncord.server.accounts import Accounts
 from andoncord.server.auth import Auth
+from andoncord.server.figures import Misuse
+from andoncord.server.identity import Identity, identity
 from andoncord.server.ports import AccessStore, Entropy
 from andoncord.server.sources import Source
 
@@ -17,12 +25,45 @@ LOCAL_NAME = "local"
 MIN_SECRET = 32
 
 
+def open_identity(
+    home: Path,
+    config: Config,
+    access: SqlAccess,
+    people: SqlAccounts,
+    *,
+    clock: SystemClock,
+    entropy: SystemEntropy,
+    device_key: bytes,
+    on_revoked: Callable[[str], None],
+    on_misuse: Callable[[Misuse], None],
+) -> Identity:
+    """Who is known here, with the local user's token in the data directory.
+
+    Raises:
+        CallerError: everybody could come in.
+    """
+    opened = identity(
+        store=access,
+        people=people,
+        record=people,
+        settings=config.access,
+        clock=clock,
+        entropy=entropy,
+        device_key=device_key,
+        on_revoked=on_revoked,
+        on_misuse=on_misuse,
+    )
+    refuse_open_doors(config, access, opened.accounts)
+    ensure_local_token(home, opened.auth, access)
+    return opened
+
+
 def ensure_local_token(home: Path, auth: Auth, access: AccessStore) -> None:
     """Keep one admin token in the data directory, readable by its owner alone: the command line's key."""
     path = home / TOKEN_FILE
     if path.exists() and access.token(secret_digest(path.read_text(encoding="utf-8").strip())) is not None:
         return
-    _, secret = auth.create_token(name=LOCAL_NAME, scope=Scope.ADMIN)
+    _, secret = auth.create_token(name=LOCAL_NAME, scopes=(Scope.ADMIN,))
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(secret + "\n", encoding="utf-8")
@@ -58,10 +99,11 @@ def renew_token(auth: Auth, access: AccessStore, source: Source) -> str:
     for token in access.tokens():
         if token.name == name and not token.revoked_ns:
             auth.revoke_token(token.id)
-    return auth.create_token(name=name, scope=Scope.INGEST, agent=source.settings.agents)[1]
+    access.forget_revoked(name)
+    return auth.create_token(name=name, scopes=(Scope.INGEST,), agent=source.settings.agents)[1]
 
 
-def refuse_open_doors(config: Config, access: AccessStore) -> None:
+def refuse_open_doors(config: Config, access: AccessStore, accounts: Accounts) -> None:
     """Beyond loopback everybody needs a token, and somebody must have made one on purpose."""
     if config.server.is_loopback:
         return
@@ -72,9 +114,11 @@ def refuse_open_doors(config: Config, access: AccessStore) -> None:
             place=place,
             remedy="set server.require_token: true, or bind to 127.0.0.1",
         )
-    if not any(token.scope is Scope.ADMIN and token.name != LOCAL_NAME and not token.revoked_ns for token in access.tokens()):
+    tokens = (token for token in access.tokens() if token.name != LOCAL_NAME and not token.revoked_ns)
+    people = (account for account in accounts.all() if account.role is Role.ADMIN and not account.disabled_ns)
+    if not any(Scope.ADMIN in token.scopes for token in tokens) and not any(people):
         raise CallerError(
             f"{config.server.bind} can be reached from other machines, and nobody has a token",
             place=place,
-            remedy="start once on 127.0.0.1 and run `andon token create NAME --scope admin`",
+            remedy="start once on 127.0.0.1 and run `andon user add NAME --role admin`",
         )

@@ -81,12 +81,23 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
 def find_token(home: Path, config: Config) -> Callable[[str], Token | None]:
     """What finds a token by its digest, in the control database that the settings name."""
     if not config.database.url:
-        return SqliteTokens(home / CONTROL_FILE).token
+        return unexpired(SqliteTokens(home / CONTROL_FILE).token)
     # Only a database that is not the file in the data directory needs SQLAlchemy, which takes half a second to import.
     from andoncord.adapters.sql.access import SqlAccess  # noqa: PLC0415
     from andoncord.adapters.sql.database import Database  # noqa: PLC0415
 
-    return SqlAccess(Database(config.database.url, read_only=True)).token
+    return unexpired(SqlAccess(Database(config.database.url, read_only=True)).token)
+
+
+def unexpired(find: Callable[[str], Token | None]) -> Callable[[str], Token | None]:
+    """The same, without tokens whose time is over."""
+    clock = SystemClock()
+
+    def found(secret_digest: str) -> Token | None:
+        token = find(secret_digest)
+        return token if token is None or not token.expires_ns or clock.now() < token.expires_ns else None
+
+    return found
 
 
 if __name__ == "__main__":

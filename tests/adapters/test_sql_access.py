@@ -28,7 +28,9 @@ def access(database: Database) -> SqlAccess:
 
 
 def a_token(name: str, secret: str) -> Token:
-    return Token(id=f"tok_{name}", name=name, scope=Scope.AGENT, agent="a-*", secret_digest=secret_digest(secret), created_ns=1)
+    return Token(
+        id=f"tok_{name}", name=name, scopes=(Scope.AGENT,), agent="a-*", secret_digest=secret_digest(secret), created_ns=1
+    )
 
 
 def test_a_token_is_found_by_its_digest_until_revoked(access: SqlAccess) -> None:
@@ -55,7 +57,7 @@ def test_no_secret_is_on_disk(tmp_path: Path) -> None:
 
 def test_a_session_runs_out(access: SqlAccess) -> None:
     """A session is found before it expires, not after, and not once it was ended."""
-    session = Session(secret_digest="d", name="ana", scope=Scope.ADMIN, created_ns=1, expires_ns=10)
+    session = Session(secret_digest="d", name="ana", scopes=(Scope.ADMIN,), created_ns=1, expires_ns=10, used_ns=1)
     access.add_session(session)
 
     assert access.session("d", now_ns=9) == session

@@ -7,12 +7,16 @@ import pytest
 from starlette.requests import Request
 
 from andoncord.adapters.sql.access import SqlAccess
+from andoncord.adapters.sql.accounts import SqlAccounts
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError, NotFoundError
-from andoncord.server.auth import CODE_LIFE_NS, COOKIE, SESSION_LIFE_NS, Auth, ForbiddenError, UnauthenticatedError
+from andoncord.kernel.time import HOUR_NS
+from andoncord.server.access_settings import AccessSettings
+from andoncord.server.auth import CODE_LIFE_NS, COOKIE, ForbiddenError, UnauthenticatedError
 from andoncord.server.figures import Misuse
+from andoncord.server.identity import identity
 from andoncord.testing.system import CountedEntropy, HandClock
 
 
@@ -25,13 +29,19 @@ class Door:
         self.misused: list[Misuse] = []
         database = Database.in_file(folder / "control.db")
         migrate(database)
-        self.auth = Auth(
+        people = SqlAccounts(database)
+        self.known = identity(
             store=SqlAccess(database),
+            people=people,
+            record=people,
+            settings=AccessSettings(),
             clock=self.clock,
             entropy=CountedEntropy(),
+            device_key=b"device key",
             on_revoked=self.revoked.append,
             on_misuse=self.misused.append,
         )
+        self.auth = self.known.auth
 
     def bearer(self, secret: str) -> Request:
         return _request({"authorization": f"Bearer {secret}"})
@@ -42,6 +52,12 @@ def _request(headers: dict[str, str], method: str = "GET") -> Request:
     return Request({"type": "http", "method": method, "path": "/", "headers": raw, "query_string": b""})
 
 
+def session_of(door: Door, scope: Scope) -> str:
+    opened = door.auth.exchange(door.auth.login_code(name="ana", scopes=(scope,)))
+    assert opened is not None
+    return opened[1]
+
+
 @pytest.fixture
 def door(tmp_path: Path) -> Door:
     return Door(tmp_path)
@@ -49,7 +65,7 @@ def door(tmp_path: Path) -> Door:
 
 def test_a_revoked_token_is_refused(door: Door) -> None:
     """Revoking ends a token at once and tells whoever keeps connections open."""
-    token, secret = door.auth.create_token(name="fleet", scope=Scope.AGENT, agent="a-*")
+    token, secret = door.auth.create_token(name="fleet", scopes=(Scope.AGENT,), agent="a-*")
     assert door.auth.require_agent(door.bearer(secret)).id == token.id
 
     door.auth.revoke_token(token.id)
@@ -64,13 +80,13 @@ def test_a_revoked_token_is_refused(door: Door) -> None:
 def test_scope_and_agent_belong_together(door: Door, scope: Scope, agent: str) -> None:
     """An agent token names its agents; a person's token does not."""
     with pytest.raises(CallerError):
-        door.auth.create_token(name="x", scope=scope, agent=agent)
+        door.auth.create_token(name="x", scopes=(scope,), agent=agent)
 
 
 def test_a_persons_token_is_no_guards_token(door: Door) -> None:
     """Even an admin cannot pose as a guard, nor can a collector that may only send."""
-    _, secret = door.auth.create_token(name="ana", scope=Scope.ADMIN)
-    _, sending = door.auth.create_token(name="collector", scope=Scope.INGEST, agent="*")
+    _, secret = door.auth.create_token(name="ana", scopes=(Scope.ADMIN,))
+    _, sending = door.auth.create_token(name="collector", scopes=(Scope.INGEST,), agent="*")
 
     for each in (secret, sending):
         with pytest.raises(ForbiddenError):
@@ -79,7 +95,7 @@ def test_a_persons_token_is_no_guards_token(door: Door) -> None:
 
 def test_a_login_code_works_once(door: Door) -> None:
     """The second exchange of a code gives nothing."""
-    code = door.auth.login_code(name="ana", scope=Scope.ADMIN)
+    code = door.auth.login_code(name="ana", scopes=(Scope.ADMIN,))
 
     assert door.auth.exchange(code)
     assert door.auth.exchange(code) is None
@@ -87,7 +103,7 @@ def test_a_login_code_works_once(door: Door) -> None:
 
 def test_a_login_code_runs_out(door: Door) -> None:
     """After five minutes a code gives nothing."""
-    code = door.auth.login_code(name="ana", scope=Scope.ADMIN)
+    code = door.auth.login_code(name="ana", scopes=(Scope.ADMIN,))
     door.clock.move_by(CODE_LIFE_NS + 1)
 
     assert door.auth.exchange(code) is None
@@ -95,13 +111,22 @@ def test_a_login_code_runs_out(door: Door) -> None:
 
 def test_a_session_is_somebody_until_it_runs_out(door: Door) -> None:
     """The cookie stands for the person who was given the code."""
-    secret = door.auth.exchange(door.auth.login_code(name="ana", scope=Scope.RESPOND)) or ""
+    secret = session_of(door, Scope.RESPOND)
     request = _request({"cookie": f"{COOKIE}={secret}"})
     principal = door.auth.session(request)
 
     assert principal is not None
     assert (principal.by, principal.scope) == ("person:ana", Scope.RESPOND)
-    door.clock.move_by(SESSION_LIFE_NS)
+    for _ in range(24):
+        assert door.auth.session(request) is not None
+        door.clock.move_by(HOUR_NS // 2)
+    assert door.auth.session(request) is None
+
+
+def test_a_session_that_is_not_used_ends(door: Door) -> None:
+    """After an hour without a request it is over, although its twelve hours are not."""
+    request = _request({"cookie": f"{COOKIE}={session_of(door, Scope.RESPOND)}"})
+    door.clock.move_by(HOUR_NS)
     assert door.auth.session(request) is None
 
 
@@ -111,7 +136,7 @@ async def _required(door: Door, request: Request, scope: Scope) -> str:
 
 def test_changes_from_a_session_need_its_proof(door: Door) -> None:
     """A cookie alone reads; to change something the page must know the session's own proof."""
-    secret = door.auth.exchange(door.auth.login_code(name="ana", scope=Scope.ADMIN)) or ""
+    secret = session_of(door, Scope.ADMIN)
     cookie = {"cookie": f"{COOKIE}={secret}"}
     principal = door.auth.session(_request(cookie))
     assert principal is not None
@@ -127,7 +152,7 @@ def test_changes_from_a_session_need_its_proof(door: Door) -> None:
 
 def test_a_reader_cannot_respond(door: Door) -> None:
     """A scope goes so far and no further."""
-    _, secret = door.auth.create_token(name="eve", scope=Scope.READ)
+    _, secret = door.auth.create_token(name="eve", scopes=(Scope.READ,))
 
     assert asyncio.run(_required(door, door.bearer(secret), Scope.READ)) == "eve"
     with pytest.raises(ForbiddenError):
@@ -138,7 +163,7 @@ def test_a_reader_cannot_respond(door: Door) -> None:
 
 def test_a_token_used_for_what_it_is_not_good_for_is_told(door: Door) -> None:
     """Each way to be refused for the scope counts; told the first time and at every power of two; the secret is not in it."""
-    token, secret = door.auth.create_token(name="reader", scope=Scope.READ)
+    token, secret = door.auth.create_token(name="reader", scopes=(Scope.READ,))
     for _ in range(3):
         with pytest.raises(ForbiddenError):
             asyncio.run(door.auth.require(door.bearer(secret), Scope.ADMIN))

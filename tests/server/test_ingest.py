@@ -22,7 +22,7 @@ def _nothing() -> None:
 
 
 def _token(name: str, scope: Scope) -> Token:
-    return Token(id=name, name=name, scope=scope, agent="*", secret_digest=secret_digest(name), created_ns=1)
+    return Token(id=name, name=name, scopes=(scope,), agent="*", secret_digest=secret_digest(name), created_ns=1)
 
 
 def test_one_token_leaves_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

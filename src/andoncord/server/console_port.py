@@ -5,13 +5,15 @@ from typing import Any
 
 from starlette.requests import Request
 
+from andoncord.kernel.access import Actor, Scope
 from andoncord.kernel.errors import NotFoundError
-from andoncord.server.auth import COOKIE, Auth
-from andoncord.server.console.port import Session
+from andoncord.server.console.port import PutCookies, Session
 from andoncord.server.control import Control
 from andoncord.server.health import Health, shown_overdue
+from andoncord.server.identity import Identity
 from andoncord.server.ordering import Ordering
 from andoncord.server.reading import Reading
+from andoncord.server.signing_in import SignedIn
 
 SHOWN_MINUTES = 60
 """Of an agent's figures, and of what it touched."""
@@ -20,13 +22,14 @@ SHOWN_MINUTES = 60
 class ServerConsolePort:
     """A `ConsolePort` over the running server."""
 
-    cookie_name = COOKIE
-
-    def __init__(self, *, control: Control, auth: Auth, reading: Reading, health: Health) -> None:
+    def __init__(self, *, control: Control, identity: Identity, reading: Reading, health: Health) -> None:
         self._control = control
         self._reading = reading
         self._health = health
-        self._auth = auth
+        self._auth = identity.auth
+        self._signing_in = identity.signing_in
+        oidc = identity.settings.oidc
+        self.provider = oidc.label if oidc else ""
         self.environment = control.environment
 
     def now_ns(self) -> int:
@@ -73,15 +76,38 @@ class ServerConsolePort:
 
     def session(self, request: Request) -> Session | None:
         principal = self._auth.session(request)
-        return Session(name=principal.name, csrf=principal.csrf, scope=principal.scope.value) if principal else None
+        if principal is None:
+            return None
+        may = frozenset(scope.value for scope in principal.may)
+        return Session(
+            name=principal.name, csrf=principal.csrf, scope=principal.scope.value, may=may, address=principal.address
+        )
 
-    def exchange(self, code: str) -> str | None:
-        return self._auth.exchange(code)
+    @property
+    def has_passwords(self) -> bool:
+        return self._signing_in.has_passwords
 
-    def forget(self, request: Request) -> None:
-        self._auth.end_session(request)
+    def exchange(self, request: Request, code: str) -> PutCookies | None:
+        return self._putting(request, self._signing_in.with_code(request, code))
 
-    async def act(self, command: str, *, by: str, incident: str, agent: str, parameters: Mapping[str, Any], key: str) -> None:
+    async def sign_in(self, request: Request, name: str, password: str) -> PutCookies | None:
+        return self._putting(request, await self._signing_in.with_password(request, name, password))
+
+    def forget(self, request: Request) -> PutCookies:
+        self._signing_in.out(request)
+        return lambda response: self._signing_in.drop_cookies(request, response)
+
+    def _putting(self, request: Request, begun: SignedIn | None) -> PutCookies | None:
+        return (lambda response: self._signing_in.put_cookies(request, response, begun)) if begun else None
+
+    async def act(
+        self, command: str, *, who: Session, incident: str, agent: str, parameters: Mapping[str, Any], key: str
+    ) -> None:
         if command == "lift":
             parameters = {**parameters, "agents": Ordering(self._control).agents_of(str(parameters["order"]))}
-        await self._control.ask(command, by=by, incident=incident, agent=agent, parameters=parameters, key=key)
+        await self._control.ask(command, who=_actor(who), incident=incident, agent=agent, parameters=parameters, key=key)
+
+
+def _actor(session: Session) -> Actor:
+    may = frozenset(Scope(word) for word in session.may)
+    return Actor(name=session.name, may=may, via="console", address=session.address)

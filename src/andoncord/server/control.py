@@ -13,14 +13,17 @@ from andoncord.engine.queries import view
 from andoncord.engine.restored import is_ahead
 from andoncord.engine.run import Engine
 from andoncord.engine.state import State
+from andoncord.kernel.access import Actor
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import SECOND_NS, rfc3339
 from andoncord.learn.kpi import kpis
 from andoncord.respond.ladder import FENCING
+from andoncord.server.auth import ForbiddenError
 from andoncord.server.cases import cases
 from andoncord.server.forces import force_of
 from andoncord.server.hub import Force, Guard, GuardHub
+from andoncord.server.permissions import needed_for
 from andoncord.server.ports import Entropy, ServerClock
 from andoncord.telemetry.batch import Beat
 
@@ -215,13 +218,17 @@ class Control:
     # Acting.
 
     async def ask(
-        self, command: str, *, by: str, incident: str = "", agent: str = "", parameters: Mapping[str, Any], key: str = ""
+        self, command: str, *, who: Actor, incident: str = "", agent: str = "", parameters: Mapping[str, Any], key: str = ""
     ) -> tuple[Entry, ...]:
         """Have the engine grant a person's wish. A containment without an incident declares one.
 
         Raises:
+            ForbiddenError: their role does not go that far.
             CallerError: it cannot be granted.
         """
+        by, needed = who.by, needed_for(command)
+        if needed not in who.may:
+            raise ForbiddenError(f"{command.replace('_', ' ')} needs scope {needed.value}, which {who.name!r} has not")
         if command == "contain" and not incident:
             incident = await self._home_of(agent, by=by, parameters=parameters, key=key)
         wish = PersonAsked(command=command, by=by, incident=incident, agent=agent, parameters=dict(parameters), key=key)

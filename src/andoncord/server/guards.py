@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from andoncord.kernel.access import covered
 from andoncord.kernel.errors import CallerError
 from andoncord.respond.ladder import LADDER
 from andoncord.server.api.door import answer
@@ -65,7 +66,7 @@ class GuardApi:
         token = self._auth.require_agent(request)
         registration = await _body(request, Registration)
         if not token.covers(registration.agent):
-            self._auth.note_misuse(Principal(name=token.name, scope=token.scope, token=token), request)
+            self._auth.note_misuse(Principal(name=token.name, may=covered(token.scopes), token=token), request)
             raise ForbiddenError(f"this token is bound to {token.agent!r}, not to {registration.agent!r}")
         _check_epoch(registration)
         guard = self._control.hub.register(registration, token_id=token.id)

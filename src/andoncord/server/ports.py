@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from andoncord.kernel.access import Session, Token
+from andoncord.kernel.access import AccessEvent, Account, Session, Token
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import Instant
 from andoncord.respond.credential import Said, Subject
@@ -78,11 +78,19 @@ class AccessStore(Protocol):
 
     def revoke_token(self, token_id: str, *, now_ns: int) -> bool: ...
 
+    def forget_revoked(self, name: str) -> None: ...
+
+    def note_tokens_used(self, used_ns: dict[str, int]) -> None: ...
+
     def add_session(self, session: Session) -> None: ...
 
     def session(self, secret_digest: str, *, now_ns: int) -> Session | None: ...
 
     def end_session(self, secret_digest: str) -> None: ...
+
+    def end_sessions_of(self, account: str) -> None: ...
+
+    def note_session_used(self, secret_digest: str, *, now_ns: int) -> None: ...
 
     def remembered_answer(self, key: str) -> tuple[str, int, bytes] | None: ...
 
@@ -91,6 +99,22 @@ class AccessStore(Protocol):
     def position(self, name: str) -> int: ...
 
     def set_position(self, name: str, position: int) -> None: ...
+
+
+class AccountStore(Protocol):
+    """The accounts of people."""
+
+    def accounts(self) -> tuple[Account, ...]: ...
+
+    def save_account(self, account: Account) -> None: ...
+
+
+class AccessRecord(Protocol):
+    """Who was let in and who was not."""
+
+    def add_event(self, event: AccessEvent) -> None: ...
+
+    def events(self, *, before: int, limit: int, kind: str = "", who: str = "") -> list[tuple[int, AccessEvent]]: ...
 
 
 class JournalReader(Protocol):

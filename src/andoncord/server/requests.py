@@ -108,5 +108,16 @@ class TokenBody(Body):
     """A token to be created."""
 
     name: str = Field(min_length=1, max_length=MAX_NAME)
-    scope: Scope
+    scope: Scope | None = None
+    scopes: list[Scope] = Field(default=[], max_length=len(Scope))
+    """More than one, in place of `scope`."""
     agent: str = Field(default="", max_length=MAX_NAME)
+    owner: str = Field(default="", max_length=MAX_NAME)
+    """The account that answers for it."""
+    days: float = 0.0
+    """After how many it ends; 0 for never."""
+
+    @property
+    def wanted(self) -> tuple[Scope, ...]:
+        """Every scope that was asked for, once."""
+        return tuple(dict.fromkeys([*([self.scope] if self.scope else []), *self.scopes]))

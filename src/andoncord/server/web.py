@@ -1,6 +1,6 @@
 """The control process's web application: API, guard API and console behind the doors."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
 from andoncord.detect.declared import Declared
@@ -10,6 +10,7 @@ from andoncord.server.api.access import AccessApi
 from andoncord.server.api.agents import AgentApi
 from andoncord.server.api.approvals import ApprovalApi
 from andoncord.server.api.budgets import BudgetApi
+from andoncord.server.api.canaries import CanaryApi
 from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
 from andoncord.server.api.evidence import EvidenceApi
 from andoncord.server.api.fleet import FleetApi
@@ -19,19 +20,24 @@ from andoncord.server.api.lifecycle import LifecycleApi
 from andoncord.server.api.oncall import OncallApi
 from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
+from andoncord.server.api.quality import QualityApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.api.rules import RuleApi
 from andoncord.server.api.sources import SourceApi
-from andoncord.server.auth import Auth
+from andoncord.server.api.tickets import TicketApi
+from andoncord.server.api.users import UserApi
 from andoncord.server.budgets import BudgetOffice
+from andoncord.server.canaries import Canaries
 from andoncord.server.capture import EvidenceFolder
 from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
 from andoncord.server.doors import Doors
+from andoncord.server.evaluators import Evaluators
 from andoncord.server.guard_wire import GuardWire
 from andoncord.server.guards import MAX_BODY, GuardApi
 from andoncord.server.health import Health
+from andoncord.server.identity import Identity
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.live import LiveStreams
 from andoncord.server.notices import NotifyPerformer
@@ -39,6 +45,7 @@ from andoncord.server.ports import AccessStore, JournalReader
 from andoncord.server.reading import Reading
 from andoncord.server.settings import ServerSettings
 from andoncord.server.sources import Sources
+from andoncord.server.tickets import TicketPerformer
 
 
 def web_app(
@@ -47,12 +54,15 @@ def web_app(
     control: Control,
     reading: Reading,
     health: Health,
-    auth: Auth,
+    identity: Identity,
     leases: LeaseOffice,
     budgets: BudgetOffice,
     sources: Sources,
+    evaluators: Evaluators,
+    canaries: Canaries,
     evidence: EvidenceFolder,
     notices: NotifyPerformer,
+    tickets: TicketPerformer,
     approvals: ApprovalSettings,
     answers: AccessStore,
     journal: JournalReader,
@@ -61,9 +71,22 @@ def web_app(
     version: str,
 ) -> ASGIApp:
     """Everything that listens on the API port."""
-    app = FastAPI(title="Andoncord", version=version, docs_url=None, redoc_url=None, openapi_url=SPEC_PATH)
+    app = FastAPI(
+        title="Andoncord",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=SPEC_PATH,
+        dependencies=[Depends(identity.gate)],
+    )
     problems.install(app)
+    auth = identity.auth
     door = ApiDoor(control=control, auth=auth, answers=answers)
+
+    def include(router: APIRouter, *, prefix: str = "") -> None:
+        identity.gate.declare(router, prefix=prefix)
+        app.include_router(router, prefix=prefix)
+
     own_health = HealthApi(door, health=health, leases=leases, version=version)
     for routes in (
         own_health,
@@ -75,17 +98,21 @@ def web_app(
         RecordApi(door, reading=reading, journal=journal, live=live),
         PlaybookApi(door, journal=journal),
         RuleApi(door, declared=declared),
-        AccessApi(door, store=answers),
+        QualityApi(door, declared=declared, evaluators=evaluators),
+        CanaryApi(door, canaries=canaries),
+        AccessApi(door, store=answers, accounts=identity.accounts),
+        UserApi(door, identity=identity),
         BudgetApi(door, budgets=budgets),
         SourceApi(sources),
         EvidenceApi(door, folder=evidence),
         OncallApi(door, notices=notices),
+        TicketApi(door, tickets=tickets),
         ApprovalApi(door, settings=approvals),
     ):
-        app.include_router(routes.router(), prefix=PREFIX)
+        include(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
-    app.include_router(guards.router())
-    app.include_router(own_health.root())
-    app.include_router(console_router(ServerConsolePort(control=control, auth=auth, reading=reading, health=health)))
+    include(guards.router())
+    include(own_health.root())
+    include(console_router(ServerConsolePort(control=control, identity=identity, reading=reading, health=health)))
 
     return Doors(GuardWire(app, guards), hosts=settings.hosts, origins="same", max_body=MAX_BODY)

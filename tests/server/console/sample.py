@@ -8,7 +8,7 @@ from tests.server.console import sample_fleet
 
 from andoncord.kernel.errors import ConflictError, NotFoundError
 from andoncord.learn.review import BLANK
-from andoncord.server.console.port import Session
+from andoncord.server.console.port import PutCookies, Session
 from andoncord.telemetry.fleet_view import Fleet
 
 NOW_NS = 1_767_276_000_000_000_000
@@ -16,6 +16,7 @@ NOW_NS = 1_767_276_000_000_000_000
 COOKIE = "andoncord_session"
 GOOD_COOKIE = "sample-session"
 CSRF = "sample-csrf-token"
+PASSWORD = "a long walk by the sea"
 
 HOSTILE = (
     "<script>alert(1)</script> \x1b[2J\x1b]0;owned\x07 \u202egnp.exe\u2066 </textarea></title><img src=x onerror=alert(2)>"
@@ -510,7 +511,8 @@ def figure(value: float, unit: str, incidents: list[str], definition: str, targe
 class SampleConsole:
     """A console port over fixed views. `asked` is every command that got through; a pause of it shows as an order."""
 
-    cookie_name = COOKIE
+    has_passwords = False
+    provider = ""
 
     def __init__(
         self,
@@ -598,13 +600,23 @@ class SampleConsole:
     def session(self, request: Request) -> Session | None:
         return Session(name="mira", csrf=CSRF) if request.cookies.get(COOKIE) == GOOD_COOKIE else None
 
-    def exchange(self, code: str) -> str | None:
-        return self.codes.pop(code, None)
+    def exchange(self, request: Request, code: str) -> PutCookies | None:
+        cookie = self.codes.pop(code, None)
+        return (
+            (lambda response: response.set_cookie(COOKIE, cookie, httponly=True, samesite="lax", path="/")) if cookie else None
+        )
 
-    def forget(self, request: Request) -> None:
+    async def sign_in(self, request: Request, name: str, password: str) -> PutCookies | None:
+        return self.exchange(request, "good-code") if (name, password) == ("mira", PASSWORD) else None
+
+    def forget(self, request: Request) -> PutCookies:
         self.forgotten += 1
+        return lambda response: response.delete_cookie(COOKIE, path="/")
 
-    async def act(self, command: str, *, by: str, incident: str, agent: str, parameters: Mapping[str, Any], key: str) -> None:
+    async def act(
+        self, command: str, *, who: Session, incident: str, agent: str, parameters: Mapping[str, Any], key: str
+    ) -> None:
+        by = f"person:{who.name}"
         if incident and incident not in self.views:
             raise NotFoundError(f"no incident {incident}")
         if agent == "router":

@@ -169,7 +169,7 @@ def test_a_code_signs_in_once(stranger: TestClient, typed: str) -> None:
     again = stranger.post("/login", data={"code": typed})
 
     assert first.headers["location"] == "/incidents"
-    assert f"{COOKIE}={GOOD_COOKIE}; HttpOnly; Path=/; SameSite=strict" in first.headers["set-cookie"]
+    assert f"{COOKIE}={GOOD_COOKIE}; HttpOnly; Path=/; SameSite=lax" in first.headers["set-cookie"]
     assert again.status_code == 403
     assert "not valid" in again.text
 
@@ -181,7 +181,7 @@ def test_signing_in_never_leads_elsewhere(stranger: TestClient, elsewhere: str) 
 
 
 def test_signing_out_ends_the_session(client: TestClient, console: SampleConsole) -> None:
-    """Signing out tells the server and deletes the cookie; a forged form does neither of the first."""
+    """Signing out tells the server and deletes the cookie; a forged form does neither."""
     client.post("/logout", data={"csrf": "forged"})
     assert console.forgotten == 0
 

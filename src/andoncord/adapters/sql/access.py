@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.tables import ANSWERS, POSITIONS, SESSIONS, TOKENS
-from andoncord.kernel.access import Scope, Session, Token
+from andoncord.kernel.access import Session, Token, scopes_from, scopes_text
 
 MAX_REMEMBERED_ANSWERS = 10_000
 
@@ -20,7 +20,7 @@ class SqlAccess:
 
     def add_token(self, token: Token) -> None:
         with self._database.writing() as connection:
-            connection.execute(TOKENS.insert(), {**msgspec.structs.asdict(token), "scope": token.scope.value})
+            connection.execute(TOKENS.insert(), _token_row(token))
 
     def token(self, secret_digest: str) -> Token | None:
         """The token with this digest, unless it is unknown or revoked."""
@@ -41,21 +41,42 @@ class SqlAccess:
         with self._database.writing() as connection:
             return connection.execute(change).rowcount > 0
 
+    def forget_revoked(self, name: str) -> None:
+        """Delete the tokens of this name that were revoked: those that a program renews, and nobody asks about."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(TOKENS).where(TOKENS.c.name == name, TOKENS.c.revoked_ns != 0))
+
+    def note_tokens_used(self, used_ns: dict[str, int]) -> None:
+        """When tokens were last seen, by id."""
+        with self._database.writing() as connection:
+            for token_id, at_ns in used_ns.items():
+                connection.execute(sa.update(TOKENS).where(TOKENS.c.id == token_id).values(used_ns=at_ns))
+
     def add_session(self, session: Session) -> None:
         """Keep a session, and forget those that had run out by the time it began."""
         with self._database.writing() as connection:
             connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.expires_ns <= session.created_ns))
-            connection.execute(SESSIONS.insert(), {**msgspec.structs.asdict(session), "scope": session.scope.value})
+            connection.execute(SESSIONS.insert(), _session_row(session))
 
     def session(self, secret_digest: str, *, now_ns: int) -> Session | None:
         wanted = sa.select(SESSIONS).where(SESSIONS.c.secret_digest == secret_digest, SESSIONS.c.expires_ns > now_ns)
         with self._database.reading() as connection:
             row = connection.execute(wanted).first()
-        return Session(**{**row._mapping, "scope": Scope(row.scope)}) if row else None
+        return _session(row) if row else None
 
     def end_session(self, secret_digest: str) -> None:
         with self._database.writing() as connection:
             connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.secret_digest == secret_digest))
+
+    def end_sessions_of(self, account: str) -> None:
+        """End every session of an account."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.name == account, SESSIONS.c.account == 1))
+
+    def note_session_used(self, secret_digest: str, *, now_ns: int) -> None:
+        change = sa.update(SESSIONS).where(SESSIONS.c.secret_digest == secret_digest).values(used_ns=now_ns)
+        with self._database.writing() as connection:
+            connection.execute(change)
 
     def remembered_answer(self, key: str) -> tuple[str, int, bytes] | None:
         """What a request with this idempotency key was answered: digest of the request, status, body."""
@@ -90,4 +111,20 @@ class SqlAccess:
 
 
 def _token(row: sa.Row[Any]) -> Token:
-    return Token(**{**row._mapping, "scope": Scope(row.scope)})
+    named = dict(row._mapping)
+    return Token(scopes=scopes_from(named.pop("scope")), **named)
+
+
+def _token_row(token: Token) -> dict[str, Any]:
+    named = msgspec.structs.asdict(token)
+    return {**named, "scope": scopes_text(named.pop("scopes"))}
+
+
+def _session(row: sa.Row[Any]) -> Session:
+    named = dict(row._mapping)
+    return Session(scopes=scopes_from(named.pop("scope")), account=bool(named.pop("account")), **named)
+
+
+def _session_row(session: Session) -> dict[str, Any]:
+    named = msgspec.structs.asdict(session)
+    return {**named, "scope": scopes_text(named.pop("scopes")), "account": int(session.account)}

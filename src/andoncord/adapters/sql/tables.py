@@ -32,6 +32,9 @@ TOKENS = Table(
     Column("secret_digest", Text, nullable=False, unique=True),
     Column("created_ns", WHOLE, nullable=False),
     Column("revoked_ns", WHOLE, nullable=False),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("expires_ns", WHOLE, nullable=False, server_default="0"),
+    Column("used_ns", WHOLE, nullable=False, server_default="0"),
     sqlite_strict=True,
 )
 
@@ -43,8 +46,43 @@ SESSIONS = Table(
     Column("scope", Text, nullable=False),
     Column("created_ns", WHOLE, nullable=False),
     Column("expires_ns", WHOLE, nullable=False),
+    Column("account", WHOLE, nullable=False, server_default="0"),
+    Column("used_ns", WHOLE, nullable=False, server_default="0"),
     sqlite_strict=True,
 )
+
+ACCOUNTS = Table(
+    "accounts",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("created_ns", WHOLE, nullable=False),
+    Column("disabled_ns", WHOLE, nullable=False),
+    Column("seen_ns", WHOLE, nullable=False),
+    sqlite_strict=True,
+)
+
+ACCESS_EVENTS = Table(
+    "access_events",
+    METADATA,
+    Column("position", WHOLE, primary_key=True, autoincrement=True),
+    Column("at_ns", WHOLE, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("allowed", WHOLE, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("times", WHOLE, nullable=False),
+    Index("access_events_kind", "kind", "position"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+"""Who was let in to change something, who signed in, and who was refused; see `access_log.py`."""
 
 ANSWERS = Table(
     "answers",

@@ -5,10 +5,11 @@ from pathlib import Path
 from threading import Lock
 
 from andoncord.adapters.sqlite.connection import connect
-from andoncord.kernel.access import Scope, Token
+from andoncord.kernel.access import Token, scopes_from
 
 _WANTED = """
-    SELECT id, name, scope, agent, secret_digest, created_ns, revoked_ns FROM tokens WHERE secret_digest = ? AND revoked_ns = 0
+    SELECT id, name, scope, agent, secret_digest, created_ns, revoked_ns, owner, expires_ns FROM tokens
+    WHERE secret_digest = ? AND revoked_ns = 0
 """
 
 
@@ -29,15 +30,17 @@ class SqliteTokens:
             row = self._connection.execute(_WANTED, (secret_digest,)).fetchone()
         if row is None:
             return None
-        id_, name, scope, agent, digest, created_ns, revoked_ns = row
+        id_, name, scope, agent, digest, created_ns, revoked_ns, owner, expires_ns = row
         return Token(
             id=id_,
             name=name,
-            scope=Scope(scope),
+            scopes=scopes_from(scope),
             agent=agent,
             secret_digest=digest,
             created_ns=created_ns,
             revoked_ns=revoked_ns,
+            owner=owner,
+            expires_ns=expires_ns,
         )
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.kernel.access import Scope
 from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.journal import Entry
@@ -44,6 +43,11 @@ class ApiDoor:
         self._answers = answers
         self._acting: dict[str, asyncio.Lock] = {}
 
+    def principal(self, request: Request) -> Principal:
+        """Who is asking; the gate has let them in."""
+        found: Principal = request.state.principal
+        return found
+
     async def do(
         self,
         request: Request,
@@ -55,12 +59,12 @@ class ApiDoor:
         status: int = 202,
     ) -> Response:
         """Grant a person's wish, once for each `Idempotency-Key`."""
-        principal = await self.auth.require(request, Scope.RESPOND)
+        principal = self.principal(request)
 
         async def act(key: str) -> tuple[int, Any]:
             asked = {**parameters, "scope": principal.scope.value}
             entries = await self.control.ask(
-                command, by=principal.by, incident=incident, agent=agent, parameters=asked, key=key
+                command, who=principal.actor, incident=incident, agent=agent, parameters=asked, key=key
             )
             return status, _done(self.control.state.wishes.get(key, incident), entries)
 

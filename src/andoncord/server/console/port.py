@@ -1,10 +1,11 @@
 """What the console needs from the server it is mounted in. The console has no other way to read or to act."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
+from starlette.responses import Response
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,6 +14,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     csrf: str
     scope: str = "respond"
+    """The broadest that they have."""
+    may: frozenset[str] = frozenset(("read", "respond"))
+    address: str = ""
+
+
+PutCookies = Callable[[Response], None]
+"""Gives a browser its session, or takes it back."""
 
 
 class ConsolePort(Protocol):
@@ -20,8 +28,13 @@ class ConsolePort(Protocol):
 
     environment: str
     """`demo` puts the banner of a simulated fleet on every page."""
-    cookie_name: str
-    """The session cookie that `session` reads; the console sets it at login and deletes it at logout."""
+    provider: str
+    """What the button of the identity provider says; empty where there is none."""
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether people sign in with a password here, besides one-time codes."""
+        ...
 
     def now_ns(self) -> int: ...
 
@@ -77,15 +90,25 @@ class ConsolePort(Protocol):
 
     def session(self, request: Request) -> Session | None: ...
 
-    def exchange(self, code: str) -> str | None:
-        """The cookie value for a one-time login code, or None when the code is not valid (any more)."""
+    def exchange(self, request: Request, code: str) -> PutCookies | None:
+        """Begin a session for a one-time login code; None when the code is not valid (any more)."""
         ...
 
-    def forget(self, request: Request) -> None:
+    async def sign_in(self, request: Request, name: str, password: str) -> PutCookies | None:
+        """Begin a session of an account; None when name and password do not belong together.
+
+        Raises:
+            CallerError: too many failed before.
+        """
+        ...
+
+    def forget(self, request: Request) -> PutCookies:
         """End the session of this request."""
         ...
 
-    async def act(self, command: str, *, by: str, incident: str, agent: str, parameters: Mapping[str, Any], key: str) -> None:
+    async def act(
+        self, command: str, *, who: Session, incident: str, agent: str, parameters: Mapping[str, Any], key: str
+    ) -> None:
         """Do one command of `forms.COMMANDS` once for each key.
 
         Raises:

@@ -194,25 +194,29 @@ class _Console:
         fields = await self._fields(request)
         after = local_path(fields.get("next", "/"))
         code = fields.get("code", "").strip()
-        # People paste the whole link as often as the code alone.
-        code = code.rpartition("code=")[2]
-        cookie = self._port.exchange(code) if code else None
-        if cookie is None:
+        if fields.get("name", "").strip() and not code:
+            try:
+                begun = await self._port.sign_in(request, fields["name"], fields.get("password", ""))
+            except CallerError as error:
+                return self._login(request, after=after, problem=str(error), status=429)
+            problem = "Name and password do not belong together."
+        else:
+            # People paste the whole link as often as the code alone.
+            code = code.rpartition("code=")[2]
+            begun = self._port.exchange(request, code) if code else None
             problem = "This code is not valid: codes work once, for five minutes. Take a new link from the terminal."
+        if begun is None:
             return self._login(request, after=after, problem=problem, status=403)
         response = self._redirect(after)
-        response.set_cookie(
-            self._port.cookie_name, cookie, httponly=True, samesite="strict", path="/", secure=request.url.scheme == "https"
-        )
+        begun(response)
         return response
 
     async def logout(self, request: Request) -> Response:
         session = self._port.session(request)
         fields = await self._fields(request)
-        if session and _is_theirs(fields, session):
-            self._port.forget(request)
         response = self._redirect("/login")
-        response.delete_cookie(self._port.cookie_name, path="/")
+        if session and _is_theirs(fields, session):
+            self._port.forget(request)(response)
         return response
 
     async def theme(self, request: Request) -> Response:
@@ -269,7 +273,7 @@ class _Console:
         key = fields.get("key", "")[:200] or self._port.new_key()
         await self._port.act(
             form.command,
-            by=f"person:{session.name}",
+            who=session,
             incident=incident,
             agent=command.agent,
             parameters={**command.parameters, "scope": session.scope},
@@ -295,7 +299,8 @@ class _Console:
     # Rendering
 
     def _login(self, request: Request, *, after: str, problem: str = "", status: int = 200) -> Response:
-        return self._render(request, None, "login.html", status, after=local_path(after), problem=problem)
+        ways = {"has_passwords": self._port.has_passwords, "provider": self._port.provider}
+        return self._render(request, None, "login.html", status, after=local_path(after), problem=problem, **ways)
 
     def _now(self, request: Request, session: Session, *, problem: str = "", status: int = 200) -> Response:
         open_incidents = overview.worst_first(self._port.summaries("open"))

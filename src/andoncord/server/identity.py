@@ -1,0 +1,65 @@
+"""Everything that knows people, in one piece, for who connects the server."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from andoncord.server.access_log import AccessLog
+from andoncord.server.access_settings import AccessSettings
+from andoncord.server.accounts import Accounts
+from andoncord.server.auth import Auth
+from andoncord.server.figures import Misuse
+from andoncord.server.gate import Gate
+from andoncord.server.ports import AccessRecord, AccessStore, AccountStore, Entropy, ServerClock
+from andoncord.server.signing_in import SigningIn
+from andoncord.server.throttle import RequestThrottle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Accounts, tokens and sessions, the gate before every route, and the record of who was let through."""
+
+    auth: Auth
+    accounts: Accounts
+    log: AccessLog
+    signing_in: SigningIn
+    settings: AccessSettings
+    gate: Gate
+
+
+def identity(
+    *,
+    store: AccessStore,
+    people: AccountStore,
+    record: AccessRecord,
+    settings: AccessSettings,
+    clock: ServerClock,
+    entropy: Entropy,
+    device_key: bytes,
+    on_revoked: Callable[[str], None],
+    on_misuse: Callable[[Misuse], None] = lambda misuse: None,
+) -> Identity:
+    """Connect what knows people."""
+
+    def end_account(name: str) -> None:
+        auth.end_account(name)
+
+    accounts = Accounts(store=people, clock=clock, entropy=entropy, on_ended=end_account)
+    auth = Auth(
+        store=store,
+        accounts=accounts,
+        settings=settings,
+        clock=clock,
+        entropy=entropy,
+        on_revoked=on_revoked,
+        on_misuse=on_misuse,
+    )
+    log = AccessLog(record, clock=clock)
+    throttle = RequestThrottle(per_s=settings.requests_per_s, burst=settings.burst, now_ns=clock.monotonic_ns)
+    return Identity(
+        auth=auth,
+        accounts=accounts,
+        log=log,
+        signing_in=SigningIn(auth=auth, accounts=accounts, log=log, entropy=entropy, device_key=device_key),
+        settings=settings,
+        gate=Gate(auth=auth, log=log, throttle=throttle),
+    )
