@@ -1,6 +1,7 @@
 """The MCP proxy before a real server behind HTTP, with the real client; and what a web page or a broken client may try."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -97,6 +98,42 @@ def test_calls_over_http_pass_the_guard(wire: WireServer, port: int, tmp_path: P
     requests = [line.split() for line in (tmp_path / "headers").read_text().splitlines()]
     assert {request[0] for request in requests} == {"POST", "DELETE"}
     assert {(request[1], request[2]) for request in requests} == {("Bearer", "secret")}
+
+
+def test_what_is_held_for_a_client_that_hangs_up_is_not_made(wire: WireServer, port: int, tmp_path: Path) -> None:
+    """Nobody would hear the answer: an approval that comes later is not even used up. The session goes on."""
+    owed = {"require_approval": {"role": "finance"}}
+    policy = {"id": "ask", "effect": "forbid", "tool": "look", "message": "ask first", "obligations": [owed]}
+    wire.wait_stream()
+    wire.ack_of(wire.push("policies", {"policies": [policy]}))
+
+    def post(id_: int | None, method: str, params: dict[str, Any], **headers: str) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
+        message = {"jsonrpc": "2.0", "method": method, "params": params, **({} if id_ is None else {"id": id_})}
+        connection.request("POST", "/mcp", json.dumps(message), headers)
+        return connection
+
+    def look(id_: int, order: int) -> http.client.HTTPConnection:
+        return post(id_, "tools/call", {"name": "look", "arguments": {"order": order}}, **session)
+
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    with contextlib.closing(post(1, "initialize", client)) as opening:
+        response = opening.getresponse()
+        session = {"Mcp-Session-Id": str(response.headers["Mcp-Session-Id"])}
+        response.read()
+    with contextlib.closing(post(None, "notifications/initialized", {}, **session)) as initialized:
+        initialized.getresponse().read()
+
+    gone = look(2, 17)
+    digest = wire.wait_action()
+    gone.close()
+    with contextlib.closing(look(3, 18)) as staying:
+        wire.wait(lambda: len(wire.actions) == 2)
+        (other,) = wire.actions.keys() - {digest}
+        wire.wait(lambda: wire.asked_last == {other})
+        wire.approvals.update({digest: "granted", other: "granted"})
+        assert b"paid" in staying.getresponse().read()
+    assert ((tmp_path / "looked").read_text(), wire.approvals[digest]) == ("18\n", "granted")
 
 
 def test_what_is_refused_over_http(port: int) -> None:

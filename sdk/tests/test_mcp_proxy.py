@@ -115,6 +115,51 @@ def test_pause_holds_and_resume_lets_go(wire: WireServer, tmp_path: Path) -> Non
     converse(wire, tmp_path, conversation)
 
 
+def test_a_call_is_held_until_somebody_approves_it(wire: WireServer, tmp_path: Path) -> None:
+    """The client hears what is waited for; approved, the call is made once; denied, it is refused; taken back, it is gone."""
+    owed = {"require_approval": {"role": "finance"}}
+    wire.policies = [{"id": "ask", "effect": "forbid", "tool": "look", "message": "ask first", "obligations": [owed]}]
+
+    async def asked(order: int) -> str:
+        def found() -> str:
+            return next((digest for digest, each in wire.actions.items() if str(order) in each["arguments"]), "")
+
+        return str(await asyncio.to_thread(wire.wait, found))
+
+    async def conversation(client: Client) -> None:
+        told = asyncio.Event()
+        why: list[str | None] = []
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            why.append(message)
+            told.set()
+
+        held = asyncio.create_task(client.call_tool("look", {"order": 17}, progress_callback=hear))
+        digest = await asked(17)
+        await told.wait()
+        assert why[0] == f"held, not made yet: waiting for the approval of finance (digest {digest})"
+        assert (await client.list_tools()).tools
+        assert not (tmp_path / "looked").exists()
+        wire.approvals[digest] = "granted"
+        assert text_of(await held) == "paid"
+
+        denied = asyncio.create_task(client.call_tool("look", {"order": 18}))
+        wire.approvals[await asked(18)] = "denied"
+        assert "needs the approval of finance, and it was denied" in text_of(await denied)
+
+        dropped = asyncio.create_task(client.call_tool("look", {"order": 19}))
+        digest = await asked(19)
+        dropped.cancel()
+        await client.list_tools()
+        wire.approvals[digest] = "granted"
+        again = asyncio.create_task(client.call_tool("look", {"order": 20}))
+        wire.approvals[await asked(20)] = "granted"
+        assert text_of(await again) == "paid"
+
+    converse(wire, tmp_path, conversation)
+    assert (tmp_path / "looked").read_text() == "17\n20\n"
+
+
 def test_a_loop_ends_the_session(wire: WireServer, tmp_path: Path) -> None:
     """The third repetition is nudged, the fourth is not made, and nothing after it."""
 
@@ -361,7 +406,7 @@ def test_the_obligations_of_policies_are_met_before_the_server_is_asked(wire: Wi
             "effect": "forbid",
             "tool": "say",
             "message": "ask",
-            "obligations": [{"require_approval": {"role": "boss"}}],
+            "obligations": [{"require_approval": {"role": "boss", "hold_s": 0}}],
         },
     ]
     proxy = start()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from andoncord_sdk.approval import Action
 from andoncord_sdk.lease import lease_mac, orders_digest
 
 DEADLINE_S = 10.0
@@ -34,6 +35,13 @@ class WireServer:
         self.in_force: dict[str, Any] = {"rung": "none", "epoch": [1, 0], "reason": ""}
         self.policies: list[dict[str, Any]] = []
         self.config: dict[str, Any] | None = None
+        self.approvals: dict[str, str] = {}
+        """What to say about an action, by digest; what is granted is handed out once."""
+        self.approvals_status = 200
+        self.actions: dict[str, dict[str, Any]] = {}
+        """What approvals were asked for, by digest."""
+        self.asked_last: set[str] = set()
+        """What the last question was about."""
         self.telemetry_statuses: list[int] = []
         """Answers to give to the next telemetry requests; 200 when there are none left."""
         self.registration_status = 201
@@ -170,6 +178,8 @@ class WireServer:
                 guard_id = path.split("/")[-2]
                 agent = self.hellos[int(guard_id.removeprefix("g")) - 1]["agent"] if self.hellos else ""
                 return (200 if self.hellos else 404), self.lease(guard_id, agent, body["nonce"])
+            if path == "/api/v1/approvals":
+                return self.approvals_status, self._approve(body["actions"])
             if path.endswith("/report"):
                 self.reports.append(body)
                 return 204, None
@@ -191,6 +201,22 @@ class WireServer:
         orders = orders_digest(self.in_force.get("orders") or (), self.in_force.get("dropped") or ())
         mac = lease_mac(KEY, guard=guard_id, agent=agent, orders=orders, **said)
         return {**self.in_force, **said, "order_id": "leased", "mac": mac, "key": KEY.hex(), "renew_s": 1.5, **changes}
+
+    def wait_action(self) -> str:
+        """The digest of the one action that an approval was asked for."""
+        (digest,) = self.wait(lambda: self.actions)
+        return str(digest)
+
+    def _approve(self, actions: list[dict[str, Any]]) -> dict[str, Any]:
+        statuses: dict[str, str] = {}
+        for each in actions:
+            digest = Action(**{**each, "epoch": each["epoch"] and tuple(each["epoch"])}).digest
+            self.actions[digest] = each
+            status = statuses[digest] = self.approvals.get(digest, "waiting")
+            if status == "granted":
+                self.approvals[digest] = "used"
+        self.asked_last = set(statuses)
+        return {"statuses": statuses, "use_within_s": 60.0}
 
     def _take_telemetry(self, body: dict[str, Any]) -> None:
         for kind, scope, items, kept in (

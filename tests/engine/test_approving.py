@@ -114,3 +114,16 @@ def test_arguments_that_could_be_read_in_two_ways_are_refused(arguments: str) ->
     """Not canonical, keys twice, no JSON, or more than anybody reads."""
     with pytest.raises(CallerError):
         check(msgspec.structs.replace(ACTION, arguments=arguments))
+
+
+def test_whoever_waits_for_a_request_hears_that_it_expired() -> None:
+    """Asking again, as a guard does all the time, does not renew it at once; a call that is made later asks anew."""
+    story = asked(Story())
+    while story.state.approvals.get("apr_000001").status == "waiting":
+        story.now = max(story.now, next_due_ns(story.state) or 0)
+        story.submit(TimePassed(now_ns=story.now))
+    asked(story)
+    assert len(story.state.approvals.requests) == 1
+    story.now += 16 * SECOND_NS
+    asked(story)
+    assert len(story.state.approvals.requests) == 2

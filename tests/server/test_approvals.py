@@ -4,7 +4,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -19,10 +21,21 @@ scope: {agent: refunds, tool: payments.refund}
 when: "args.amount > 200"
 message: large refunds need a person
 obligations:
-  - require_approval: {role: finance}
+  - require_approval: {role: finance, hold_s: 0}
 tests:
   - {name: a large refund, request: {agent: refunds, tool: payments.refund, args: {amount: 250}}, expect: oblige}
   - {name: a small one, request: {agent: refunds, tool: payments.refund, args: {amount: 1}}, expect: allow}
+"""
+HOLDING = """
+---
+id: payout
+effect: forbid
+scope: {agent: refunds, tool: payments.payout}
+message: every payout needs a person
+obligations:
+  - require_approval: {role: finance, hold_s: 20}
+tests:
+  - {name: any, request: {agent: refunds, tool: payments.payout, args: {}}, expect: oblige}
 """
 SETTINGS = "policies: [refunds.yaml]\napprovals: {roles: {finance: [ada]}}\n"
 DEADLINE_S = 20.0
@@ -40,12 +53,12 @@ def client(server: ServerProcess, token: str) -> httpx2.Client:
 
 
 def test_a_person_approves_exactly_one_call(tmp_path: Path) -> None:
-    """Denied until somebody in the role grants it; then this call passes once, another amount does not, nor does it twice."""
-    (tmp_path / "refunds.yaml").write_text(POLICY)
+    """Denied until somebody in the role grants it, then this call passes once, and no other; or held until the answer comes."""
+    (tmp_path / "refunds.yaml").write_text(POLICY + HOLDING)
     (tmp_path / "andon.yaml").write_text(SETTINGS)
     with launch(tmp_path / "home", config=tmp_path / "andon.yaml") as server, client(server, server.admin_token) as admin:
         agent = admin.post("/tokens", json={"name": "fleet", "scope": "agent", "agent": "refunds"}).json()["token"]
-        ada = admin.post("/tokens", json={"name": "ada", "scope": "respond"}).json()["token"]
+        ada = admin.post("/tokens", json={"name": "ada", "scope": "approve"}).json()["token"]
         paid: list[int] = []
         guard = Guard(agent="refunds", server=server.api_url, token=agent)
         with contextlib.closing(guard), guard.run() as run, client(server, ada) as person:
@@ -80,4 +93,22 @@ def test_a_person_approves_exactly_one_call(tmp_path: Path) -> None:
             until(passes)
             with pytest.raises(CallDenied):
                 refund(250)
-        assert paid == [250]
+
+            def payouts() -> list[dict[str, Any]]:
+                items = person.get("/approvals").json()["items"]
+                return [each for each in items if each["action"]["tool"] == "payments.payout"]
+
+            def pay_out(amount: int, answer: str) -> str:
+                """Made in another thread, and held there until the answer."""
+                with ThreadPoolExecutor(1) as pool:
+                    held = pool.submit(run.call, "payments.payout", pay, amount=amount)
+                    until(payouts)
+                    (asked,) = payouts()
+                    assert not held.done()
+                    body = {"digest": asked["digest"]} if answer == "grant" else {"reason": "no"}
+                    assert person.post(f"/approvals/{asked['id']}/{answer}", json=body).status_code == 202
+                    return str(held.exception(DEADLINE_S))
+
+            assert pay_out(300, "grant") == "None"
+            assert "needs the approval of finance, and it was denied" in pay_out(301, "deny")
+        assert paid == [250, 300]

@@ -14,6 +14,7 @@ from andoncord_sdk.enforcer import Enforcer
 from andoncord_sdk.errand import Errand
 from andoncord_sdk.errors import CallDenied, GuardError, RunStopped
 from andoncord_sdk.flag import Flag
+from andoncord_sdk.handing import Handing
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import Lease
 from andoncord_sdk.obligation import Owed
@@ -70,6 +71,8 @@ class Admission:
     clock_ns: Callable[[], int] = _platform.boot_ns
     breaking: Breaking | None = None
     """Circuit breakers; None where none is set."""
+    handing: Handing | None = None
+    """What a person gets that the agent may not do; None where there is no control plane that could take it."""
     duties: Duties = field(init=False)
     """What policies oblige to."""
     enforcer: Enforcer = field(init=False)
@@ -78,7 +81,7 @@ class Admission:
     """`policies` as this agent meets them, once they have been asked."""
 
     def __post_init__(self) -> None:
-        self.duties = Duties(agent=self.agent, report=self.report, clock_ns=self.clock_ns)
+        self.duties = Duties(agent=self.agent, report=self.report, hold_max_s=self.hold_max_s, clock_ns=self.clock_ns)
         self.enforcer = Enforcer(
             agent=self.agent, gate=self.gate, is_read=self.is_read, messages=self.messages, clock_ns=self.clock_ns
         )
@@ -106,8 +109,10 @@ class Admission:
 
     def held_too_long(self, run: "Run", call: "GuardedCall", order: Order) -> GuardError:
         """The refusal of a call that was held as long as this guard may hold one."""
-        reason = order.reason or "no reason given"
-        message = f"{self.agent} is paused ({reason}); the call was held for {self.hold_max_s:g} s and not made"
+        why = f"{self.agent} is paused ({order.reason or 'no reason given'})"
+        if awaited := self.duties.approvals.waits_for(call):
+            why = f"{call.name} needs {awaited}"
+        message = f"{why}; the call was held for {self.hold_max_s:g} s and not made"
         refusal = CallDenied("order", message, tool=call.name)
         self.refuse(run, call, refusal)
         return refusal
@@ -124,6 +129,7 @@ class Admission:
     def give_up(self, call: "GuardedCall") -> None:
         """The call is not made: its place among those that wait, and its trial of a breaker, are free."""
         self.enforcer.over(call)
+        self.duties.approvals.give_up(call)
         if self.breaking is not None:
             self.breaking.give_up(call)
 
@@ -155,11 +161,13 @@ class Admission:
 
     def _admit(self, run: "Run", call: "GuardedCall") -> Order | Errand | None:
         while True:
-            if run.stopped is not None:
-                raise run.stopped.again(call.name)
             if (flag := self.flag) is not None and flag.words[0] != flag.seen:
                 flag.look()
             order = self.gate.order
+            if self.handing is not None and (errand := self._divert(self.handing, run, call, order)) is not None:
+                return errand  # Before what else is in force: nothing is made by it.
+            if run.stopped is not None:
+                raise run.stopped.again(call.name)
             if run.probe_order is not None:
                 self._check_probe(run, call, run.probe_order, order)
             elif (order.measures is not None or self.enforcer.outbox) and self.enforcer.check(run, call, order) is not None:
@@ -192,6 +200,42 @@ class Admission:
             reservation.release()
             if held is not None:
                 return held
+
+    def _divert(self, handing: Handing, run: "Run", call: "GuardedCall", order: Order) -> Errand | None:
+        """What has to be done so that a person gets a call, or its whole run; None where nobody does.
+
+        Raises:
+            GuardError: a person has it, or could not be told; or the rules forbid it, so that nobody gets it.
+        """
+        if handing.filed:
+            handing.raise_filed(run, call)
+        if run.probe_order is not None or (order.measures is None and run.stopped is None):
+            return None
+        diverted = handing.wanted(run, call, order) if run.stopped is None else handing.wanted_of_stopped(run)
+        if diverted is None:
+            return None
+        if call.is_tool and run.stopped is None:
+            self._check_rules(run, call)
+        return handing.divert(run, call, diverted)
+
+    def divert_run(self, run: "Run", order: Order) -> Errand | None:
+        """What has to be done before a run may begin, which goes to a person instead; None where it may begin.
+
+        Raises:
+            RunHandedOver: a person has the task.
+            RunStopped: it was to be handed over and could not be.
+        """
+        handing = self.handing
+        diverted = None if handing is None else handing.wanted_of_run(order)
+        return None if handing is None or diverted is None else handing.divert(run, None, diverted)
+
+    def recheck(self, run: "Run", call: "GuardedCall") -> None:
+        """See that the rules in force allow a call that a person lets go.
+
+        Raises:
+            GuardError: they do not.
+        """
+        self._check_rules(run, call)
 
     def _reserve(self, run: "Run", call: "GuardedCall") -> Reservation | None:
         """Hold what a model call may cost.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 MAX_DEPTH = 32
 
@@ -40,6 +40,23 @@ class Approvals(Protocol):
 
     def take(self, action: Action) -> bool:
         """Whether a person in the role approved this very action. An approval is used up by being taken. Must not wait."""
+
+
+@runtime_checkable
+class AwaitedApprovals(Approvals, Protocol):
+    """Approvals that a call can be held for. None of these waits; the guard checks held calls again when it is told to."""
+
+    def look(self, action: Action) -> bool:
+        """Whether `take` would say yes. Where it would not, somebody is asked."""
+
+    def hold(self, action: Action) -> bool:
+        """Count one more call that is held for this approval, until `let_go`. False if too many are."""
+
+    def let_go(self, action: Action) -> None:
+        """The call is held for it no more: nobody is asked on its behalf."""
+
+    def refusal(self, action: Action) -> str:
+        """Why the approval will not come; empty while it may."""
 
 
 def canonical(arguments: Mapping[str, Any]) -> str:

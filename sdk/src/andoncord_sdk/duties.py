@@ -1,4 +1,4 @@
-"""Meets the obligations of policies: masks, looks for approvals, keeps rates, has snapshots taken. What is not met denies."""
+"""Meets the obligations of policies: masks, waits for approvals, keeps rates, has snapshots taken. What is not met denies."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from andoncord_sdk import _platform
-from andoncord_sdk.approval import Action, Approvals, UnwritableError, canonical
-from andoncord_sdk.asking import AskedApprovals
+from andoncord_sdk.approval_duty import ApprovalDuty
 from andoncord_sdk.errand import Errand, within
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.obligation import PERIODS, Owed, Redact, RequireApproval, Snapshot, ThrottleCalls, masked
@@ -46,11 +45,19 @@ class Duties:
     Args:
         agent: the agent's name.
         report: takes a record, and `urgent`.
-        clock_ns: for rates, a clock that never steps back.
+        hold_max_s: no call is held longer for an approval, whatever its policy says; None for no limit.
+        clock_ns: for rates and holds, a clock that never steps back.
     """
 
-    def __init__(self, *, agent: str, report: Callable[..., None], clock_ns: Callable[[], int] = _platform.boot_ns) -> None:
-        self.approvals: Approvals | None = None
+    def __init__(
+        self,
+        *,
+        agent: str,
+        report: Callable[..., None],
+        hold_max_s: float | None = None,
+        clock_ns: Callable[[], int] = _platform.boot_ns,
+    ) -> None:
+        self.approvals = ApprovalDuty(agent=agent, hold_max_s=hold_max_s, clock_ns=clock_ns)
         self.snapshots: dict[str, SnapshotHook] = {}
         self._agent = agent
         self._report = report
@@ -66,6 +73,7 @@ class Duties:
             CallDenied: its arguments would have to be masked and cannot be replaced.
         """
         call.owed = owed
+        self.approvals.let_go(call, but=owed)
         arguments: Any = call.given
         for each in owed:
             if isinstance(each.obligation, Redact):
@@ -77,12 +85,20 @@ class Duties:
                     arguments = masked(arguments, path)
         call.replace(arguments)
 
-    def check(self, run: "Run", call: "GuardedCall", order: Order) -> Errand | None:
-        """What has to be done first; None when everything is met. What is used up by being met is used up once for a call.
+    def check(self, run: "Run", call: "GuardedCall", order: Order) -> Order | Errand | None:
+        """What has to be done first, or `order` to wait on for an approval; None when everything is met.
+
+        What is used up by being met is used up once for a call.
 
         Raises:
             CallDenied: an obligation is not met.
         """
+        approvals = [each for each in call.owed if isinstance(each.obligation, RequireApproval)]
+        # All are asked for before the first is waited for, and what the call needs besides is got when they are there: a
+        # snapshot that is older than the wait, or a turn that is held through it, is of no use to anybody.
+        are_there = [self.approvals.is_there(run, call, order, each) for each in approvals]
+        if not all(are_there):
+            return order
         for each in call.owed:
             if isinstance(each.obligation, Snapshot) and each not in call.met:
                 return SnapshotErrand(self, run, call, each)
@@ -93,13 +109,14 @@ class Duties:
                 if isinstance(each.obligation, ThrottleCalls) and each not in call.met:
                     self._take_turn(call, each, each.obligation)
             # Last: a turn can be given back, an approval cannot.
-            for each in call.owed:
-                if isinstance(each.obligation, RequireApproval):
-                    self._check_approval(run, call, order, each)
+            is_approved = all(self.approvals.take(run, call, order, each) for each in approvals)
         except CallDenied:
             self._give_turns_back(call)
             raise
-        return None
+        if is_approved:
+            return None
+        self._give_turns_back(call)  # Another call was faster.
+        return order
 
     def take_snapshot(self, run: "Run", call: "GuardedCall", owed: Owed) -> None:
         """Have a snapshot taken, within its time, and note on the call what came of it."""
@@ -128,35 +145,6 @@ class Duties:
             return
         call.met[owed] = f"no snapshot of {wanted.of}: {failure}"
         self._report_gap(run, call, f"{message}; the policy lets it go on")
-
-    def _check_approval(self, run: "Run", call: "GuardedCall", order: Order, owed: Owed) -> None:
-        wanted = owed.obligation
-        assert isinstance(wanted, RequireApproval)
-        needs = f"{owed.message}: {call.name} needs the approval of {wanted.role}"
-        try:
-            arguments = canonical(call.arguments)
-        except UnwritableError as wrong:
-            message = f"{needs}, and its arguments cannot be approved: {wrong}"
-            raise CallDenied("approval", message, tool=call.name, policy=owed.policy_id) from None
-        action = Action(
-            agent=self._agent,
-            run_id=run.id,
-            tool=call.name,
-            arguments=arguments,
-            policy_id=owed.policy_id,
-            policy_digest=owed.policy_digest,
-            role=wanted.role,
-            epoch=order.epoch,
-        )
-        digest = action.digest
-        if call.met.get(owed) == digest:
-            return
-        if self.approvals is not None and self.approvals.take(action):
-            call.met[owed] = digest
-            return
-        refusal = CallDenied("approval", f"{needs}, and there is none for it", tool=call.name, policy=owed.policy_id)
-        refusal.action_digest = digest
-        raise refusal
 
     def _take_turn(self, call: "GuardedCall", owed: Owed, rate: ThrottleCalls) -> None:
         """Take a token out of the bucket of this policy and tool.
@@ -213,8 +201,7 @@ class Duties:
     def forget_other_threads(self) -> None:
         """In a forked child: the lock is renewed, whoever held it; approvals that were handed out are the parent's."""
         self._lock = threading.Lock()
-        if isinstance(self.approvals, AskedApprovals):
-            self.approvals.forget_other_threads()
+        self.approvals.forget_other_threads()
 
 
 class SnapshotErrand:

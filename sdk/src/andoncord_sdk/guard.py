@@ -24,10 +24,13 @@ from andoncord_sdk.budget import Limits, micro_usd
 from andoncord_sdk.config import ChangeListener, Config
 from andoncord_sdk.duties import SnapshotHook
 from andoncord_sdk.errors import CallDenied
+from andoncord_sdk.evaluate import Evaluations
 from andoncord_sdk.exporter import Exporter
 from andoncord_sdk.flag import open_flag
-from andoncord_sdk.follow import Follower, Probe, order_in
+from andoncord_sdk.follow import Follower, order_in
+from andoncord_sdk.handing import Carry, Handing
 from andoncord_sdk.heartbeat import Heartbeat
+from andoncord_sdk.judging import Judging
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
 from andoncord_sdk.link import Ack, ControlLink, Report
@@ -53,7 +56,7 @@ LADDER = ("deny", "pause", "resume", "stop", "restrict", "throttle", "quarantine
 """What a guard can really do about calls: `scoped` is to hold an order about single tools and runs apart from the others."""
 CHECKS = ("scope", "policies", "obligations", "budget", "shared_budget", "loop")
 CAPABILITIES = (*LADDER, *CHECKS, "config", "lease", "flag", "model_calls")
-"""`model_calls`: they are guarded as well. `probe` is added once one is registered."""
+"""`model_calls`: they are guarded as well. `probe` and `canary` are added once one is registered."""
 
 _log = logging.getLogger("andoncord_sdk")
 
@@ -82,11 +85,11 @@ class GuardState:
     """Telemetry lost since the start."""
 
 
-class Guard:
+class Guard(Judging):
     """Enforces, in this process, what the agent may do; follows orders; reports what happens.
 
     Works without a server: scope, policies, budget and loop are checked locally. Thread-safe. Raises into the agent only to
-    deny, and waits only while the agent is paused.
+    deny, and waits only while an order or a policy holds the call.
 
     Args:
         agent: the agent's name.
@@ -113,8 +116,11 @@ class Guard:
         role: what the agent acts as, such as "report-writer"; policies and orders can be scoped to it.
         system: the service the agent belongs to; the agent's name if "".
         heartbeat_s: seconds between heartbeats.
-        hold_max_s: how long a call may be held while the agent is paused before it is refused instead; None for no limit.
+        hold_max_s: how long a call may be held, by an order or for an approval, before it is refused instead; None for no limit
+            but the policy's.
         reads_without_lease_s: how long calls that only read go on after the last lease of a lost server has ended.
+        fallback: "hand-over": while the agent is paused, tasks that it would begin go to a person's inbox, and when it is
+            stopped, those that it had begun as well.
         may_share_memory: look at a flag of the server on the same machine at every call; False to follow the stream alone.
         spill: a folder in which reports wait, unmasked, while the receiver is away, for this or a later process.
         clock_ns: for tests: nanoseconds on a clock that runs on while the machine is suspended; the lease is counted on it.
@@ -159,6 +165,7 @@ class Guard:
         heartbeat_s: float = 1.0,
         hold_max_s: float | None = None,
         reads_without_lease_s: float = READS_S,
+        fallback: Literal["", "hand-over"] = "",
         may_share_memory: bool = True,
         spill: str | Path | None = None,
         clock_ns: Callable[[], int] = _platform.boot_ns,
@@ -171,6 +178,8 @@ class Guard:
             raise ValueError(f'on_loop is "stop" or "pause", got {on_loop!r}')
         if on_unknown_price not in ("deny", "estimate"):
             raise ValueError(f'on_unknown_price is "deny" or "estimate", got {on_unknown_price!r}')
+        if fallback not in ("", "hand-over"):
+            raise ValueError(f'fallback is "" or "hand-over", got {fallback!r}')
         if heartbeat_s <= 0:
             raise ValueError(f"heartbeat_s must be greater than 0, got {heartbeat_s}")
         self.agent = agent
@@ -206,8 +215,9 @@ class Guard:
             messages=tuple(messages),
             clock_ns=clock_ns,
         )
-        self._admission.duties.approvals = approvals
+        self._admission.duties.approvals.source = approvals
         self._admission.duties.snapshots = dict(snapshots or {})
+        self._evaluations = Evaluations(self._report)
         self._follower = Follower(
             admission=self._admission,
             config=self._config,
@@ -226,11 +236,23 @@ class Guard:
             self._exporter = Exporter(Endpoint(telemetry, token), self._resource(), spill=kept)
         if server is not None:
             endpoint = Endpoint(server, token)
-            self._admission.duties.approvals = approvals or AskedApprovals(endpoint, instance=self.instance)
+            self._admission.duties.approvals.source = approvals or AskedApprovals(
+                endpoint, instance=self.instance, heard=self._admission.gate.touch
+            )
             lease = self._admission.lease = Lease(
                 agent=agent, gate=self._admission.gate, report=self._report, reads_s=reads_without_lease_s, clock_ns=clock_ns
             )
             self._link = ControlLink(endpoint, hello=self._hello, welcomed=self._welcomed, received=self._follower.received)
+            self._admission.handing = Handing(
+                agent=agent,
+                instance=lambda: self.instance,
+                endpoint=endpoint,
+                falls_back=fallback == "hand-over",
+                report=self._report,
+                recheck=self._recheck,
+                order=lambda: self._admission.gate.order,
+                lease=lease,
+            )
             self._admission.allowance = Allowance(wanted=lambda: lease.wanted, clock_ns=clock_ns)
             self._keeper = LeaseKeeper(
                 endpoint,
@@ -247,20 +269,36 @@ class Guard:
 
     # ------------------------------------------------------------------------------------------------- the agent's side
 
-    def run(self, task: str = "") -> Run:
-        """A run, to be used in a `with` or `async with`."""
-        return Run(self._admission, self, task=task, limits=self._limits)
+    def run(self, task: str = "", *, key: str = "", context: Mapping[str, Any] | None = None) -> Run:
+        """A run, to be used in a `with` or `async with`.
 
-    def tool(self, name: str | None = None) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        Args:
+            key: your own name for the task, such as a ticket's number: a person gets the same task once.
+            context: what a person needs who gets it.
+        """
+        return Run(self._admission, self, task=task, key=key, context=context, limits=self._limits)
+
+    def effect(self, tool: str, carry: Callable[..., Any]) -> None:
+        """Declare a tool's calls to be side effects that can be held for a person: `carry(**arguments)` carries one out."""
+        self._carry(tool, lambda arguments: carry(**arguments))
+
+    def handed_over(self, item: str) -> Mapping[str, Any] | None:
+        """What became of work that a person got: `status` and `answer`. None where the control plane cannot be asked."""
+        return None if self._admission.handing is None else self._admission.handing.look(item)
+
+    def tool(self, name: str | None = None, *, effect: bool = False) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Guard a function, sync or async: each call is a step of the run that is current where it is called.
 
         Args:
             name: the tool's name; the function's if None.
+            effect: its calls are side effects that can be held for a person, and carried out later by this function.
         """
 
         def decorate(fn: Callable[P, T]) -> Callable[P, T]:
             tool = name or fn.__name__
             named, replaced = arguments_of(fn)
+            if effect:
+                self._carry(tool, lambda arguments: _called(fn, *replaced(arguments)))
 
             if inspect.iscoroutinefunction(fn):
 
@@ -301,16 +339,6 @@ class Guard:
             )
         )
 
-    def probe(self, fn: Probe) -> Probe:
-        """Register the check that decides whether the agent may come back. Also a decorator.
-
-        `fn(index)` does a task with a known answer and says whether the agent got it right. It runs on the server's order, in a
-        thread, while the agent is otherwise held; only tools declared "read" work in it.
-        """
-        self._follower.probe = fn
-        self._tell()
-        return fn
-
     def reached_through(self, adapter: str, *, lacks: Collection[str] = ()) -> None:
         """Calls reach this guard through an adapter that cannot do everything: what it lacks is announced no more.
 
@@ -323,8 +351,11 @@ class Guard:
     def capabilities(self) -> tuple[str, ...]:
         """What this guard can really do, as it is announced to the control plane."""
         lacks = frozenset[str]().union(*self._adapters.values())
-        probe = ("probe",) if self._follower.probe is not None else ()
-        return (*(word for word in CAPABILITIES if word not in lacks), *probe)
+        asked = {"probe": self._follower.probe, "canary": self._follower.task}
+        handing = self._admission.handing
+        hands = () if handing is None else ("handover", "outbox") if handing.effects else ("handover",)
+        words = (*CAPABILITIES, *hands, *(word for word, fn in asked.items() if fn is not None))
+        return tuple(word for word in words if word not in lacks)
 
     def on_config(self, listener: ChangeListener) -> None:
         """Call `listener(version, values)` at every pushed version, and now if there is one already."""
@@ -412,13 +443,23 @@ class Guard:
         """A run says that it is over."""
         with self._lock:
             self._runs.pop(run.id, None)
+        self._evaluations.closed(run)
 
     def _open_runs(self) -> list[Run]:
         with self._lock:
             return list(self._runs.values())
 
-    def _open_probe(self, index: int, order: Order) -> Run:
-        return Run(self._admission, self, task=f"probe {index}", limits=self._limits, probe_order=order)
+    def _carry(self, tool: str, carry: Carry) -> None:
+        if self._admission.handing is not None:
+            self._admission.handing.effects[tool] = carry
+            self._tell()
+
+    def _recheck(self, tool: str, arguments: Mapping[str, Any]) -> None:
+        stray = Run(self._admission, self, task=f"release of {tool}")
+        self._admission.recheck(stray, stray.step(tool, arguments, can_replace=True))
+
+    def _open_probe(self, task: str, order: Order) -> Run:
+        return Run(self._admission, self, task=task, limits=self._limits, probe_order=order)
 
     def _config_changed(self, kind: str, old: str, new: str) -> None:
         self.change(kind, old, new)  # type: ignore[arg-type]  # one of the kinds, by construction
@@ -558,6 +599,7 @@ class Guard:
         self.instance = f"{self.instance.split('/')[0]}/{_platform.pid()}"
         self._lock = threading.Lock()
         self._config.forget_other_threads()
+        self._evaluations.forget_other_threads()
         self._admission.enforcer.forget_other_threads()
         if self._admission.breaking is not None:
             self._admission.breaking.forget_other_threads()
@@ -569,6 +611,8 @@ class Guard:
         if self._heartbeat is not None:
             self._heartbeat.start()
         self._admission.duties.forget_other_threads()
+        if self._admission.handing is not None:
+            self._admission.handing.forget_other_threads()
         if self._admission.lease is not None:
             self._admission.lease.forget_other_threads()
         if self._admission.allowance is not None:
@@ -579,6 +623,10 @@ class Guard:
             self._keeper.start()
         if self._link is not None:
             self._link.start()
+
+
+def _called(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    return fn(*args, **kwargs)
 
 
 _guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()

@@ -5,7 +5,9 @@ It speaks the streamable HTTP of protocol versions 2025-03-26 to 2025-11-25: one
 
 import asyncio
 import queue
+import select
 import signal
+import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from andoncord_sdk import _platform
 from andoncord_sdk.guard import Guard
 from andoncord_sdk.mcp import messages
 from andoncord_sdk.mcp.channel import Channel, Mailbox, is_final
@@ -37,6 +40,8 @@ WAITING_THREADS_MAX = 192
 KEEP_ALIVE_S = 10.0
 """A client that waits hears something this often."""
 READ_S = 30.0
+LEFT_S = 0.25
+"""Whether a client that waits has hung up is looked at this often: a call that is held for it is not made then."""
 
 
 class HttpProxy:
@@ -119,6 +124,10 @@ class HttpProxy:
         self._in_loop(channel.take(message, mailbox))
         return mailbox
 
+    def abandon(self, channel: Channel, request: Request) -> None:
+        """The client has hung up before the answer: what is held for it is not made."""
+        self._in_loop(channel.abandon(request))
+
     def close(self, channel: Channel) -> None:
         """The client is done with its session."""
         if self._channels.pop(channel.id, None) is not None:
@@ -148,6 +157,16 @@ class _Server(ThreadingHTTPServer):
         """A client that hangs up is no fault of ours."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
+
+
+def _has_hung_up(client: socket.socket) -> bool:
+    """Whether nothing more will come from a client; it need not have said so."""
+    if not select.select([client], [], [], 0)[0]:
+        return False
+    try:
+        return not client.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return True
 
 
 def _bearer(headers: Any) -> str:
@@ -217,6 +236,13 @@ def _handler(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, channel: Channel, request: Request, mailbox: Mailbox) -> None:
             """As JSON when the answer is all there is to say, else as a stream that ends with it."""
+            try:
+                self._answer_from(channel, request, mailbox)
+            except ConnectionError:
+                proxy.abandon(channel, request)
+                self.close_connection = True
+
+        def _answer_from(self, channel: Channel, request: Request, mailbox: Mailbox) -> None:
             said = self._next(mailbox)
             session = {SESSION_HEADER: channel.id} if request.method == "initialize" else {}
             if said is not None and is_final(said, request):
@@ -240,11 +266,19 @@ def _handler(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
                     return  # It was taken back, and will not be answered.
 
         def _next(self, mailbox: Mailbox, timeout_s: float = KEEP_ALIVE_S) -> Message | None:
-            """What is to be said next, or None when there has been nothing for a while."""
-            try:
-                return mailbox.get(timeout=timeout_s)
-            except queue.Empty:
-                return None
+            """What is to be said next, or None when there has been nothing for a while.
+
+            Raises:
+                ConnectionError: the client has hung up.
+            """
+            end_s = _platform.monotonic_s() + timeout_s
+            while (left_s := end_s - _platform.monotonic_s()) > 0:
+                try:
+                    return mailbox.get(timeout=min(LEFT_S, left_s))
+                except queue.Empty:
+                    if _has_hung_up(self.connection):
+                        raise ConnectionAbortedError from None
+            return None
 
         def _refuse(self, status: HTTPStatus, why: str, *, message: Message | None = None) -> None:
             self.close_connection = True  # Its body may not have been read.

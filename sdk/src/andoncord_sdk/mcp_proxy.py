@@ -64,7 +64,7 @@ class Options:
         environment: names of variables the server gets besides the usual few.
         calls_max: tool calls in one session.
         breakers: circuit breakers, by glob over tools, beside those that the control plane declares.
-        hold_max_s: how long a call is held while the agent is paused, before it is refused.
+        hold_max_s: how long a call is held, by an order or for an approval, before it is refused.
         server: the control plane; None to follow no orders.
         telemetry: the OTLP/HTTP receiver; None to report nothing.
         token_env: the variable that holds the guard's token.

@@ -11,6 +11,9 @@ MAX_PATHS = 32
 MAX_NAME = 128
 MAX_CALLS = 1_000_000
 MAX_SNAPSHOT_S = 60.0
+HOLD_S = 300.0
+"""How long a call is held for its approval where the policy does not say: chosen, as long as the proxy holds a paused one."""
+MAX_HOLD_S = 3_600.0
 PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0}
 
 Path = tuple[str, ...]
@@ -29,6 +32,8 @@ class RequireApproval(NamedTuple):
     """A person in a role has to approve this very call."""
 
     role: str
+    hold_s: float = HOLD_S
+    """How long the call waits for it; 0 denies at once, and the same call may be made again."""
 
     def __str__(self) -> str:
         return f"approval by {self.role}"
@@ -88,6 +93,15 @@ def load_obligations(compiled: Any) -> tuple[Obligation, ...]:
     return tuple(_loaded(each) for each in compiled)
 
 
+def asked_by(obligation: Obligation) -> Obligation:
+    """What an obligation asks for, apart from how patiently: two that ask for the same are equal.
+
+    >>> asked_by(RequireApproval("finance", 5.0)) == asked_by(RequireApproval("finance"))
+    True
+    """
+    return obligation._replace(hold_s=HOLD_S) if isinstance(obligation, RequireApproval) else obligation
+
+
 def masked(value: Any, path: Path) -> Any:
     """`value` with what is at `path` masked; copied where it changes. In a list the path goes on in every element.
 
@@ -133,8 +147,11 @@ def _redact(given: Mapping[str, Any]) -> Redact:
 
 
 def _require_approval(given: Mapping[str, Any]) -> RequireApproval:
-    _only(given, "require_approval", "role")
-    return RequireApproval(_word(given.get("role"), "require_approval: 'role'"))
+    _only(given, "require_approval", "role", "hold_s")
+    hold_s = given.get("hold_s", HOLD_S)
+    if isinstance(hold_s, bool) or not isinstance(hold_s, int | float) or not 0 <= hold_s <= MAX_HOLD_S:
+        raise ValueError(f"require_approval: 'hold_s' is seconds, 0 to {MAX_HOLD_S:g}")
+    return RequireApproval(_word(given.get("role"), "require_approval: 'role'"), float(hold_s))
 
 
 def _throttle(given: Mapping[str, Any]) -> ThrottleCalls:

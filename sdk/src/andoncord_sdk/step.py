@@ -234,13 +234,16 @@ class GuardedCall(ABC):
         self.run.admission.report(span)
 
     def _wait_s(self, deadline_s: float | None) -> float | None:
-        """How long to wait before asking again: to the deadline, or to the call's turn if it is throttled."""
-        left_s, turn_s = _seconds_until(deadline_s), self.run.admission.enforcer.wait_s(self)
-        return left_s if turn_s is None else turn_s if left_s is None else min(left_s, turn_s)
+        """How long to wait before asking again: to the deadline, to its turn if it is throttled, to the end of its hold."""
+        admission = self.run.admission
+        waits_s = (_seconds_until(deadline_s), admission.enforcer.wait_s(self), admission.duties.approvals.wait_s(self))
+        return min((each for each in waits_s if each is not None), default=None)
 
     def _deadline_s(self) -> float | None:
+        """Until when an order may hold the call; an approval that it waits for has a deadline of its own."""
         limit_s = self.run.admission.hold_max_s
-        return None if limit_s is None else _platform.monotonic_s() + limit_s
+        is_unlimited = limit_s is None or self.run.admission.duties.approvals.wait_s(self) is not None
+        return None if is_unlimited or limit_s is None else _platform.monotonic_s() + limit_s
 
 
 class Step(GuardedCall):

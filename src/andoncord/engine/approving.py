@@ -13,6 +13,9 @@ from andoncord.kernel.time import SECOND_NS
 from andoncord.respond.approval import MAX_OPEN, Request, refuse_wrong_person
 from andoncord.respond.playbook import Playbook
 
+HEARD_NS = 15 * SECOND_NS
+"""So long a request that expired is not asked anew: chosen, three times as long as guards leave between two looks at most."""
+
 
 def ask(state: State, fact: ApprovalAsked) -> tuple[Draft, ...]:
     """Write a request down; none where the same one waits already.
@@ -26,6 +29,8 @@ def ask(state: State, fact: ApprovalAsked) -> tuple[Draft, ...]:
     latest = state.approvals.latest_for(digest)
     if latest is not None and latest.status == "denied" and fact.now_ns < latest.asked_ns + int(fact.wait_s * SECOND_NS):
         return ()  # Who was told no does not ask again at once.
+    if latest is not None and latest.status == "expired" and fact.now_ns < latest.until_ns + HEARD_NS:
+        return ()  # Whoever waited for it asks every few seconds, and has to hear that it is over.
     if sum(each.status == "waiting" for each in state.approvals.requests.values()) >= MAX_OPEN:
         raise ConflictError(f"{MAX_OPEN} requests wait for an approval")
     body = {

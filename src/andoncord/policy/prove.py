@@ -19,7 +19,7 @@ import msgspec
 import z3
 
 from andoncord.policy.unknowns import SCOPES, World
-from andoncord_sdk.obligation import Obligation, load_obligations
+from andoncord_sdk.obligation import Obligation, asked_by, load_obligations
 from andoncord_sdk.policy import Decision, PolicySet
 
 TIMEOUT_MS = 20_000
@@ -127,12 +127,12 @@ def _search(
 def _against(decision: Decision, asked: Obligation | None) -> str:
     """The policy that refuses outright or, where that is what counts, asks for `asked`; empty when none does."""
     if decision.obligations:
-        return next((owed.policy_id for owed in decision.obligations if owed.obligation == asked), "")
+        return next((owed.policy_id for owed in decision.obligations if asked_by(owed.obligation) == asked), "")
     return "" if decision.allow else decision.policy_id or "nothing permits it"
 
 
 def _obligations(policy: Mapping[str, Any]) -> tuple[Obligation, ...]:
-    return load_obligations(policy.get("obligations"))
+    return tuple(map(asked_by, load_obligations(policy.get("obligations"))))
 
 
 def _meaning(policy: Mapping[str, Any]) -> bytes:

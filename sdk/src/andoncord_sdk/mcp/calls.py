@@ -106,6 +106,12 @@ class Calls:
         call.task.cancel()
         return call.answer is None
 
+    def abandon(self, id: RequestId) -> None:  # noqa: A002
+        """Nobody waits for this answer any more: unless the server has the call already, it is not made."""
+        call = self.open.get(id)
+        if call is not None and call.task is not None and call.answer is None:
+            call.task.cancel()
+
     def answered(self, answer: Answer) -> bool:
         """Take the server's answer, if it is to a call."""
         call = None if answer.id is None else self.open.get(answer.id)
@@ -213,7 +219,9 @@ class Calls:
     async def _tell_held(self, call: Call, notices: int) -> None:
         token = ((call.request.params or {}).get("_meta") or {}).get("progressToken")
         if isinstance(token, str | int):
-            why = f"held, not made yet: {self.why_not_free() or 'waiting for the guard'}"
+            waits_for = self.run.admission.duties.approvals.waits_for(call.step)
+            why = self.why_not_free() or (f"waiting for {waits_for}" if waits_for else "waiting for the guard")
+            why = f"held, not made yet: {why}"
             progress = {"progressToken": token, "progress": notices * HELD_PROGRESS, "message": why}
             await self.to_client(Notification("notifications/progress", progress))
 

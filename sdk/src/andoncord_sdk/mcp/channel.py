@@ -66,6 +66,10 @@ class Channel:
         self.used_s = _platform.monotonic_s()
         await self.session.take(message)
 
+    async def abandon(self, request: Request) -> None:
+        """The client waits no more for the answer to this request."""
+        self.session.calls.abandon(request.id)
+
     async def end(self) -> None:
         """The client has gone."""
         await self.session.end()
