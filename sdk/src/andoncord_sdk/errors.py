@@ -3,7 +3,19 @@
 from typing import Literal
 
 Code = Literal[
-    "scope", "policy", "loop", "budget", "order", "breaker", "lease", "approval", "throttle", "snapshot", "guard_error"
+    "scope",
+    "policy",
+    "loop",
+    "budget",
+    "order",
+    "breaker",
+    "lease",
+    "approval",
+    "throttle",
+    "snapshot",
+    "guard_error",
+    "held",
+    "handed_over",
 ]
 """Which check refused the call."""
 
@@ -51,3 +63,45 @@ class RunStopped(GuardError):
 
 class AgentStopped(RunStopped):
     """A kill order is in force for the whole agent."""
+
+
+class CallHeld(CallDenied):
+    """The side effect was not made: it is held for a person, who lets it go or drops it. Do not repeat it.
+
+    Attributes:
+        item: what it is held as.
+    """
+
+    def __init__(self, message: str, *, tool: str = "", item: str = "") -> None:
+        super().__init__("held", message, tool=tool)
+        self.item = item
+
+
+class HandedOver(GuardError):
+    """A person does it instead.
+
+    Attributes:
+        item: what it is in their inbox: `guard.handed_over(item)` tells what became of it.
+    """
+
+    item: str = ""
+
+
+class CallHandedOver(HandedOver, CallDenied):
+    """A person makes this call, or does without it; the run may go on."""
+
+    def __init__(self, message: str, *, tool: str = "", item: str = "") -> None:
+        super().__init__("handed_over", message, tool=tool)
+        self.item = item
+
+
+class RunHandedOver(HandedOver, RunStopped):
+    """A person has the whole task, and the run is over."""
+
+    def __init__(self, message: str, *, tool: str = "", item: str = "") -> None:
+        super().__init__("handed_over", message, tool=tool)
+        self.item = item
+
+    def again(self, tool: str) -> "RunStopped":
+        """The same refusal for a further call."""
+        return RunHandedOver(self.message, tool=tool, item=self.item)

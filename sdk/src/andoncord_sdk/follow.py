@@ -5,7 +5,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission
@@ -19,11 +19,18 @@ from andoncord_sdk.run import Run
 
 PROBE_SAMPLES_MAX = 1_000
 """Most samples one probe order may ask for."""
+ANSWER_MAX_CHARS = 32_000
+"""Characters of an answer to a task that are sent."""
 CAPTURED_RUNS_MAX = 50
 """Open runs described in one acknowledgement."""
 
 Probe = Callable[[int], bool] | Callable[[int], Awaitable[bool]]
 """A task with a known answer: takes the sample's index, says whether the agent's answer was right."""
+
+T = TypeVar("T")
+
+Task = Callable[[str], str] | Callable[[str], Awaitable[str]]
+"""Gives the agent a task, and returns its answer."""
 
 _log = logging.getLogger("andoncord_sdk")
 
@@ -36,7 +43,7 @@ class Follower:
         config: where registry values go.
         own_policies: compiled policies given in the code; they stay in force whatever is pushed.
         open_runs: the runs that are open now.
-        open_probe: makes a run for one sample of a probe.
+        open_probe: makes a run for one sample of a probe, or for a task with a known answer, by the name of its task.
         changed: reports that something changed: kind, old version, new version.
         acknowledge: sends an acknowledgement.
     """
@@ -48,11 +55,12 @@ class Follower:
         config: Config,
         own_policies: Sequence[dict[str, Any]],
         open_runs: Callable[[], Sequence[Run]],
-        open_probe: Callable[[int, Order], Run],
+        open_probe: Callable[[str, Order], Run],
         changed: Callable[[str, str, str], None],
         acknowledge: Callable[[Ack], None],
     ) -> None:
         self.probe: Probe | None = None
+        self.task: Task | None = None
         self._admission = admission
         self._config = config
         self._own_policies = tuple(own_policies)
@@ -100,6 +108,8 @@ class Follower:
             "config": self._follow_config,
             "policies": self._follow_policies,
             "probe": self._follow_probe,
+            "release": self._follow_release,
+            "canary": self._follow_canary,
         }
         act = acts.get(name)
         if act is None:
@@ -187,6 +197,11 @@ class Follower:
         self._probed = {order_id: None}
         threading.Thread(target=self._run_probe, args=(event, samples, self.probe), name="andoncord-probe", daemon=True).start()
 
+    def _follow_release(self, event: dict[str, Any]) -> None:
+        if self._admission.handing is None:
+            raise LookupError("this guard holds no side effects")
+        self._admission.handing.perform(event, self._answer)
+
     def _run_probe(self, event: dict[str, Any], samples: int, probe: Probe) -> None:
         passed: list[bool] = []
         errors: list[str] = []
@@ -194,7 +209,7 @@ class Follower:
         for index in range(samples):
             right = False
             try:
-                with self._open_probe(index, began_under) as run:
+                with self._open_probe(f"probe {index}", began_under) as run:
                     try:
                         right = _ask(probe, index)
                     except GuardError as refusal:
@@ -213,6 +228,37 @@ class Follower:
             passed.append(right)
         outcome: Outcome = "enforced" if len(passed) == samples else "failed"
         self._probed[str(event["order_id"])] = self._answer(event, outcome, detail={"passed": passed, "errors": errors})
+
+    def _follow_canary(self, event: dict[str, Any]) -> None:
+        if self.task is None:
+            raise LookupError("this agent has registered no way to be asked: give one to guard.canary(fn)")
+        if self._admission.gate.order.rung >= Rung.PAUSE:
+            self._answer(event, "refused", detail={"error": f"{self._admission.agent} is held"})
+            return
+        name, text = str(event["name"]), str(event["input"])
+        arguments = (event, name, text, self.task)
+        threading.Thread(target=self._run_canary, args=arguments, name="andoncord-canary", daemon=True).start()
+
+    def _run_canary(self, event: dict[str, Any], name: str, text: str, task: Task) -> None:
+        outcome: Outcome = "failed"
+        detail: dict[str, Any] = {}
+        try:
+            with self._open_probe(f"canary {name}", self._admission.gate.order) as run:
+                run.attributes["andoncord.canary"] = name
+                detail["run_id"] = run.id
+                try:
+                    answer = task(text)
+                    said = asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer
+                    outcome, detail["answer"] = "enforced", str(said)[:ANSWER_MAX_CHARS]
+                except GuardError as refusal:
+                    run.fail(refusal.message)
+                    detail["error"] = refusal.message
+                except Exception as error:
+                    run.fail(type(error).__name__)
+                    detail["error"] = f"{type(error).__name__}: {error}"
+        except Exception as fault:
+            detail["error"] = f"{type(fault).__name__}: {fault}"
+        self._answer(event, outcome, detail=detail)
 
     def _answer(
         self,
@@ -273,5 +319,5 @@ def _ask(probe: Probe, index: int) -> bool:
     return bool(answer)
 
 
-async def _awaited(answer: Awaitable[bool]) -> bool:
+async def _awaited(answer: Awaitable[T]) -> T:
     return await answer

@@ -59,6 +59,7 @@ class Rung(IntEnum):
 
 
 BREAKER_ORDERS = ("", "open", "closed")
+INSTEAD = ("", "hand-over", "hold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Measure:
         rate: for throttle: the share of the usual rate that goes on.
         allow: for restrict: globs over the tools that may be called; empty for those declared to read.
         breaker: holds the breaker of the calls open, or closed; "" leaves it alone.
+        instead: what becomes of the calls: a person does them, or side effects are held; "" for nothing of that.
     """
 
     rung: Rung
@@ -83,6 +85,11 @@ class Measure:
     reason: str = ""
     by: str = ""
     breaker: str = ""
+    instead: str = ""
+
+    def concerns(self, tool: str) -> bool:
+        """Whether it is about calls of a tool, in every run."""
+        return not self.run and matcher(self.tool)(tool)
 
     @property
     def is_whole(self) -> bool:
@@ -110,6 +117,9 @@ class Measure:
         rate, breaker = content.get("rate", 1.0), content.get("breaker") or ""
         if not isinstance(scope, Mapping) or not isinstance(allow, list | tuple) or len(allow) > ALLOWED_MAX:
             raise ValueError("its scope is an object, and it names the tools that it allows in a list")
+        instead = content.get("instead") or ""
+        if instead not in INSTEAD:
+            raise ValueError(f'instead is "hand-over" or "hold", got {instead!r}')
         if breaker not in BREAKER_ORDERS:
             raise ValueError(f'breaker is "open" or "closed", got {breaker!r}')
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not FEWEST_PER_S <= rate <= 1:
@@ -124,6 +134,7 @@ class Measure:
             reason=_text(content.get("reason")),
             by=_text(content.get("by")),
             breaker=breaker,
+            instead=instead,
         )
 
 
@@ -141,6 +152,8 @@ class Measures:
         self.all = tuple(sorted(measures, key=lambda measure: -measure.rung))
         self._matches = [matcher(measure.tool) for measure in self.all]
         self._of: dict[tuple[str, str], tuple[Measure, ...]] = {}
+        self.divert = any(measure.instead for measure in self.all)
+        """Whether one of them says that a person gets calls."""
         self._is_about_runs = any(measure.run for measure in self.all)
 
     def of(self, name: str, run_id: str) -> tuple[Measure, ...]:

@@ -60,7 +60,7 @@ class Order:
             # What holds the agent as a whole is never less than what the order says in one word.
             parts = (*parts, Measure(rung=self.rung, reason=self.reason, by=self.by))
             object.__setattr__(self, "parts", parts)
-        concerned = [part for part in parts if part.rung > Rung.MONITOR or part.breaker]
+        concerned = [part for part in parts if part.rung > Rung.MONITOR or part.breaker or part.instead]
         object.__setattr__(self, "measures", Measures(concerned) if concerned else None)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission
 from andoncord_sdk.budget import UNLIMITED, Budget, Limits, Reservation, micro_usd
+from andoncord_sdk.errand import do_async
 from andoncord_sdk.errors import AgentStopped, RunStopped
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.loopwatch import LoopWatch
@@ -64,6 +65,8 @@ class Run:
         registry: RunRegistry,
         *,
         task: str,
+        key: str = "",
+        context: Mapping[str, Any] | None = None,
         limits: Limits = UNLIMITED,
         probe_order: Order | None = None,
     ) -> None:
@@ -71,6 +74,10 @@ class Run:
         self.id = self.span_id = _platform.span_id()
         self.trace_id: str = _platform.trace_id() if outer is None else outer.trace_id
         self.task = task
+        self.key = key
+        """Your own name for the task: the same task is handed over to a person once, however often it is begun."""
+        self.context = dict(context or {})
+        """What a person needs who gets the task."""
         self.admission = admission
         allowance = admission.allowance
         self.budget = Budget(
@@ -100,6 +107,8 @@ class Run:
         self._registry = registry
         self.outer = outer
         self._failure = ""
+        self.error_type = ""
+        """Once it is over: how it failed, "" where it did not."""
         self._loop_hold: Order | None = None
         self._is_open = False
         self._lock = threading.Lock()
@@ -216,9 +225,17 @@ class Run:
         """Open the run.
 
         Raises:
+            RunHandedOver: a person has the task.
             AgentStopped: a kill order is in force.
         """
         order = self.admission.gate.order
+        if self.probe_order is None and (errand := self.admission.divert_run(self, order)) is not None:
+            errand.do()
+            self.admission.divert_run(self, order)
+        self._open(order)
+        return self
+
+    def _open(self, order: Order) -> None:
         if self.probe_order is None and order.rung >= Rung.KILL:
             raise AgentStopped("order", f"{self.admission.agent} is stopped: {order.reason or 'no reason given'}")
         self.start_ns = _platform.now_ns()
@@ -227,7 +244,6 @@ class Run:
         _current_run.set(self)
         self._registry.opened(self)
         self._log("andoncord.run.started", {})
-        return self
 
     def end(self, error: BaseException | None = None) -> None:
         """Close the run. Only the first time counts."""
@@ -237,8 +253,8 @@ class Run:
             self._is_open = False
         if _current_run.get() is self:
             _current_run.set(self.outer)
+        self.error_type = error_type = self._error_type(error)
         self._registry.closed(self)
-        error_type = self._error_type(error)
         outcome = self.outcome or self._failure or (f"stopped: {self.stopped.code}" if self.stopped else error_type) or "done"
         self._log("andoncord.run.ended", {"andoncord.run.ok": not error_type, "andoncord.run.outcome": outcome})
         self.admission.report(
@@ -267,7 +283,12 @@ class Run:
         return self.begin()
 
     async def __aenter__(self) -> Self:
-        return self.begin()
+        order = self.admission.gate.order
+        if self.probe_order is None and (errand := self.admission.divert_run(self, order)) is not None:
+            await do_async(errand)
+            self.admission.divert_run(self, order)
+        self._open(order)
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.end(error)

@@ -13,6 +13,7 @@ import msgspec
 from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord_sdk.approval import canonical
+from andoncord_sdk.side_effect import effect_digest
 
 MAX_TEXT = 4_000
 MAX_ARGUMENTS = 32_000
@@ -76,7 +77,7 @@ class SideEffect(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """Names exactly this side effect of this run."""
-        return digest(canonical_json(["andoncord effect 1", self.agent, self.run_id, self.tool, self.arguments]))
+        return effect_digest(agent=self.agent, run_id=self.run_id, tool=self.tool, arguments=self.arguments)
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
