@@ -200,7 +200,7 @@ def test_the_login_link_opens_one_session(server: ServerProcess, person: Person)
         assert browser.get("/api/v1/incidents").status_code == 200
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
-    assert "samesite=strict" in cookie
+    assert "samesite=lax" in cookie
     assert httpx2.post(f"{server.api_url}/login", data={"code": code}).status_code == 403
 
 
