@@ -31,9 +31,9 @@ layers:
 house:
     pytest -q tests/house
 
-# All tests and the examples in the docstrings, with coverage
+# All tests and the examples in the docstrings, with coverage; the tests of one file share its servers, so a file stays in one process
 test *ARGUMENTS:
-    pytest --cov --cov-report=term {{ ARGUMENTS }}
+    pytest --numprocesses=2 --dist=loadfile --cov --cov-report=term {{ ARGUMENTS }}
 
 # Format the code and repair what can be repaired
 fmt:
