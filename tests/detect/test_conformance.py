@@ -36,6 +36,11 @@ def every_rule() -> tuple[Rule, ...]:
     return (*recorded_rules(), *load_rules(texts))
 
 
+def learns_of_agents(rule: Rule) -> bool:
+    """Whether a detector keeps something for each agent, and not for the fleet as a whole."""
+    return hasattr(build(rule), "memory") and "agent" in getattr(rule.correlate, "group_by", ("agent",))
+
+
 @pytest.mark.parametrize("rule", every_rule(), ids=lambda rule: rule.id)
 def test_replay_gives_the_same(rule: Rule) -> None:
     """The same events give the same findings."""
@@ -61,7 +66,7 @@ def test_late_events_do_no_harm(rule: Rule) -> None:
     detectors.check_late(lambda limit: build(rule, max_groups=limit))
 
 
-@pytest.mark.parametrize("rule", [rule for rule in every_rule() if hasattr(build(rule), "memory")], ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", [rule for rule in every_rule() if learns_of_agents(rule)], ids=lambda rule: rule.id)
 def test_what_is_learned_of_an_agent_is_little(rule: Rule) -> None:
     """Baselines of ten thousand agents fit into 2 GB: at most 50 kB for each agent and rule."""
     assert 1_000 < detectors.bytes_per_agent(lambda limit: build(rule, max_groups=limit), agents=5) < 50_000

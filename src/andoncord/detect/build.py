@@ -11,6 +11,7 @@ from andoncord.detect.depletion import SharedDepletion
 from andoncord.detect.detector import MAX_GROUPS, Detector, Trigger
 from andoncord.detect.edits import ForbiddenEdit, ScopeCreep
 from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_of, number_of
+from andoncord.detect.feedback import FeedbackLoop
 from andoncord.detect.foreign import ForeignOrder, InjectionExposure
 from andoncord.detect.growth import ContextGrowth
 from andoncord.detect.injection import InjectedAction
@@ -66,6 +67,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "context_growth": ContextGrowth,
     "sensitive_output": SensitiveOutput,
     "cascade": Cascade,
+    "feedback_loop": FeedbackLoop,
     "quiet": Quiet,
     "burn_rate": BurnRate,
 }

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from math import exp, lgamma, log
+from typing import Any
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.facts import Facts, Key
@@ -73,6 +74,11 @@ class Cascade:
         self._trigger, self._key = trigger, key
         self._lineages = Groups(_Lineage, limit=min(MAX_LINEAGES, max_groups))
         self._groups = Groups(_Group, limit=min(100, max_groups))
+
+    @property
+    def memory(self) -> tuple[Groups[Any], ...]:
+        """What it has learned."""
+        return (self._lineages, self._groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         lineage_id = event.trace_id or event.session_id

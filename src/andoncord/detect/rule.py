@@ -161,6 +161,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "context_growth",
         "sensitive_output",
         "cascade",
+        "feedback_loop",
         "quiet",
         "burn_rate",
     ]

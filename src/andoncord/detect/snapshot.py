@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.detect import burn, growth, mix, order, profile, quality, quiet, ranges, stream
+from andoncord.detect import burn, cascade, feedback, growth, mix, order, profile, quality, quiet, ranges, stream, synchrony
 from andoncord.detect.declared import Objective
 from andoncord.detect.detector import Groups
 from andoncord.detect.evidence import Wealth
@@ -44,6 +44,11 @@ KNOWN: dict[str, type] = {
         quality.FailureRate,
         quality._Changes,
         quality._Stream,
+        feedback._Group,
+        cascade._Case,
+        cascade._Lineage,
+        cascade._Group,
+        synchrony._Group,
     )
 }
 _NAMES = {cls: name for name, cls in KNOWN.items()}

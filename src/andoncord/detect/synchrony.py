@@ -4,6 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from math import isfinite, sqrt
+from typing import Any
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.evidence import Wealth
@@ -80,6 +81,11 @@ class Synchrony:
         self._trigger, self._key, self._value, self._causes = trigger, key, value, causes
         self._bucket_ns, self._ledger = bucket_ns, ledger
         self._groups = Groups(_Group, limit=min(MAX_GROUPS_HERE, max_groups))
+
+    @property
+    def memory(self) -> tuple[Groups[Any], ...]:
+        """What it has learned: moves are judged over hours, which is longer than events are shown again after a restart."""
+        return (self._groups,)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if not event.agent or not self._trigger.matches(event, facts):

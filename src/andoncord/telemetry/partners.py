@@ -42,6 +42,8 @@ class Reach(NamedTuple):
     span_id: str
     """The event that shows it."""
     ok: bool
+    run_id: str
+    """Of the sender."""
 
 
 NOBODY: tuple[Reach, ...] = ()
@@ -87,15 +89,16 @@ class Partners:
     Args:
         known: the agents there are. A message can go to anybody, so only to one of these it is one between agents.
         named: the known agent that a tool is named after, else the text.
+        max_spans: spans whose agent is remembered.
 
     Cost: O(1) per event, but for climbing from an agent's span to the one above it.
     """
 
-    def __init__(self, known: Container[str], named: Callable[[str], str]) -> None:
-        self._known, self._named = known, named
+    def __init__(self, known: Container[str], named: Callable[[str], str], *, max_spans: int = MAX_SPANS) -> None:
+        self._known, self._named, self._max_spans = known, named, max_spans
         # Ordered: a plain dictionary looks for its oldest entry past all the places of those that were removed before.
-        self._spans: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
-        """Span → its agent, and its parent."""
+        self._spans: OrderedDict[tuple[str, str], tuple[str, str, str]] = OrderedDict()
+        """Span → its agent, its parent, and its run."""
         self._pending: OrderedDict[tuple[str, str], list[tuple[str, int, str]]] = OrderedDict()
         """Parent → agents below it, when, and by which span; as long as the parent was not seen."""
 
@@ -106,11 +109,11 @@ class Partners:
         if kind in _TOOLS:
             receiver, how = self._told(event)
             if receiver:
-                found.append(Reach(event.agent, how, receiver, at_ns, event.trace_id, event.span_id, event.ok))
+                found.append(Reach(event.agent, how, receiver, at_ns, event.trace_id, event.span_id, event.ok, event.run_id))
         elif kind is EventKind.AGENT_INVOKED:
             before = event.attributes.get("graph.node.parent_id")
             if isinstance(before, str) and before and before != event.agent and before in self._known:
-                found.append(Reach(before, HANDED_OVER, event.agent, at_ns, event.trace_id, event.span_id, event.ok))
+                found.append(Reach(before, HANDED_OVER, event.agent, at_ns, event.trace_id, event.span_id, event.ok, ""))
         if event.span_id:
             self._link(event, at_ns, found)
         return tuple(found) if found else NOBODY
@@ -130,8 +133,8 @@ class Partners:
         """Remember whose span this is, and find the agent above it, now or when its parent arrives."""
         key, above = (event.trace_id, event.span_id), event.parent_span_id
         agent = "" if INFERRED in event.attributes else event.agent
-        self._spans[key] = (agent, above)
-        if len(self._spans) > MAX_SPANS:
+        self._spans[key] = (agent, above, event.run_id)
+        if len(self._spans) > self._max_spans:
             self._spans.popitem(last=False)
         if event.kind is EventKind.AGENT_INVOKED and agent and above:
             self._climb(agent, (event.trace_id, above), at_ns, event.span_id, found)
@@ -145,12 +148,12 @@ class Partners:
                 waiting = self._pending.setdefault(key, [])
                 if len(waiting) < MAX_BELOW:
                     waiting.append((agent, at_ns, span_id))
-                if len(self._pending) > MAX_PENDING:
+                if len(self._pending) > min(MAX_PENDING, self._max_spans):
                     self._pending.popitem(last=False)
                 return
-            other, above = known
+            other, above, run_id = known
             if other and other != agent:
-                found.append(Reach(other, CALLED, agent, at_ns, key[0], span_id, True))
+                found.append(Reach(other, CALLED, agent, at_ns, key[0], span_id, True, run_id))
                 return
             if not above:
                 return
