@@ -37,7 +37,16 @@ class Watch:
         )
 
     def heard(
-        self, kind: EventKind, *, after_ns: int, trusted: bool = True, name: str = "", run_id: str = "", **attributes: Any
+        self,
+        kind: EventKind,
+        *,
+        after_ns: int,
+        trusted: bool = True,
+        name: str = "",
+        run_id: str = "",
+        span_id: str = "",
+        end_ns: int = 0,
+        **attributes: Any,
     ) -> None:
         """Store one event of the guard's process, `after_ns` after the fence."""
         event = Event(
@@ -46,8 +55,9 @@ class Watch:
             instance="i1",
             name=name,
             run_id=run_id,
-            span_id=str(after_ns),
+            span_id=span_id or str(after_ns),
             start_ns=FENCED_NS + after_ns,
+            end_ns=end_ns,
             trusted=trusted,
             attributes=attributes,
         )
@@ -65,7 +75,13 @@ class Watch:
         return {"instance": "i1", "outcome": "enforced", "at_ns": FENCED_NS, "state": state}
 
     def verdict(
-        self, *, acknowledged: bool = True, termination: dict[str, Any] | None = None, rung: str = "pause", **more: Any
+        self,
+        *,
+        acknowledged: bool = True,
+        termination: dict[str, Any] | None = None,
+        rung: str = "pause",
+        deadline_ms: int = 0,
+        **more: Any,
     ) -> Receipt:
         parameters = {
             "rung": rung,
@@ -77,7 +93,13 @@ class Watch:
             **more,
         }
         effect = Effect(
-            kind=EffectKind.VERIFY, target="a", incident="inc_1", key="k", deadline_ms=0, reversal="-", parameters=parameters
+            kind=EffectKind.VERIFY,
+            target="a",
+            incident="inc_1",
+            key="k",
+            deadline_ms=deadline_ms,
+            reversal="-",
+            parameters=parameters,
         )
         return asyncio.run(self.performer.perform("inc_1.003", effect))
 
@@ -210,6 +232,27 @@ def test_an_order_about_a_tool_is_not_verified_in_silence(watch: Watch) -> None:
 
     slowed = watch.verdict(rung="restrict", within={**within, "rung": "throttle"}).detail
     assert slowed["verdict"] == "VERIFIED"
+
+
+def test_a_call_of_the_tool_that_is_under_way_has_to_end(watch: Watch) -> None:
+    """What the order holds is not stopped while it runs on; calls of other tools may."""
+    watch.beats(in_flight=2)
+    call = {"tool": "pay", "span_id": "s1", "run_id": "r1", "started_ns": 1}
+    ack = {**watch.ack(), "state": {"steps_started": 4, "in_flight": [call, {**call, "tool": "look", "span_id": "s2"}]}}
+    within = {"tool": "pay", "run": "", "rung": "kill", "allow": [], "text": "tool pay"}
+    early = watch.verdict(rung="restrict", within=within, acknowledgements=[ack]).detail
+    assert (early["verdict"], early["missing"]) == ("UNVERIFIED", ["the end of what was in flight in i1: pay"])
+    assert [(each["tool"], each["disposition"]) for each in early["in_flight"]] == [("pay", "unknown")]
+
+    watch.heard(EventKind.TOOL_COMPLETED, after_ns=-500, name="pay", run_id="r1", span_id="s1", end_ns=FENCED_NS + 900)
+    late = watch.verdict(rung="restrict", within=within, acknowledgements=[ack]).detail
+    assert (late["verdict"], late["in_flight"][0]["disposition"]) == ("VERIFIED", "completed")
+
+
+def test_what_nobody_answers_for_is_not_watched_as_long(watch: Watch) -> None:
+    """Without an answer the verdict comes after the time for answers; with one, the watch goes on to its end."""
+    within = {"tool": "pay", "run": "", "rung": "kill", "allow": [], "text": "tool pay"}
+    assert watch.verdict(acknowledged=False, rung="restrict", within=within, fence_ms=0, deadline_ms=60_000).detail["missing"]
 
 
 def test_a_tool_outside_the_list_of_an_order_is_a_failure(watch: Watch) -> None:

@@ -11,7 +11,8 @@ from andoncord.kernel.text import visible
 from andoncord.kernel.time import SECOND_NS
 
 PROOF_S = 60.0
-"""Watching takes 4 s, ending what goes on 5 s, watching that 4 s; hooks that revoke credentials have limits of their own."""
+"""Watching takes 4 s, of what one tool or run has under way 30 s, ending what goes on 5 s, watching that 4 s; hooks that revoke
+credentials have limits of their own."""
 LOOK_EVERY_S = 0.1
 WAYS = frozenset({"revoke", "verify", "terminate"})
 """Kinds of effects that can still make the verdict another one."""

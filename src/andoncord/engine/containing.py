@@ -22,6 +22,9 @@ from andoncord.respond.steps import KINDS
 
 VERIFY_MS = 4_000
 """How long an order of a person is watched before its verdict; a playbook names its own."""
+WITHIN_MS = 30_000
+"""The same for what an order about one tool or run lets go on: nothing is ended where it is not seen to stop, so there is
+time for slow heartbeats and for the end of calls. Chosen: half of what the commands wait for a verdict."""
 TERMINATE_MS = 5_000
 WATCHED_AT_ONCE = 32
 """Agents of one order by hand whose verdicts are waited for at the same time."""
@@ -187,7 +190,8 @@ def _verify_draft(
         "credentials": revoked(state, incident, order),
     }
     if within := order.effect.parameters.get("within"):
-        parameters["within"] = within
+        parameters |= {"within": within, "fence_ms": at_most_ms}
+        at_most_ms = max(at_most_ms, WITHIN_MS)
     return intent_draft(
         state,
         incident.id,

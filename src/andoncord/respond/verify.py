@@ -65,6 +65,8 @@ class InstanceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in the telemetry that started after the acknowledgement."""
     calls_within: int = 0
     """Those of them that an order about one tool or run does not allow any more."""
+    open_within: tuple[str, ...] = ()
+    """Tools of such calls that were under way at the acknowledgement and whose end nobody has reported."""
     lease_left_s: float | None = None
     """For how long it may still hold a lease from before the order; None when it keeps none."""
     tree: Tree | None = None
@@ -113,7 +115,7 @@ def judge_containment(observation: Observation) -> Judged:
     """Judge a fence (pause or kill) or a lesser rung.
 
     For `monitor` and `restrict` the agent is meant to go on, so acknowledgements are all that can be asked. An order that holds
-    one tool or run is watched for calls of just that.
+    one tool or run is watched for calls of just that, and for the end of those that were under way.
     """
     evidence: list[str] = []
     failed = False
@@ -229,6 +231,8 @@ def _judge_calls(instance: InstanceEvidence, within: str, missing: list[str], ev
     elif len(instance.pulses) < MIN_HEARTBEATS:
         seen = f"{len(instance.pulses)} of {MIN_HEARTBEATS} heartbeats since the fence"
         missing.append(f"observed quiescence of {within} in {instance.instance}: {seen}")
+    elif instance.open_within:
+        missing.append(f"the end of what was in flight in {instance.instance}: {', '.join(instance.open_within)}")
     else:
         evidence.append(
             f"{instance.instance} sent {len(instance.pulses)} heartbeats since the fence and began no call of {within}"

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from andoncord.detect.ports import TelemetryReader
-from andoncord.incident.inflight import InFlightCall, dispose
+from andoncord.incident.inflight import END_KINDS, InFlightCall, dispose
 from andoncord.incident.stage import Stage
 from andoncord.kernel.effect import Effect, Outcome, Receipt
-from andoncord.kernel.time import MINUTE_NS, SECOND_NS
+from andoncord.kernel.time import MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from andoncord.respond.ladder import FENCING
 from andoncord.respond.verify import (
     CredentialEvidence,
@@ -71,7 +71,9 @@ class VerifyPerformer:
 
     async def _watch(self, effect: Effect) -> tuple[Judged, dict[str, int]]:
         """The last judgement, and when each state of the proof was first seen reached."""
-        deadline_ns = self._clock.monotonic_ns() + effect.deadline_ms * 1_000_000
+        deadline_ns = self._clock.monotonic_ns() + effect.deadline_ms * MILLISECOND_NS
+        # What nobody answers for is not waited for as long as the end of what somebody has answered for.
+        fence_ns = self._clock.monotonic_ns() + effect.parameters.get("fence_ms", effect.deadline_ms) * MILLISECOND_NS
         known = _known(effect)
         reached: dict[Stage, int] = {}
         while True:
@@ -82,14 +84,15 @@ class VerifyPerformer:
             for stage in judged.reached - reached.keys():
                 reached[stage] = known.get(stage, self._clock.now())
             known = {}
-            if is_settled(observation) or now_ns >= deadline_ns:
+            if is_settled(observation) or now_ns >= (deadline_ns if Stage.FENCED in judged.reached else fence_ns):
                 return judged, {stage.value: reached[stage] for stage in judged.reached}
             took_s = (now_ns - began_ns) / SECOND_NS
             await asyncio.sleep(max(LOOK_EVERY_S, self._watches / LOOKS_PER_S, LOOK_SHARE * took_s))
 
     async def _in_flight(self, effect: Effect) -> tuple[InFlightCall, ...]:
         """What was under way when the agent was fenced, and what became of it."""
-        if effect.parameters["rung"] not in FENCING:
+        within = effect.parameters.get("within")
+        if effect.parameters["rung"] not in FENCING and not (within and within["rung"] in HOLDING):
             return ()
         acks = effect.parameters.get("acknowledgements", ())
         reported = [
@@ -101,9 +104,11 @@ class VerifyPerformer:
             )
             for ack in acks
             for call in ack["state"].get("in_flight", ())
+            if not within or _holds(within, str(call.get("tool", "")), str(call.get("run_id", "")))
         ]
         fenced_ns = min((ack["at_ns"] for ack in acks), default=effect.parameters.get("ordered_ns") or self._clock.now())
         events = await self._trusted(effect.target, STEP_KINDS, after_ns=fenced_ns - IN_FLIGHT_LOOK_BACK_NS)
+        events = [event for event in events if not within or _holds(within, event.name, event.run_id)]
         # A guard that is gone by now had declared its tools when the verdict before this one was given.
         tools = {call["tool"]: "read" for call in effect.parameters.get("in_flight", ()) if call["disposition"] == "aborted"}
         for guard in self._hub.points(effect.target):
@@ -194,6 +199,7 @@ def _evidence(
     within: Mapping[str, Any] | None,
 ) -> InstanceEvidence:
     at_ns, state, _ = ack
+    ended = {event.span_id for event in events if event.kind in END_KINDS}
     later = [event for event in events if event.start_ns > at_ns]
     return InstanceEvidence(
         instance=instance,
@@ -203,6 +209,13 @@ def _evidence(
         pulses=tuple(_pulse(event) for event in later if event.kind is EventKind.HEARTBEAT),
         steps_after_ack=len({event.span_id for event in later if event.kind in STEP_KINDS}),
         calls_within=len({event.span_id for event in later if within and _is_within(event, within)}),
+        open_within=tuple(
+            str(call.get("tool", ""))
+            for call in state.get("in_flight", ())
+            if within
+            and call.get("span_id") not in ended
+            and _holds(within, str(call.get("tool", "")), str(call.get("run_id", "")))
+        ),
         tree=inside or tree_in(state),
         gone_pid=gone_pid,
     )
@@ -215,15 +228,19 @@ def _words_within(within: Mapping[str, Any] | None) -> str:
 
 def _is_within(event: Event, within: Mapping[str, Any]) -> bool:
     """Whether a step is one that must not begin any more, as a guard reads the order."""
-    if within["rung"] not in HOLDING or event.kind not in STEP_KINDS:
+    if event.kind not in STEP_KINDS or not _holds(within, event.name, event.run_id):
         return False
-    if not fnmatchcase(event.name, within["tool"]) or within["run"] not in ("", event.run_id):
+    # Only of what has ended is it known that it was a tool.
+    return within["rung"] in FENCING or event.kind is not EventKind.STEP_STARTED
+
+
+def _holds(within: Mapping[str, Any], tool: str, run_id: str) -> bool:
+    """Whether an order about one tool or run holds a call, as far as can be told from outside the guard."""
+    if within["rung"] not in HOLDING or not fnmatchcase(tool, within["tool"]) or within["run"] not in ("", run_id):
         return False
-    if within["rung"] in FENCING:
-        return True
-    # Only of what has ended is it known that it was a tool, and without a list the guard alone knows which tools read.
+    # Without a list the guard alone knows which tools read.
     allow = within["allow"]
-    return bool(allow) and event.kind is not EventKind.STEP_STARTED and not any(fnmatchcase(event.name, glob) for glob in allow)
+    return within["rung"] in FENCING or (bool(allow) and not any(fnmatchcase(tool, glob) for glob in allow))
 
 
 def _pulse(event: Event) -> Pulse:
