@@ -15,12 +15,15 @@ app = typer.Typer(no_args_is_help=True)
 def create(
     name: Annotated[str, typer.Argument(help="Whose token it is.")],
     agent: Annotated[str, typer.Option(help='Agents it is bound to, such as "refund-*". Scope: agent, or ingest.')] = "",
-    scope: Annotated[Scope | None, typer.Option(help="Default: agent with --agent, else read.")] = None,
+    scope: Annotated[list[Scope] | None, typer.Option(help="Default: agent with --agent, else read. May be repeated.")] = None,
+    owner: Annotated[str, typer.Option(help="The account that answers for it, and bounds it.")] = "",
+    days: Annotated[float, typer.Option(help="After how many days it ends; 0 for never.", min=0)] = 0.0,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Make a token. Its secret is printed this once; only a digest of it is kept."""
-    wanted = scope or (Scope.AGENT if agent else Scope.READ)
-    made = Client().post("/api/v1/tokens", {"name": name, "scope": wanted.value, "agent": agent})
+    wanted = scope or [Scope.AGENT if agent else Scope.READ]
+    scopes = [each.value for each in wanted]
+    made = Client().post("/api/v1/tokens", {"name": name, "scopes": scopes, "agent": agent, "owner": owner, "days": days})
     if output is Format.JSON:
         show_json(made)
         return
@@ -35,8 +38,8 @@ def list_tokens(output: OutputOption = Format.TABLE) -> None:
     if output is Format.JSON:
         show_json(items)
         return
-    columns = ("id", "name", "scope", "agent", "created_at", "revoked_at")
-    show_table(columns, [[each[column] for column in columns] for each in items])
+    columns = ("id", "name", "owner", "scopes", "agent", "created_at", "used_at", "expires_at", "revoked_at")
+    show_table(columns, [[{**each, "scopes": ",".join(each["scopes"])}[column] for column in columns] for each in items])
 
 
 @app.command()

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.server.auth import ForbiddenError, UnauthenticatedError
+from andoncord.server.gate import SignInNeededError
+from andoncord.server.throttle import TooManyError
 
 PROBLEM_JSON = "application/problem+json"
 OUR_FAULT = ("our fault", "something broke here; what was decided before is kept, and the log says more")
@@ -19,6 +22,7 @@ OUR_FAULT = ("our fault", "something broke here; what was decided before is kept
 _STATUS: tuple[tuple[type[CallerError], int, str], ...] = (
     (UnauthenticatedError, 401, "not authenticated"),
     (ForbiddenError, 403, "not allowed"),
+    (TooManyError, 429, "too many"),
     (NotFoundError, 404, "not found"),
     (ConflictError, 409, "not possible now"),
     (CallerError, 422, "cannot be done as asked"),
@@ -39,7 +43,10 @@ def problem_of(error: CallerError) -> Response:
             more = {"place": error.place} if error.place else {}
             if error.remedy:
                 more["remedy"] = error.remedy
-            return problem(status, title, str(error), **more)
+            answered = problem(status, title, str(error), **more)
+            if isinstance(error, TooManyError):
+                answered.headers["Retry-After"] = str(error.retry_s)
+            return answered
     raise AssertionError("every caller's error is a CallerError")
 
 
@@ -55,7 +62,11 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-async def _caller_error(_request: Request, error: CallerError) -> Response:
+async def _caller_error(request: Request, error: CallerError) -> Response:
+    if isinstance(error, SignInNeededError):
+        wanted = request.url.path if request.method == "GET" else "/"
+        after = f"{wanted}?{request.url.query}" if request.url.query and request.method == "GET" else wanted
+        return RedirectResponse(f"/login?{urlencode({'next': after})}", status_code=303)
     return problem_of(error)
 
 
