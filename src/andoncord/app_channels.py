@@ -1,22 +1,34 @@
 """Wiring of channels and trackers: which adapter stands behind each that the settings name."""
 
 import base64
+import hmac
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 
-from andoncord.adapters.notify.http import SECRET_PREFIX, PagerDutyChannel, SlackChannel, WebhookChannel
+from andoncord.adapters.notify.http import SECRET_PREFIX, PagerDutyChannel, WebhookChannel
 from andoncord.adapters.notify.long_tail import AppriseChannel
 from andoncord.adapters.notify.mail import MailChannel
+from andoncord.adapters.notify.slack import SlackApi, SlackChannel
+from andoncord.adapters.notify.slack_socket import SlackSocket
 from andoncord.adapters.system.environment import variable
 from andoncord.adapters.ticket.by_webhook import WebhookTracker
 from andoncord.adapters.ticket.github import GitHubTracker
 from andoncord.adapters.ticket.jira import JiraTracker
-from andoncord.config import Config
+from andoncord.config import Config, load_oncall
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.ports import Clock
+from andoncord.respond.chat import Click, page_post
 from andoncord.respond.ticket import Tracker, TrackerError
-from andoncord.server.notices import Channel
+from andoncord.server.chat import ChatDesk, Dresser, Room
+from andoncord.server.chat_posts import ChatPosts
+from andoncord.server.control import Control
+from andoncord.server.errands import EffectLedger
+from andoncord.server.identity import Identity
+from andoncord.server.notices import Channel, DeliveryStore, NotifyPerformer
+from andoncord.server.ports import ServerClock
+from andoncord.server.tickets import TicketPerformer
 from andoncord.server.tracker_settings import TrackerSettings
 
 MIN_KEY_BYTES = 24
@@ -24,8 +36,74 @@ MIN_KEY_BYTES = 24
 PRODUCT = "andoncord"
 
 
-def channels_of(config: Config, *, beside: Path, clock: Clock) -> dict[str, Channel]:
+class Telling:
+    """Everything that tells people and trackers, as the settings name it.
+
+    Args:
+        deliveries: what became of every notice.
+        ledger: what was begun and cannot be asked twice.
+        secret: this installation's own; the buttons in chat are sealed with it.
+
+    Raises:
+        CallerError: a file that it needs is not there.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        beside: Path,
+        deliveries: DeliveryStore,
+        ledger: EffectLedger,
+        secret: bytes,
+        clock: ServerClock,
+        chance: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._beside = beside
+        self._chance = chance
+        link = config.oncall.link
+        key = hmac.digest(secret, b"buttons in chat", "sha256")
+        self._dresser = Dresser(key=key, clock=clock, link=link)
+        self.notices = NotifyPerformer(
+            oncall=load_oncall(config, beside=beside),
+            channels=channels_of(config, beside=beside, clock=clock, dresser=self._dresser),
+            deliveries=deliveries,
+            clock=clock,
+            chance=chance,
+            link=link,
+        )
+        self.tickets = TicketPerformer(
+            trackers_of(config, beside=beside, clock=clock), ledger=ledger, clock=clock, chance=chance, link=link
+        )
+
+    def chat(self, control: Control, identity: Identity) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        """What runs for chat: the connections that clicks come in over, and what keeps messages true. Empty without buttons."""
+        config, notices = self._config, self.notices
+        rooms = rooms_of(config, notices.channels)
+        if not rooms:
+            return {}
+        desk = ChatDesk(
+            control=control,
+            people=identity.auth,
+            record=identity.log,
+            rooms=rooms,
+            dresser=self._dresser,
+            approvals=config.approvals,
+        )
+        posts = ChatPosts(
+            control=control, deliveries=notices.deliveries, rooms=rooms, dresser=self._dresser, link=config.oncall.link
+        )
+        sockets = sockets_of(config, beside=self._beside, clicked=desk.clicked, chance=self._chance)
+        notices.connections |= {name: partial(_standing, socket) for name, socket in sockets.items()}
+        return {"chat": posts.run, **{f"chat {name}": socket.run for name, socket in sockets.items()}}
+
+
+def channels_of(config: Config, *, beside: Path, clock: Clock, dresser: Dresser | None = None) -> dict[str, Channel]:
     """Every channel of the settings.
+
+    Args:
+        dresser: puts buttons under what is shown in chat; without one there are none.
 
     Raises:
         CallerError: a file that one of them needs is not there, or holds no secret.
@@ -58,12 +136,62 @@ def channels_of(config: Config, *, beside: Path, clock: Clock) -> dict[str, Chan
             case "pagerduty":
                 found[name] = PagerDutyChannel(url=channel.url, key_file=key_file, source=PRODUCT)
             case "slack":
-                found[name] = SlackChannel(url=channel.url, token_file=key_file, conversation=channel.to[0])
+                app_file = beside / channel.app_key_file
+                if channel.app_key_file and not app_file.is_file():
+                    raise CallerError(
+                        f"{app_file} is not there", place=f"{place}.app_key_file", remedy="put the app-level token there"
+                    )
+                dress = dresser.notice if dresser is not None and channel.app_key_file else page_post
+                api = SlackApi(url=channel.url, token_file=key_file)
+                found[name] = SlackChannel(api, conversation=channel.to[0], dress=dress)
             case "apprise":
                 if importlib.util.find_spec("apprise") is None:
                     raise CallerError("needs the extra", place=place, remedy="pip install 'andoncord[notify]'")
                 found[name] = AppriseChannel(url_file=key_file)
     return found
+
+
+def rooms_of(config: Config, channels: Mapping[str, Channel]) -> dict[str, Room]:
+    """The conversations of the settings in which people click."""
+    return {
+        name: Room(port=channels[name], people=dict(channel.people), takes_approvals=channel.approvals)
+        for name, channel in config.channels.items()
+        if channel.app_key_file
+    }
+
+
+def sockets_of(
+    config: Config, *, beside: Path, clicked: Callable[[str, Click], Awaitable[None]], chance: Callable[[], float]
+) -> dict[str, SlackSocket]:
+    """A connection for each conversation in which people click. Those with the same app share one.
+
+    Raises:
+        CallerError: they share an app and would speak of different people.
+    """
+    found: dict[str, SlackSocket] = {}
+    first: dict[Path, str] = {}
+    for name, channel in config.channels.items():
+        if not channel.app_key_file:
+            continue
+        path = (beside / channel.app_key_file).resolve()
+        if known := first.get(path):
+            if config.channels[known].people != channel.people:
+                raise CallerError(
+                    f"has the app of {known} and other people", place=f"channels.{name}.people", remedy="name the same ones"
+                )
+            continue
+        first[path] = name
+        found[name] = SlackSocket(
+            SlackApi(url=channel.url, token_file=path),
+            on_click=partial(clicked, name),
+            chance=chance,
+            may_be_open=channel.url.startswith("http://"),
+        )
+    return found
+
+
+def _standing(socket: SlackSocket) -> str:
+    return "" if socket.is_connected else socket.why
 
 
 def trackers_of(config: Config, *, beside: Path, clock: Clock) -> dict[str, Tracker]:

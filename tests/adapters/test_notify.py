@@ -11,9 +11,10 @@ import msgspec
 import pytest
 from tests.adapters.notify_receivers import Mailbox, Receiver, http_receiver, mail_server
 
-from andoncord.adapters.notify.http import PagerDutyChannel, SlackChannel, WebhookChannel
+from andoncord.adapters.notify.http import PagerDutyChannel, WebhookChannel
 from andoncord.adapters.notify.long_tail import AppriseChannel
 from andoncord.adapters.notify.mail import MailChannel
+from andoncord.adapters.notify.slack import SlackApi, SlackChannel
 from andoncord.kernel.time import SECOND_NS, Instant
 from andoncord.respond.notice import Notice, Said, compose
 from andoncord.server.source_settings import SourceSettings
@@ -144,17 +145,18 @@ def test_pagerduty_is_triggered_and_resolved_under_one_key(receiver: Receiver, t
 def test_slack_gets_plain_text_in_one_thread_and_its_errors_are_errors(receiver: Receiver, tmp_path: Path) -> None:
     """Words of agents make no mention and no link; a second page answers the first; 200 with an error is a failure."""
     (tmp_path / "token").write_text("xoxb-1\n")
-    channel = SlackChannel(url=receiver.url, token_file=tmp_path / "token", conversation="#incidents")
+    api = SlackApi(url=receiver.url, token_file=tmp_path / "token")
+    channel = SlackChannel(api, conversation="#incidents")
     receiver.answers = [
-        (200, {}, b'{"ok":true,"ts":"17.1"}'),
-        (200, {}, b'{"ok":true,"ts":"18.1"}'),
+        (200, {}, b'{"ok":true,"channel":"C1","ts":"17.1"}'),
+        (200, {}, b'{"ok":true,"channel":"C1","ts":"18.1"}'),
         (200, {}, b'{"ok":false,"error":"channel_not_found"}'),
     ]
-    first, second = send(channel, notice()), send(channel, notice(), "17.1")
+    first, second = send(channel, notice()), send(channel, notice(), "C1/17.1")
     third = send(channel, notice())
     sent = [msgspec.json.decode(body) for _, _, body in receiver.requests]
 
-    assert (first.state, first.provider_id, second.provider_id) == ("delivered", "17.1", "18.1")
+    assert (first.state, first.provider_id, second.provider_id) == ("delivered", "C1/17.1", "C1/18.1")
     assert ("thread_ts" in sent[0], sent[1]["thread_ts"]) == (False, "17.1")
     assert "<" not in sent[0]["text"]
     assert sent[0]["blocks"][0]["text"]["type"] == "plain_text"

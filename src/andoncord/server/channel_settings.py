@@ -1,5 +1,6 @@
 """Settings of channels: how people and other systems are told. Section `channels` of `andon.yaml`."""
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -18,9 +19,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "email": ("port", "tls", "user", "key_file"),
     "webhook": ("allow_private",),
     "pagerduty": ("url",),
-    "slack": ("url",),
+    "slack": ("url", "app_key_file", "people", "approvals"),
     "apprise": (),
 }
+SLACK_ID = re.compile("[UW][A-Z0-9]{2,}")
 DEFAULT_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 HERE = ("127.0.0.1", "localhost", "::1")
 
@@ -46,6 +48,12 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Holds a password, a routing key, a bot's token or an Apprise address; relative to the settings file."""
     allow_private: bool = False
     """A webhook may go to an address within this network."""
+    app_key_file: str = ""
+    """Slack: holds the app-level token (`xapp-…`); with it there are buttons. Relative to the settings file."""
+    people: dict[str, str] = {}
+    """Slack: who may click, by their ids there (`U024BE7LH`), and the names of their accounts."""
+    approvals: bool = False
+    """Slack: requests for approvals are shown here."""
 
     def check(self, name: str) -> None:
         """Whether it can be used as it is written.
@@ -63,6 +71,12 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 raise CallerError(f"{field} does not go with {self.kind}", place=place, remedy="leave it out")
         if self.url:
             self._check_url(place)
+        if (self.people or self.approvals) and not self.app_key_file:
+            raise CallerError("needs app_key_file: without it there are no buttons", place=place)
+        for person in self.people:
+            if not SLACK_ID.fullmatch(person):
+                remedy = "take the member ID out of the profile in Slack, such as U024BE7LH"
+                raise CallerError(f"{person!r} is no id of a person in Slack", place=f"{place}.people", remedy=remedy)
         if self.kind == "email":
             if any("@" not in address or not address.isprintable() for address in (*self.to, self.sender)):
                 raise CallerError("is no e-mail address", place=f"{place}.to")

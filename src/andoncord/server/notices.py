@@ -67,6 +67,8 @@ class NotifyPerformer:
     ) -> None:
         self.oncall = oncall
         self.channels = dict(channels)
+        self.connections: dict[str, Callable[[], str]] = {}
+        """Connections that stand all the time, and what keeps each from standing; empty where nothing does."""
         self.deliveries = deliveries
         self._clock = clock
         self._chance = chance

@@ -1,4 +1,4 @@
-"""Notices over HTTP: signed webhooks, PagerDuty and Slack."""
+"""Notices over HTTP: signed webhooks and PagerDuty."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +12,9 @@ from andoncord.kernel.time import rfc3339
 from andoncord.respond.notice import Notice, Said
 
 PAGERDUTY = "https://events.pagerduty.com"
-SLACK = "https://slack.com/api"
 SECRET_PREFIX = "whsec_"
 SUMMARY = 1_024
 """Characters of a summary that PagerDuty takes."""
-BLOCK = 3_000
-"""Characters of a block of plain text that Slack takes."""
 FINAL_BELOW = 500
 MAY_PASS = (408, 425, 429)
 """Answers below 500 that another attempt may change."""
@@ -100,49 +97,6 @@ class PagerDutyChannel:
         )
 
 
-class SlackChannel:
-    """Slack's `chat.postMessage`: one incident is one thread. Everything is plain text, so no word of an agent's is markup."""
-
-    def __init__(self, *, url: str, token_file: Path, conversation: str) -> None:
-        self._url = f"{(url or SLACK).rstrip('/')}/chat.postMessage"
-        self._token_file = token_file
-        self._conversation = conversation
-
-    async def send(self, notice: Notice, *, replies_to: str) -> Said:
-        """Delivered is what Slack says `ok` to; it says so with status 200, and errors too."""
-        try:
-            token = self._token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            return Said(state="failed", why=f"the token cannot be read: {error.strerror}")
-        text = "\n".join((notice.subject, *notice.lines, *([notice.link] if notice.link else ())))[:BLOCK]
-        message = {
-            "channel": self._conversation,
-            "text": _escaped(notice.subject),
-            "blocks": [{"type": "section", "text": {"type": "plain_text", "text": text, "emoji": False}}],
-            "unfurl_links": False,
-            "link_names": False,
-            **({"thread_ts": replies_to, "reply_broadcast": notice.kind == "page"} if replies_to else {}),
-        }
-        headers = {"Content-Type": "application/json; charset=utf-8", "Authorization": f"Bearer {token}"}
-        try:
-            async with _client() as client:
-                answer = await client.post(self._url, content=msgspec.json.encode(message), headers=headers)
-        except httpx2.HTTPError as error:
-            return _lost(error)
-        if not answer.is_success:
-            return _refused(answer)
-        try:
-            said = msgspec.json.decode(answer.content, type=dict[str, object])
-        except msgspec.DecodeError:
-            return Said(state="failed", why="Slack's answer is not JSON")
-        if said.get("ok") is True:
-            return Said(state="delivered", provider_id=str(said.get("ts", "")))
-        why = str(said.get("error", "unknown"))[:100]
-        return Said(
-            state="failed", why=f"Slack answered {why}", is_final=why not in ("ratelimited", "internal_error", "fatal_error")
-        )
-
-
 async def _post(url: str, body: bytes, headers: Mapping[str, str], *, provider_id: str) -> Said:
     try:
         async with _client() as client:
@@ -165,12 +119,3 @@ def _lost(error: Exception) -> Said:
 def _refused(answer: httpx2.Response) -> Said:
     status = answer.status_code
     return Said(state="failed", why=f"answered {status}", is_final=status < FINAL_BELOW and status not in MAY_PASS)
-
-
-def _escaped(text: str) -> str:
-    """Text in which Slack sees no markup.
-
-    >>> _escaped("<!channel> & <https://evil|ok>")
-    '&lt;!channel&gt; &amp; &lt;https://evil|ok&gt;'
-    """
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

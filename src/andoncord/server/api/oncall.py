@@ -70,6 +70,9 @@ class OncallApi:
             more = {"shifts": shown} if days else {"until": shown[0]["until"]}
             rotas.append({"rota": name, "person": person or None, "channels": channels, **more})
         doubts = [{"text": text, "remedy": remedy} for text, remedy in oncall.doubts(now)]
+        for name, standing in self._notices.connections.items():
+            if why := standing():
+                doubts.append({"text": f"nobody's click in {name} arrives: {why}", "remedy": "look at the app-level token"})
         escalation = msgspec.to_builtins(oncall.escalation) if oncall.escalation else None
         channels = sorted(self._notices.channels)
         return answer({"rotas": rotas, "escalation": escalation, "channels": channels, "doubts": doubts})
