@@ -12,7 +12,8 @@ from andoncord.detect.sampling import effective, weight_of
 from andoncord.telemetry.event import Event, EventKind
 
 PEOPLE = "human_"
-"""Beginning of the names under which people speak: what they say is a label, and no sample of the runs."""
+"""Beginning of the names under which people speak: what they say is a label, and no sample of the runs. Nor are tasks with
+known answers."""
 
 
 class JudgedQuality(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,7 @@ def judged_quality(events: Iterable[Event], objective_of: Callable[[str], float 
             if event.passed is not None and run:
                 people[event.agent, event.name.partition(":")[2], event.trusted][run] = event.passed
             continue
-        if event.name.startswith(PEOPLE):
+        if event.name.startswith(PEOPLE) or "canary" in event.attributes:
             continue
         key = (event.agent, event.name, event.trusted)
         if "evaluator_failure" in event.attributes:

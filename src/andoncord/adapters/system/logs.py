@@ -36,7 +36,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("uvicorn", "alembic"):
+    for chatty in ("uvicorn", "alembic", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     sys.excepthook = _log_the_end
     threading.excepthook = _log_the_end_of_a_thread
