@@ -36,8 +36,8 @@ from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.processes import SystemProcesses
 from andoncord.adapters.system.signing import open_key
-from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, look_for_circles_seldom
-from andoncord.app_channels import channels_of, trackers_of
+from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, load_prices, look_for_circles_seldom
+from andoncord.app_channels import Telling
 from andoncord.app_home import (
     LOCAL_NAME,
     ensure_lease_secret,
@@ -52,6 +52,7 @@ from andoncord.app_settings import (
     load_playbooks,
     load_policies,
     load_sources,
+    load_templates,
     missing_programs,
 )
 from andoncord.config import Config
@@ -69,7 +70,8 @@ from andoncord.server.control import Control
 from andoncord.server.control_process import ControlProcess
 from andoncord.server.credentials import NamingPerformer, RevokePerformer
 from andoncord.server.deadman import Deadman
-from andoncord.server.errands import HookPerformer, WaitPerformer
+from andoncord.server.drafting import DraftPerformer
+from andoncord.server.errands import AskPerformer, HookPerformer, WaitPerformer
 from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.figures import Misuse
 from andoncord.server.health import Health
@@ -78,15 +80,14 @@ from andoncord.server.hub import Force, GuardHub
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.listening import WebServer, listen, reserve, target_of, url_of
 from andoncord.server.live import LiveStreams
-from andoncord.server.notices import NotifyPerformer
 from andoncord.server.performers import GuardPerformers, compiled_policies
 from andoncord.server.reading import Reading
+from andoncord.server.releasing import ReleasePerformer
 from andoncord.server.sources import Sources
-from andoncord.server.tickets import TicketPerformer
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker_process import WorkerProcess, python_command
-from andoncord.telemetry.prices import rows, with_own
+from andoncord.telemetry.prices import rows
 
 DURABLE_FILE = "durable.db"
 """The durable engine's own; it may be deleted while the server is down."""
@@ -210,21 +211,14 @@ async def _control(
     own_versions = {"server": metadata.version("andoncord"), "own_rules": digest(own_rules)}
     evidence = EvidenceFolder(home / "evidence", signer=open_key(home))
     revoking = RevokePerformer(held=credentials_held(config, beside=beside), clock=clock)
-    oncall = configuration.load_oncall(config, beside=beside)
-    notifying = NotifyPerformer(
-        oncall=oncall,
-        channels=channels_of(config, beside=beside, clock=clock),
+    telling = Telling(
+        config,
+        beside=beside,
         deliveries=SqlDeliveries(database),
-        clock=clock,
-        chance=entropy.fraction,
-        link=config.oncall.link,
-    )
-    ticketing = TicketPerformer(
-        trackers_of(config, beside=beside, clock=clock),
         ledger=SqlEffectLedger(database),
+        secret=lease_secret,
         clock=clock,
         chance=entropy.fraction,
-        link=config.oncall.link,
     )
     ordering = guards.table()
     performers: dict[EffectKind, Performer] = {
@@ -244,8 +238,19 @@ async def _control(
         EffectKind.INVESTIGATE: InvestigatePerformer(telemetry=telemetry, clock=clock, is_repeatable=config.is_repeatable),
         EffectKind.HOOK: HookPerformer(config.hooks, run=run_hook, ledger=SqlEffectLedger(database), clock=clock),
         EffectKind.WAIT: WaitPerformer(clock),
-        EffectKind.NOTIFY: notifying,
-        EffectKind.TICKET: ticketing,
+        EffectKind.ASK: AskPerformer(clock),
+        EffectKind.DRAFT: DraftPerformer(
+            load_templates(config, beside=beside), state=lambda: engine.state, clock=clock, link=config.oncall.link
+        ),
+        EffectKind.RELEASE: ReleasePerformer(
+            hub=hub,
+            ledger=SqlEffectLedger(database),
+            clock=clock,
+            state=lambda: engine.state,
+            is_repeatable=config.is_repeatable,
+        ),
+        EffectKind.NOTIFY: telling.notices,
+        EffectKind.TICKET: telling.tickets,
         EffectKind.REVIEW: ReviewPerformer(folder=home / "reviews", clock=clock, state=lambda: engine.state),
     }
     node = ensure_node_id(home, entropy)
@@ -262,7 +267,7 @@ async def _control(
         performers=performers,
         playbooks=load_playbooks(config, beside=beside),
         carrier=carrier,
-        escalation=oncall.escalation,
+        escalation=telling.notices.oncall.escalation,
         tracker=next(iter(config.trackers), ""),
     )
     control = Control(
@@ -274,10 +279,11 @@ async def _control(
         environment=config.environment,
         declared=tuple(config.agents),
         policies=policies_in_force,
-        prices=rows(with_own(config.prices)),
+        prices=rows(load_prices(config, beside=beside)),
         heartbeat_s=config.heartbeat.every_s,
         silent_after_s=config.heartbeat.silent_after_s,
         roles={name: agent.role for name, agent in config.agents.items() if agent.role},
+        owners={name: agent.owner for name, agent in config.agents.items() if agent.owner},
         breakers={name: msgspec.to_builtins(agent.breakers) for name, agent in config.agents.items() if agent.breakers},
     )
     live = LiveStreams(engine)
@@ -301,7 +307,7 @@ async def _control(
         machine=machine,
         processes=SystemProcesses(),
         home=home,
-        settings=[*config.doubts(), *missing_programs(config), *oncall.doubts(clock.now())],
+        settings=[*config.doubts(), *missing_programs(config), *telling.notices.oncall.doubts(clock.now())],
     )
     known = load_sources(config, beside=beside)
     forwarder = Forwarder(
@@ -335,9 +341,13 @@ async def _control(
         sources=sources,
         evaluators=quality.evaluators,
         canaries=quality.canaries,
-        notices=notifying,
-        tickets=ticketing,
+        notices=telling.notices,
+        tickets=telling.tickets,
         approvals=config.approvals,
+        handover=config.handover,
+        outbox=config.outbox,
+        notice_settings=config.notices,
+        fallback=config.fallback_of,
         evidence=evidence,
         answers=access,
         journal=journal,
@@ -360,7 +370,7 @@ async def _control(
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=Holds(lambda: engine.state)),
         carrier=carrier,
-        beside={"evaluators": quality.evaluators.run, "canaries": quality.canaries.run},
+        beside={"evaluators": quality.evaluators.run, "canaries": quality.canaries.run, **telling.chat(control, identity)},
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app_worker"),

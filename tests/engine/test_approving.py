@@ -57,9 +57,26 @@ def test_what_was_approved_is_used_once_and_nothing_else_is() -> None:
         {"policy_digest": "d2"},
         {"epoch": (1, 4)},
         {"role": "x"},
+        {"people": 2},
     )
     others = [msgspec.structs.replace(ACTION, **change) for change in changes]
     assert [taken(story, other) for other in others] == [0] * len(others)
+    assert (taken(story), taken(story)) == (1, 0)
+    assert story.replayed().approvals == story.state.approvals
+
+
+def test_where_two_have_to_two_different_ones_have_to() -> None:
+    """One word is not enough, nor the same one twice, nor that of somebody who answers for the agent; two are."""
+    story, roles = Story(), {"finance": ("ada", "bob", "olga")}
+    fact = ApprovalAsked(action=ACTION, requested_by="fleet", not_by=("olga",), people=2, wait_s=900, now_ns=story.now)
+    story.submit(fact)
+    grant(story, by="ada", roles=roles)
+    assert (story.state.approvals.get("apr_000001").status, taken(story)) == ("waiting", 0)
+    with pytest.raises(ConflictError, match="ada has approved it"):
+        grant(story, by="ada", roles=roles)
+    with pytest.raises(ConflictError, match="whoever asked cannot approve"):
+        grant(story, by="olga", roles=roles)
+    grant(story, by="bob", roles=roles)
     assert (taken(story), taken(story)) == (1, 0)
     assert story.replayed().approvals == story.state.approvals
 

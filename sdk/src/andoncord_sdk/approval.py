@@ -27,6 +27,8 @@ class Action(NamedTuple):
     """Who has to approve it."""
     epoch: tuple[int, int] | None
     """Of the order in force: what was approved before another order is not approved under it."""
+    people: int = 1
+    """How many different ones have to."""
 
     @property
     def digest(self) -> str:

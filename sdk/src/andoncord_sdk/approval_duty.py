@@ -128,6 +128,7 @@ class ApprovalDuty:
             policy_digest=owed.policy_digest,
             role=wanted.role,
             epoch=order.epoch,
+            people=wanted.people,
         )
 
     def _hold(self, call: "GuardedCall", owed: Owed, action: Action) -> None:

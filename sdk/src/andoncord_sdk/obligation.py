@@ -8,6 +8,8 @@ MASK = "[redacted]"
 MAX_OBLIGATIONS = 8
 """Of one policy."""
 MAX_PATHS = 32
+MAX_PEOPLE = 5
+"""Who may be asked for one call; more would never come together in time."""
 MAX_NAME = 128
 MAX_CALLS = 1_000_000
 MAX_SNAPSHOT_S = 60.0
@@ -34,9 +36,11 @@ class RequireApproval(NamedTuple):
     role: str
     hold_s: float = HOLD_S
     """How long the call waits for it; 0 denies at once, and the same call may be made again."""
+    people: int = 1
+    """How many different ones; the control plane counts them."""
 
     def __str__(self) -> str:
-        return f"approval by {self.role}"
+        return f"approval by {self.role}" if self.people == 1 else f"approval by {self.people} of {self.role}"
 
 
 class ThrottleCalls(NamedTuple):
@@ -147,11 +151,14 @@ def _redact(given: Mapping[str, Any]) -> Redact:
 
 
 def _require_approval(given: Mapping[str, Any]) -> RequireApproval:
-    _only(given, "require_approval", "role", "hold_s")
+    _only(given, "require_approval", "role", "hold_s", "people")
+    people = given.get("people", 1)
+    if type(people) is not int or not 0 < people <= MAX_PEOPLE:
+        raise ValueError(f"require_approval: 'people' is a whole number, 1 to {MAX_PEOPLE}")
     hold_s = given.get("hold_s", HOLD_S)
     if isinstance(hold_s, bool) or not isinstance(hold_s, int | float) or not 0 <= hold_s <= MAX_HOLD_S:
         raise ValueError(f"require_approval: 'hold_s' is seconds, 0 to {MAX_HOLD_S:g}")
-    return RequireApproval(_word(given.get("role"), "require_approval: 'role'"), float(hold_s))
+    return RequireApproval(_word(given.get("role"), "require_approval: 'role'"), float(hold_s), people)
 
 
 def _throttle(given: Mapping[str, Any]) -> ThrottleCalls:

@@ -309,6 +309,11 @@ _FIELDS = frozenset(
 )
 
 
+def policy_digest(compiled: Mapping[str, Any]) -> str:
+    """Names one version of a policy, for guards and for the control plane alike."""
+    return hashlib.sha256(json.dumps(compiled, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _loaded(compiled: Mapping[str, Any]) -> _Policy:
     if not isinstance(compiled, Mapping):
         raise PolicyError("a compiled policy is an object")
@@ -345,7 +350,7 @@ def _loaded(compiled: Mapping[str, Any]) -> _Policy:
         refusal=Decision(allow=False, code="policy", policy_id=policy_id, message=message or f"forbidden by {policy_id}"),
         permission=Decision(allow=True, policy_id=policy_id, message=message),
         obligations=obligations,
-        digest=hashlib.sha256(json.dumps(compiled, sort_keys=True, default=str).encode()).hexdigest(),
+        digest=policy_digest(compiled),
     )
 
 

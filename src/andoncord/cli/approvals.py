@@ -59,7 +59,7 @@ def deny(
 def _tell(found: dict[str, Any]) -> None:
     """The whole action: nothing of it is cut."""
     action = found["action"]
-    for name in ("agent", "run_id", "tool", "policy_id", "policy_digest", "role", "epoch"):
+    for name in ("agent", "run_id", "tool", "policy_id", "policy_digest", "role", "epoch", "people"):
         print(f"{name:14} {visible(str(action[name]), 400)}")
     print(f"{'digest':14} {found['digest']}")
     print(f"{'arguments':14}")

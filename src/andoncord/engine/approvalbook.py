@@ -51,6 +51,9 @@ class ApprovalBook:
         match entry.kind:
             case "approval.requested":
                 self._ask(entry)
+            case "approval.seconded":
+                approved_by = (*self.requests[body["id"]].approved_by, entry.by)
+                self._change(body["id"], approved_by=approved_by, reason=body["reason"])
             case "approval.granted":
                 until_ns = entry.at_ns + int(body["use_ns"])
                 self._change(body["id"], status="granted", by=entry.by, reason=body["reason"], until_ns=until_ns)
@@ -68,6 +71,8 @@ class ApprovalBook:
             action=msgspec.convert(body["action"], Asked),
             digest=body["digest"],
             requested_by=body["requested_by"],
+            not_by=tuple(body.get("not_by", ())),
+            people=body.get("people", 1),
             asked_ns=entry.at_ns,
             until_ns=entry.at_ns + int(body["wait_ns"]),
         )

@@ -10,7 +10,7 @@ from andoncord.engine.state import State
 from andoncord.kernel.errors import ConflictError
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.time import SECOND_NS
-from andoncord.respond.approval import MAX_OPEN, Request, refuse_wrong_person
+from andoncord.respond.approval import MAX_OPEN, Request, refuse_second_word, refuse_wrong_person
 from andoncord.respond.playbook import Playbook
 
 HEARD_NS = 15 * SECOND_NS
@@ -38,6 +38,8 @@ def ask(state: State, fact: ApprovalAsked) -> tuple[Draft, ...]:
         "action": msgspec.to_builtins(fact.action),
         "digest": digest,
         "requested_by": fact.requested_by,
+        "not_by": list(fact.not_by),
+        "people": fact.people,
         "wait_ns": int(fact.wait_s * SECOND_NS),
     }
     return (Draft(kind="approval.requested", by=f"agent:{fact.action.agent}", body=body),)
@@ -55,14 +57,16 @@ def take(state: State, fact: ApprovalsTaken) -> tuple[Draft, ...]:
 
 
 def grant(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
-    """Approve one exact call. The digest has to be given: it names what was shown."""
+    """Approve one exact call. The digest has to be given: it names what was shown. Where several have to, count one."""
     request = _waiting(state, wish)
+    refuse_second_word(request, by=wish.by)
     given = needed(str(wish.parameters.get("digest") or ""), "digest")
     if given != request.digest:
         raise ConflictError("this is the digest of another action", place="digest", remedy=f"read {request.id} again")
     use_ns = int(float(wish.parameters["use_within_s"]) * SECOND_NS)
     body = {"id": request.id, "digest": request.digest, "use_ns": use_ns, "reason": text_of(wish, "reason")}
-    return (Draft(kind="approval.granted", by=wish.by, body=body),)
+    is_enough = len(request.approved_by) + 1 >= request.people
+    return (Draft(kind="approval.granted" if is_enough else "approval.seconded", by=wish.by, body=body),)
 
 
 def deny(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:

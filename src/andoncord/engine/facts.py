@@ -89,6 +89,10 @@ class ApprovalAsked(msgspec.Struct, frozen=True, kw_only=True):
 
     action: Asked
     requested_by: str
+    not_by: tuple[str, ...] = ()
+    """People who answer for whoever asks."""
+    people: int = 1
+    """How many have to approve it."""
     wait_s: float
     now_ns: int
 

@@ -12,6 +12,7 @@ import msgspec
 
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord_sdk.approval import Action, canonical
+from andoncord_sdk.obligation import MAX_PEOPLE
 
 MAX_ARGUMENTS = 8_000
 """Characters of arguments that a person is asked to read. A longer call cannot be approved: nothing is approved unread."""
@@ -44,6 +45,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     policy_digest: Word
     role: Word
     epoch: tuple[int, int] | None = None
+    people: Annotated[int, msgspec.Meta(ge=1, le=MAX_PEOPLE)] = 1
 
     @property
     def digest(self) -> str:
@@ -57,6 +59,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             policy_digest=self.policy_digest,
             role=self.role,
             epoch=self.epoch,
+            people=self.people,
         ).digest
 
 
@@ -68,6 +71,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     requested_by: str
     """The name of the token that the guard asked with."""
+    not_by: tuple[str, ...] = ()
+    """Who answers for the guard or its agent, besides: they asked, and cannot approve."""
+    people: int = 1
+    """How many different people have to approve it."""
+    approved_by: tuple[str, ...] = ()
+    """Those who did, while more are needed."""
     asked_ns: int
     until_ns: int
     """Until when it waits; once granted, until when it has to be used."""
@@ -105,5 +114,15 @@ def refuse_wrong_person(request: Request, *, by: str, roles: Mapping[str, Any]) 
         raise ConflictError(f"nobody is in the role {request.action.role!r}", remedy=remedy)
     if name not in people:
         raise ConflictError(f"{name} is not in the role {request.action.role!r}", remedy=f"ask one of: {', '.join(people)}")
-    if name in (request.requested_by, request.action.agent):
+    if name in (request.requested_by, request.action.agent, *request.not_by):
         raise ConflictError("whoever asked cannot approve it", remedy="ask somebody else in the role")
+
+
+def refuse_second_word(request: Request, *, by: str) -> None:
+    """See that a request that needs several people gets several.
+
+    Raises:
+        ConflictError: they have approved it before.
+    """
+    if by in request.approved_by:
+        raise ConflictError(f"{by.removeprefix('person:')} has approved it", remedy="somebody else has to approve it as well")

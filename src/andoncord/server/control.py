@@ -44,6 +44,7 @@ class Control:
         prices: the price table, as guards load it.
         roles: what agents act as, by name or glob, as the settings file declares it.
         breakers: their circuit breakers, likewise.
+        owners: who answers for them, likewise.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Control:
         prices: Sequence[dict[str, Any]] = (),
         roles: Mapping[str, str] | None = None,
         breakers: Mapping[str, dict[str, Any]] | None = None,
+        owners: Mapping[str, str] | None = None,
     ) -> None:
         self.engine = engine
         self._listing = Listing(lambda: engine.state)
@@ -74,6 +76,7 @@ class Control:
         self._declared = tuple(declared)
         self._roles = dict(roles or {})
         self._breakers = dict(breakers or {})
+        self._owners = dict(owners or {})
         self.policies = policies
         self.prices = tuple(prices)
         self._silent_after_ns = int(silent_after_s * SECOND_NS)
@@ -157,6 +160,10 @@ class Control:
     def declared_role(self, agent: str) -> str:
         """The role that the settings declare for an agent; empty where they declare none."""
         return _declared_for(self._roles, agent) or ""
+
+    def owner_of(self, agent: str) -> str:
+        """Who answers for an agent, as the settings declare it; empty where they name nobody."""
+        return _declared_for(self._owners, agent) or ""
 
     def roles_of(self, agent: str) -> frozenset[str]:
         """The role that is declared for an agent; where none is, the one that its guards say."""

@@ -14,6 +14,7 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.time import SECOND_NS, rfc3339
 from andoncord.respond.approval import ApprovalSettings, Asked, Request, check
 from andoncord.server.api.door import ApiDoor, answer
+from andoncord.server.asking import answering_for, outdated, people_needed
 from andoncord.server.auth import ForbiddenError
 from andoncord.server.requests import MAX_TEXT, Body
 
@@ -65,12 +66,12 @@ class ApprovalApi:
         if status not in STATUSES:
             raise CallerError(f"unknown status {status!r}", place="status", remedy=f"use one of: {', '.join(STATUSES)}")
         found = self._door.control.state.approvals.requests.values()
-        return answer({"items": [_shown(each) for each in found if status in ("all", each.status)]})
+        return answer({"items": [shown_request(each) for each in found if status in ("all", each.status)]})
 
     async def approval(self, request: HttpRequest, request_id: str) -> Response:
         """One request, with the whole action."""
         await self._door.auth.require(request, Scope.READ)
-        return answer(_shown(self._door.control.state.approvals.get(request_id)))
+        return answer(shown_request(self._door.control.state.approvals.get(request_id)))
 
     async def grant(self, request: HttpRequest, request_id: str, body: Granting) -> Response:
         """Approve one exact call, as somebody in its role who did not ask for it."""
@@ -93,14 +94,26 @@ class ApprovalApi:
                 raise ForbiddenError(f"this token is bound to {token.agent!r}")
             check(action)
         now = control.clock.now()
-        used = await control.engine.submit(ApprovalsTaken(actions=asking.actions, instance=asking.instance, now_ns=now))
+        current = tuple(action for action in asking.actions if not outdated(control, action))
+        used = await control.engine.submit(ApprovalsTaken(actions=current, instance=asking.instance, now_ns=now))
         handed = {entry.body["digest"] for entry in used if entry.kind == "approval.used"}
         statuses: dict[str, str] = {}
         for action in asking.actions:
             if action.digest in handed:
                 statuses[action.digest] = "granted"
                 continue
-            fact = ApprovalAsked(action=action, requested_by=token.name, wait_s=self._settings.wait_s, now_ns=now)
+            if action not in current:
+                # The guard is about to hear of what is in force; what it then asks for has another digest.
+                statuses[action.digest] = "waiting"
+                continue
+            fact = ApprovalAsked(
+                action=action,
+                requested_by=token.name,
+                not_by=answering_for(control, action, token),
+                people=people_needed(control, action),
+                wait_s=self._settings.wait_s,
+                now_ns=now,
+            )
             await control.engine.submit(fact)
             latest = control.state.approvals.latest_for(action.digest)
             # Granted since the look above: it is handed out at the next one, when that is written down as well.
@@ -108,9 +121,10 @@ class ApprovalApi:
         return answer({"statuses": statuses, "use_within_s": self._settings.use_within_s})
 
 
-def _shown(request: Request) -> dict[str, Any]:
+def shown_request(request: Request) -> dict[str, Any]:
+    """One request, as it is shown."""
     shown: dict[str, Any] = msgspec.to_builtins(request)
-    names = ("id", "status", "digest", "requested_by", "by", "reason", "action")
+    names = ("id", "status", "digest", "requested_by", "not_by", "people", "approved_by", "by", "reason", "action")
     times = {"asked_at": rfc3339(request.asked_ns), "until": rfc3339(request.until_ns // SECOND_NS * SECOND_NS)}
     return {**{name: shown[name] for name in names}, **times}
 
