@@ -13,8 +13,10 @@ from andoncord.adapters.system.beat import FileBeat, UrlBeat
 from andoncord.config import Config
 from andoncord.kernel.errors import CallerError
 from andoncord.policy import policy as policies
-from andoncord.respond import playbook
+from andoncord.respond import playbook, statement
 from andoncord.respond.playbook import Playbook
+from andoncord.respond.statement import Template
+from andoncord.respond.steps import AUDIENCES
 from andoncord.server.credentials import Held
 from andoncord.server.deadman import BeatTarget
 from andoncord.server.sources import Source
@@ -72,6 +74,30 @@ def shipped_playbooks() -> tuple[Playbook, ...]:
     folder = resources.files("andoncord") / "playbooks"
     files = sorted((each for each in folder.iterdir() if each.name.endswith(".yaml")), key=lambda each: each.name)
     return tuple(playbook.load(each.read_text(encoding="utf-8"), place=f"playbooks/{each.name}") for each in files)
+
+
+def load_templates(config: Config, *, beside: Path) -> dict[str, Template]:
+    """The template of each kind of notice: the built-in ones, and those of the settings in their place.
+
+    Raises:
+        CallerError: a template is wrong, or somebody whom notices go to cannot be reached.
+    """
+    folder = resources.files("andoncord") / "notices"
+    built_in = sorted((each for each in folder.iterdir() if each.name.endswith(".yaml")), key=lambda each: each.name)
+    found = [statement.load(each.read_text(encoding="utf-8"), place=f"notices/{each.name}") for each in built_in]
+    own = configuration.texts(config.notices.templates, beside=beside)
+    found += [statement.load(text, place=place) for place, text in own.items()]
+    oncall = configuration.load_oncall(config, beside=beside)
+    known = (*oncall.people, *oncall.rotas, *config.channels)
+    told = {f"notices.{audience}": config.notices.of(audience) for audience in AUDIENCES}
+    for place, names in {**told, "handover.to": config.handover.to, "outbox.to": config.outbox.to}.items():
+        if unknown := [name for name in names if name not in known]:
+            remedy = f"use one of: {', '.join(sorted(known)) or 'none'}"
+            raise CallerError(f"there is no person, rota or channel {unknown[0]!r}", place=place, remedy=remedy)
+    if config.outbox.role and config.outbox.role not in config.approvals.roles:
+        remedy = f"name people under approvals.roles.{config.outbox.role}"
+        raise CallerError(f"nobody is in the role {config.outbox.role!r}", place="outbox.role", remedy=remedy)
+    return {template.audience: template for template in found}
 
 
 def load_sources(config: Config, *, beside: Path) -> dict[str, Source]:

@@ -21,9 +21,11 @@ from andoncord.respond.approval import ApprovalSettings
 from andoncord.respond.oncall import Oncall
 from andoncord.server.access_settings import AccessSettings
 from andoncord.server.budgets import BudgetSettings
+from andoncord.server.canary_settings import CanarySettings
 from andoncord.server.channel_settings import ChannelSettings
 from andoncord.server.credential_settings import CredentialSettings
 from andoncord.server.deadman import DeadmanSettings
+from andoncord.server.desk_settings import HandoverSettings, NoticeSettings, OutboxSettings
 from andoncord.server.evaluator_settings import EvaluatorSettings
 from andoncord.server.hook_settings import HookSettings
 from andoncord.server.settings import ServerSettings, TelemetrySettings
@@ -79,6 +81,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Seconds after which a step that has not ended counts as hung."""
     idempotent: tuple[str, ...] = ()
     """Tools that write, and may be called again with the same arguments without doing more."""
+    fallbacks: dict[str, typing.Literal["deny", "read-only", "hand-over", "hold"]] = {}
+    """What becomes of a tool, or of those that a glob names, when `andon degrade` says no more than its name."""
     polls: tuple[str, ...] = ()
     """Tools that wait or poll by design; asking them again is no loop."""
     outside: tuple[str, ...] = ()
@@ -136,6 +140,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Commands that playbooks may call by name."""
     evaluators: dict[str, EvaluatorSettings] = {}
     """Who judges a sample of the runs."""
+    canaries: dict[str, CanarySettings] = {}
+    """Tasks with a known answer that agents are asked on a schedule."""
     sources: dict[str, SourceSettings] = {}
     """Other systems that send signed events or alerts about agents."""
     credentials: dict[str, CredentialSettings] = {}
@@ -152,9 +158,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where tickets about incidents go."""
     oncall: OncallSettings = OncallSettings()
     approvals: ApprovalSettings = ApprovalSettings()
+    handover: HandoverSettings = HandoverSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    notices: NoticeSettings = NoticeSettings()
     access: AccessSettings = AccessSettings()
     prices: tuple[Price, ...] = ()
     """Prices of your own; each stands before every built-in one of its model."""
+    price_files: tuple[str, ...] = ()
+    """Files of prices, relative to the settings file; what `prices` says stands before them, they before the built-in ones."""
 
     def declared(self) -> dict[str, Declared]:
         """The agents as detectors need them."""
@@ -169,6 +180,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         fitting = (each for name, each in self.agents.items() if fnmatchcase(agent, name))
         declared = self.agents.get(agent) or next(fitting, AgentSettings())
         return declared.tools.get(tool) == "read" or tool in declared.idempotent
+
+    def fallback_of(self, agent: str, tool: str) -> str:
+        """What is declared to become of a tool of an agent in place of its work; empty where nothing is."""
+        fitting = (each for name, each in self.agents.items() if fnmatchcase(agent, name))
+        declared = (self.agents.get(agent) or next(fitting, AgentSettings())).fallbacks
+        return declared.get(tool) or next((to for glob, to in declared.items() if fnmatchcase(tool, glob)), "")
 
     def doubts(self) -> list[tuple[str, str]]:
         """What in the settings will hurt on the day it matters, each with its remedy (`andon doctor`)."""

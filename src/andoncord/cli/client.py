@@ -1,8 +1,9 @@
 """The HTTP API as the command line uses it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import msgspec
@@ -20,6 +21,7 @@ DEFAULT_URL = "http://127.0.0.1:8420"
 DEFAULT_TELEMETRY = "http://127.0.0.1:4318"
 TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.1
+Found = TypeVar("Found")
 
 
 class Client:
@@ -63,6 +65,17 @@ class Client:
             if clock.monotonic_ns() >= deadline_ns:
                 return None
             pause.wait(LOOK_EVERY_S)
+
+    def until(self, looks: Callable[[], Found | None], *, timeout_s: float, what: str) -> Found:
+        """What `looks` finds, as soon as it finds something; ends the command when it is not there in time."""
+        clock = SystemClock()
+        deadline_ns = clock.monotonic_ns() + int(timeout_s * SECOND_NS)
+        pause = Event()
+        while (found := looks()) is None:
+            if clock.monotonic_ns() >= deadline_ns:
+                raise fail(f"{what} after {timeout_s:g} s", Exit.TOO_LONG)
+            pause.wait(LOOK_EVERY_S)
+        return found
 
     def settled(self, path: str, *, kind: str, timeout_s: float) -> dict[str, Any]:
         """The incident at `path`, once none of its effects of this kind is pending, or as it is when the time is up."""

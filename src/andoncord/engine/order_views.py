@@ -66,6 +66,7 @@ def standing_view(state: State, order: StandingOrder) -> dict[str, Any]:
         "rate": order.rate if order.rung == "throttle" else None,
         "allow": list(order.allow),
         "breaker": order.breaker or None,
+        "instead": order.instead or None,
         "epoch": [state.generation, order.epoch],
         "incident": order.incident,
         "by": order.by,

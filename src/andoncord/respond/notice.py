@@ -20,7 +20,7 @@ MAX_LISTED = 50
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One message to whoever has to know."""
 
-    kind: Literal["page", "resolved", "gathered", "test"]
+    kind: Literal["page", "resolved", "gathered", "test", "handover", "held", "statement"]
     key: str
     """The same for every attempt, so that a receiver knows a repetition."""
     thread: str
@@ -69,6 +69,8 @@ def compose(parameters: Mapping[str, Any], *, key: str, incident: str, link: str
     """The notice that the parameters of a `notify` effect ask for."""
     if parameters["kind"] == "gathered":
         return _gathered(parameters, key=key, link=link)
+    if parameters["kind"] in ("handover", "held", "statement"):
+        return _of_desk(parameters, key=key, incident=incident, link=link)
     facts = parameters["incident"]
     severity, sev = str(facts["severity"]), str(facts["sev"])
     title = visible(str(parameters["title"]), TITLE)
@@ -133,4 +135,33 @@ def _gathered(parameters: Mapping[str, Any], *, key: str, link: str) -> Notice:
         lines=tuple(lines),
         link=link,
         facts={"incidents": [each["id"] for each in listed]},
+    )
+
+
+def _of_desk(parameters: Mapping[str, Any], *, key: str, incident: str, link: str) -> Notice:
+    """Work for a person's queue, a side effect that is held, or a notice to the outside as a person has written it."""
+    kind = parameters["kind"]
+    facts = dict(parameters.get("facts") or {})
+    about = f"{facts.get('agent', '')}: {facts.get('tool') or facts.get('task') or 'a task'}"
+    if kind == "statement":
+        subject, lines = parameters["subject"], tuple(parameters["text"].splitlines())
+        facts, link = {"audience": parameters["audience"]}, ""
+    elif kind == "handover":
+        subject = f"[Andoncord] handed over: {visible(about, TITLE)}"
+        why = visible(str(facts.get("reason") or ""), LINE)
+        lines = (visible(about, TITLE), f"because: {why}", f"take it: andon handover take {facts['item']}")
+    else:
+        subject = f"[Andoncord] held for approval: {visible(about, TITLE)}"
+        lines = (visible(about, TITLE), "not done until somebody lets it go: andon held list")
+    severity = "high" if kind == "held" else "medium"
+    return Notice(
+        kind=kind,
+        key=key,
+        thread=f"{kind}.{short_digest(key, incident)}",
+        incident=incident,
+        severity=severity,
+        subject=subject,
+        lines=lines,
+        link=link,
+        facts=facts,
     )

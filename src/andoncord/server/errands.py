@@ -104,13 +104,29 @@ class WaitPerformer:
 
     async def perform(self, intent: str, effect: Effect) -> Receipt:
         """Return when the time has come."""
-        until_ns = int(effect.parameters["until_ns"])
-        left_ns = until_ns - self._clock.now()
-        while left_ns > 0:
-            # In parts, so that a clock that is set meanwhile is noticed.
-            await asyncio.sleep(min(LONGEST_SLEEP_S, left_ns / SECOND_NS))
-            left_ns = until_ns - self._clock.now()
+        await wait_until(int(effect.parameters["until_ns"]), self._clock)
         return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now())
+
+
+class AskPerformer:
+    """Waits for a person's answer, which is the receipt; when nobody gives one in time, the default holds."""
+
+    def __init__(self, clock: ServerClock) -> None:
+        self._clock = clock
+
+    async def perform(self, intent: str, effect: Effect) -> Receipt:
+        """The default, when the time is over."""
+        await wait_until(int(effect.parameters["until_ns"]), self._clock)
+        detail = {"answer": effect.parameters["default"], "by": "", "reason": "nobody answered in time"}
+        return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
+
+
+async def wait_until(until_ns: int, clock: ServerClock) -> None:
+    """Wait in parts, so that a clock that is set meanwhile is noticed."""
+    left_ns = until_ns - clock.now()
+    while left_ns > 0:
+        await asyncio.sleep(min(LONGEST_SLEEP_S, left_ns / SECOND_NS))
+        left_ns = until_ns - clock.now()
 
 
 def _told(intent: str, effect: Effect) -> bytes:

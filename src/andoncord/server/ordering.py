@@ -39,11 +39,14 @@ class Ordering:
             rate=parameters.get("rate"),
             allow=tuple(parameters.get("allow") or ()),
             breaker=parameters.get("breaker") or "",
+            instead=parameters.get("instead") or "",
         )
         if scope.run and not scope.one_agent:
             scope = self._scope_of_run(scope)
         agents = self._covered(scope)
-        order = StandingOrder(id="", scope=scope, rung=rung, rate=rate, allow=allow, breaker=breaker)
+        order = StandingOrder(
+            id="", scope=scope, rung=rung, rate=rate, allow=allow, breaker=breaker, instead=parameters.get("instead") or ""
+        )
         self._refuse_impossible(order, agents)
         said = {"agent": scope.agent, "role": scope.role, "tool": scope.tool, "run": scope.run}
         return {**{name: value for name, value in parameters.items() if name != "scope"}, "about": said, "agents": agents}

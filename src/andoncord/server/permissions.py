@@ -41,6 +41,7 @@ API: dict[str, Scope | Need] = {
     f"GET {_A}/deploy-gate": Scope.READ,
     f"GET {_A}/evaluators": Scope.READ,
     f"GET {_A}/events": Scope.READ,
+    f"GET {_A}/fallbacks": Scope.READ,
     f"GET {_A}/fleet": Scope.READ,
     f"POST {_A}/fleet/orders": Scope.RESPOND,
     f"GET {_F}": Scope.READ,

@@ -1,5 +1,7 @@
 """The control process's web application: API, guard API and console behind the doors."""
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
@@ -11,6 +13,7 @@ from andoncord.server.api.agents import AgentApi
 from andoncord.server.api.approvals import ApprovalApi
 from andoncord.server.api.budgets import BudgetApi
 from andoncord.server.api.canaries import CanaryApi
+from andoncord.server.api.desk import DeskApi
 from andoncord.server.api.door import PREFIX, SPEC_PATH, ApiDoor
 from andoncord.server.api.evidence import EvidenceApi
 from andoncord.server.api.fleet import FleetApi
@@ -24,6 +27,7 @@ from andoncord.server.api.quality import QualityApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.api.rules import RuleApi
 from andoncord.server.api.sources import SourceApi
+from andoncord.server.api.spreading import SpreadingApi
 from andoncord.server.api.tickets import TicketApi
 from andoncord.server.api.users import UserApi
 from andoncord.server.budgets import BudgetOffice
@@ -32,6 +36,7 @@ from andoncord.server.capture import EvidenceFolder
 from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
+from andoncord.server.desk_settings import HandoverSettings, NoticeSettings, OutboxSettings
 from andoncord.server.doors import Doors
 from andoncord.server.evaluators import Evaluators
 from andoncord.server.guard_wire import GuardWire
@@ -45,6 +50,7 @@ from andoncord.server.ports import AccessStore, JournalReader
 from andoncord.server.reading import Reading
 from andoncord.server.settings import ServerSettings
 from andoncord.server.sources import Sources
+from andoncord.server.spreading import Spreading
 from andoncord.server.tickets import TicketPerformer
 
 
@@ -64,6 +70,10 @@ def web_app(
     notices: NotifyPerformer,
     tickets: TicketPerformer,
     approvals: ApprovalSettings,
+    handover: HandoverSettings,
+    outbox: OutboxSettings,
+    notice_settings: NoticeSettings,
+    fallback: Callable[[str, str], str],
     answers: AccessStore,
     journal: JournalReader,
     live: LiveStreams,
@@ -87,6 +97,7 @@ def web_app(
         identity.gate.declare(router, prefix=prefix)
         app.include_router(router, prefix=prefix)
 
+    spreading = Spreading(control)
     own_health = HealthApi(door, health=health, leases=leases, version=version)
     for routes in (
         own_health,
@@ -95,6 +106,7 @@ def web_app(
         AgentApi(door),
         OrderApi(door),
         FleetApi(door, reading=reading),
+        SpreadingApi(door, spreading=spreading),
         RecordApi(door, reading=reading, journal=journal, live=live),
         PlaybookApi(door, journal=journal),
         RuleApi(door, declared=declared),
@@ -108,11 +120,16 @@ def web_app(
         OncallApi(door, notices=notices),
         TicketApi(door, tickets=tickets),
         ApprovalApi(door, settings=approvals),
+        DeskApi(door, handover=handover, outbox=outbox, notices=notice_settings, approvals=approvals, fallback=fallback),
     ):
         include(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
     include(guards.router())
     include(own_health.root())
-    include(console_router(ServerConsolePort(control=control, identity=identity, reading=reading, health=health)))
+    include(
+        console_router(
+            ServerConsolePort(control=control, identity=identity, reading=reading, health=health, spreading=spreading)
+        )
+    )
 
     return Doors(GuardWire(app, guards), hosts=settings.hosts, origins="same", max_body=MAX_BODY)

@@ -35,6 +35,8 @@ class OrderBody(Body):
     rung: Literal["monitor", "throttle", "restrict", "quarantine", "pause", "kill"] | None = None
     breaker: Literal["open", "closed"] | None = None
     """Instead of a rung: hold the circuit breakers of these calls open, or closed."""
+    instead: Literal["hand-over", "hold"] | None = None
+    """Instead of a rung: what becomes of these calls. A person does them, or declared side effects are held as they are."""
     rate: float | None = Field(default=None, gt=0, le=1)
     """For throttle: the share of the usual rate; 0.1 when it is left out."""
     allow: list[str] = Field(default=[], max_length=MAX_ALLOWED)
