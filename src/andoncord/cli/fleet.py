@@ -105,6 +105,36 @@ def runs(
     show_table(("at", "took", "result", "steps", "failed", "refused", "tokens", "cost", "trace"), rows)
 
 
+@app.command()
+def influence(
+    agent: Annotated[str, typer.Option(help="Only what this agent is part of.")] = "",
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="How far back to look.")] = 60,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show who influences whom: how many messages one message makes, and circles in which that grows."""
+    found = Client().get("/api/v1/influence", minutes=minutes, agent=agent)
+    if output is Format.JSON:
+        show_json(found)
+        return
+    show_table(
+        ("from", "to", "messages", "passed on", "by chance", "gain", "at least", "at most", "p", "after"),
+        [
+            (
+                *(each[name] for name in ("sender", "receiver", "messages", "passed_on", "by_chance")),
+                *(each[name] for name in ("gain", "at_least", "at_most", "p")),
+                f"{each['lag_s']:g} s" if each["lag_s"] is not None else None,
+            )
+            for each in found["edges"]
+        ],
+    )
+    for each in found["circles"]:
+        way = " → ".join((*each["agents"], each["agents"][0]))
+        bounds = "too few messages to bound it" if each["at_most"] is None else f"{each['at_least']:g} to {each['at_most']:g}"
+        typer.echo(f"circle {cell(way)}: gain {each['gain']:g} ({bounds}){', growing' if each['is_growing'] else ''}")
+    if found["is_cut"]:
+        typer.echo("There is more than is read at once: only the latest is in it.", err=True)
+
+
 def _lines(agent: dict[str, Any]) -> Iterator[str]:
     name = f"{cell(agent['agent'])}{' (known by the name of its service)' if agent['is_inferred'] else ''}"
     yield f"{name}: {agent['state']}, {cell(agent['why'])}"

@@ -14,6 +14,7 @@ from andoncord.server.identity import Identity
 from andoncord.server.ordering import Ordering
 from andoncord.server.reading import Reading
 from andoncord.server.signing_in import SignedIn
+from andoncord.server.spreading import Spreading
 
 SHOWN_MINUTES = 60
 """Of an agent's figures, and of what it touched."""
@@ -22,8 +23,9 @@ SHOWN_MINUTES = 60
 class ServerConsolePort:
     """A `ConsolePort` over the running server."""
 
-    def __init__(self, *, control: Control, identity: Identity, reading: Reading, health: Health) -> None:
+    def __init__(self, *, control: Control, identity: Identity, reading: Reading, health: Health, spreading: Spreading) -> None:
         self._control = control
+        self._spreading = spreading
         self._reading = reading
         self._health = health
         self._auth = identity.auth
@@ -70,6 +72,12 @@ class ServerConsolePort:
 
     async def runs(self, agent: str) -> dict[str, Any]:
         return await self._reading.runs(agent, minutes=SHOWN_MINUTES)
+
+    async def influence(self, agent: str) -> dict[str, Any]:
+        return await self._spreading.influence(agent=agent, minutes=SHOWN_MINUTES)
+
+    async def taint(self, datum: str, hours: int) -> dict[str, Any]:
+        return await self._spreading.taint(datum, hours=hours)
 
     async def trace(self, trace_id: str) -> dict[str, Any]:
         return await self._reading.whole(trace_id)

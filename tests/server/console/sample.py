@@ -584,6 +584,12 @@ class SampleConsole:
     async def runs(self, agent: str) -> dict[str, Any]:
         return sample_fleet.runs_of(agent, NOW_NS)
 
+    async def influence(self, agent: str) -> dict[str, Any]:
+        return sample_fleet.influence(agent, HOSTILE if self.is_hostile else "")
+
+    async def taint(self, datum: str, hours: int) -> dict[str, Any]:
+        return sample_fleet.tainted(datum, NOW_NS, HOSTILE if self.is_hostile else "")
+
     async def trace(self, trace_id: str) -> dict[str, Any]:
         if trace_id == "0" * 32:
             raise NotFoundError(f"there is no trace {trace_id!r}")

@@ -5,11 +5,14 @@ from typing import Any
 
 import msgspec
 
+from andoncord.detect.influence import Message, Turn
 from andoncord.investigate.runs import runs
 from andoncord.investigate.series import series
+from andoncord.investigate.taint import taint
 from andoncord.investigate.touched import touched
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS, rfc3339
 from andoncord.server.reading import shown_event, shown_run, shown_series, shown_touched
+from andoncord.server.spreading import shown_influence, shown_taint
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.fleet import FleetMap
 from andoncord.telemetry.fleet_view import Alive, DeclaredAgent, Fleet
@@ -165,3 +168,26 @@ def overdue(now: int, text: str = "order for indexer has no receipt") -> dict[st
         "since_at": rfc3339(now - MINUTE_NS),
         "remedy": "look at the server's log",
     }
+
+
+def influence(agent: str, hostile: str = "") -> dict[str, Any]:
+    """A circle that grows, between agents whose names may be an attack."""
+    one, other = hostile or "planner", "refund-agent"
+    messages, turns, waiting, at_ns = [], [], 6, 0
+    for turn in range(6):
+        sender, receiver = (one, other) if turn % 2 == 0 else (other, one)
+        for number in range(waiting):
+            run, began_ns = f"r{turn}-{number}", at_ns + number * SECOND_NS
+            turns.append(Turn(sender, run, "t", began_ns, began_ns + SECOND_NS // 2, True))
+            sent = [Message(sender, receiver, began_ns + part, "t", "s", "called", run) for part in (1_000, 2_000)]
+            messages += sent[: 1 + (turn + number) % 2]
+        at_ns += (waiting + 3) * SECOND_NS
+        waiting = sum(message.sender == sender for message in messages[-2 * waiting :])
+    found = shown_influence(messages, turns, agent=agent)
+    return {**found, "since_at": rfc3339(SECOND_NS), "until_at": rfc3339(2 * SECOND_NS), "is_cut": False}
+
+
+def tainted(datum: str, now: int, hostile: str = "") -> dict[str, Any]:
+    """What is downstream of a result of the sample's run."""
+    found = taint(events(now, hostile), datum)
+    return {**shown_taint(found), "since_at": rfc3339(now), "until_at": rfc3339(now), "is_cut": False}

@@ -14,7 +14,7 @@ from andoncord.server.console.routes import console_router
 
 ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
 TRACE = f"/traces/{'ab' * 16}"
-AGENTS = ["/fleet", "/fleet?state=unknown", "/fleet/refund-agent", "/fleet/archiver", TRACE]
+AGENTS = ["/fleet", "/fleet?state=unknown", "/fleet/refund-agent", "/fleet/archiver", TRACE, "/spread", "/spread?datum=search"]
 PAGES = ["/", "/incidents", "/incidents?state=all", *AGENTS, *ROOMS, "/login"]
 
 

@@ -80,6 +80,18 @@ class ConsolePort(Protocol):
         """An agent's runs of the last hour."""
         ...
 
+    async def influence(self, agent: str) -> Mapping[str, Any]:
+        """Who influenced whom in the last hour; with an agent, what it is part of."""
+        ...
+
+    async def taint(self, datum: str, hours: int) -> Mapping[str, Any]:
+        """What is downstream of a datum.
+
+        Raises:
+            CallerError: there is no such datum or time.
+        """
+        ...
+
     async def trace(self, trace_id: str) -> Mapping[str, Any]:
         """One trace: `spans` with their depth, its `steps` as a transcript, what it `touched`.
 

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.kernel.vocabulary import Disposition, Severity, SevLevel
-from andoncord.server.console import charts, overview
+from andoncord.server.console import charts, overview, spread
 from andoncord.server.console import fleet as fleets
 from andoncord.server.console import room as rooms
 from andoncord.server.console.assets import load_assets
@@ -106,6 +106,7 @@ class _Console:
         router.add_api_route("/incidents/{incident}/{form}", self.room_form, methods=["POST"])
         router.add_api_route("/fleet", self.fleet_page, methods=["GET"])
         router.add_api_route("/fleet/{agent:path}", self.agent_page, methods=["GET"])
+        router.add_api_route("/spread", self.spread_page, methods=["GET"])
         router.add_api_route("/traces/{trace_id}", self.trace_page, methods=["GET"])
         router.add_api_route("/agents/{agent}/contain", self.contain_agent, methods=["POST"])
         return router
@@ -176,6 +177,31 @@ class _Console:
             series_cut=series["is_cut"],
             touched=touched,
             runs=runs,
+        )
+
+    async def spread_page(self, request: Request) -> Response:
+        session = self._port.session(request)
+        if session is None:
+            return self._to_login(request)
+        asked = spread.asked(request.query_params)
+        taint, problem = None, ""
+        if asked.datum:
+            try:
+                taint = await self._port.taint(asked.datum, asked.hours)
+            except CallerError as error:
+                problem = str(error)
+        influence = await self._port.influence(asked.agent)
+        status = 422 if problem else 200
+        return self._render(
+            request,
+            session,
+            "spread.html",
+            status,
+            asked=asked,
+            taint=taint,
+            problem=problem,
+            influence=influence,
+            spread=spread,
         )
 
     async def trace_page(self, request: Request, trace_id: str) -> Response:
