@@ -10,6 +10,8 @@ from andoncord.config import Config
 from andoncord.detect.bank import Bank
 from andoncord.detect.pack import default_rules
 from andoncord.detect.rule import load_rules
+from andoncord.telemetry import prices
+from andoncord.telemetry.prices import Price
 
 TELEMETRY_FILE = "telemetry.db"
 CONTROL_FILE = "control.db"
@@ -41,6 +43,20 @@ def load_detectors(config: Config, *, beside: Path) -> Bank:
         declared=config.declared(),
         false_alarms_per_week=config.detection.false_alarms_per_week,
     )
+
+
+def load_prices(config: Config, *, beside: Path) -> tuple[Price, ...]:
+    """Every price: those of the settings, then of the files that they name, then the built-in ones.
+
+    Raises:
+        CallerError: a file is wrong.
+    """
+    filed = [
+        price
+        for place, text in configuration.texts(config.price_files, beside=beside).items()
+        for price in prices.load(text, place=place)
+    ]
+    return prices.with_own(prices.instead_of(config.prices, filed))
 
 
 def look_for_circles_seldom() -> None:

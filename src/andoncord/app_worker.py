@@ -14,7 +14,7 @@ from andoncord.adapters.sqlite.tokens import SqliteTokens
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.memory import MemoryFiles
-from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, look_for_circles_seldom
+from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, load_prices, look_for_circles_seldom
 from andoncord.config import Config
 from andoncord.kernel.access import Token
 from andoncord.server.appender import Appender
@@ -28,7 +28,7 @@ from andoncord.server.pipeline import Pipeline
 from andoncord.server.preparer import Preparer
 from andoncord.server.worker import serve_worker, stop_self, tell_parent
 from andoncord.server.worker_process import python_command
-from andoncord.telemetry.prices import Pricing, with_own
+from andoncord.telemetry.prices import Pricing
 
 MEMORY_FOLDER = "detectors"
 
@@ -53,7 +53,7 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
         clock=clock,
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
-        pricing=Pricing(with_own(setup.config.prices)),
+        pricing=Pricing(load_prices(setup.config, beside=Path(setup.beside))),
         on_figures=lambda figures: tell_parent(FIGURES + figures + b"\n"),
         memory=MemoryFiles(home / MEMORY_FOLDER),
     )

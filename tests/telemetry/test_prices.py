@@ -21,6 +21,7 @@ def test_every_shipped_price_says_who_says_so_and_when() -> None:
     assert prices
     assert all(price.source.startswith("https://") and price.date <= date(2100, 1, 1) and price.provider for price in prices)
     assert len({(price.model, price.up_to_input_tokens) for price in prices}) == len(prices)
+    assert {price.provider for price in prices} == {"anthropic", "gcp.gemini", "mistral_ai", "openai"}
 
 
 def test_cached_and_reasoning_tokens() -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 PICO_PER_MICRO = 1_000_000
-_DATED = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+DATED = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+"""The end of a model's name that does not matter, unless a row has the whole name."""
 MAX_REMEMBERED = 1_000
 """Model names whose rows are remembered."""
 
@@ -15,7 +16,8 @@ class Prices:
 
     Args:
         rows: mappings with `provider`, `model`, `input`, `output` and, where it is known, `cache_read` and `cache_write`: US
-            dollars for a million tokens. `up_to_input_tokens` ends a row; beyond it the next row of the model counts, or none.
+            dollars for a million tokens. `also` has other names of the provider. `up_to_input_tokens` ends a row; beyond it the
+            next row of the model counts, or none.
             Of two rows for the same calls the first counts.
 
     >>> table = Prices([{"provider": "acme", "model": "a-1", "input": 3, "output": 15, "cache_read": 0.3}])
@@ -66,7 +68,7 @@ class Prices:
     def _row(self, model: str, provider: str, input_tokens: int) -> "_Row | None":
         named = provider.lower()
         for row in self._of(model):
-            if (not named or not row.provider or named == row.provider) and input_tokens <= row.up_to:
+            if (not named or not row.providers or named in row.providers) and input_tokens <= row.up_to:
                 return row
         return None
 
@@ -74,7 +76,7 @@ class Prices:
         found = self._known.get(model)
         if found is None:
             name = model.lower().rpartition("/")[2]
-            found = self._rows.get(name) or self._rows.get(_DATED.sub("", name)) or []
+            found = self._rows.get(name) or self._rows.get(DATED.sub("", name)) or []
             if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
             self._known[model] = found
@@ -84,11 +86,11 @@ class Prices:
 class _Row:
     """One row, in pico-USD per token: whole numbers, so that sums are exact."""
 
-    __slots__ = ("cache_read", "cache_write", "given", "input", "model", "output", "provider", "up_to")
+    __slots__ = ("cache_read", "cache_write", "given", "input", "model", "output", "providers", "up_to")
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.given = row
-        self.provider = str(row.get("provider") or "").lower()
+        self.providers = {str(name).lower() for name in (row.get("provider"), *(row.get("also") or ())) if name}
         self.model = str(row["model"]).lower()
         self.up_to = int(row.get("up_to_input_tokens") or 2**63)
         self.input, self.output = _pico(row["input"]), _pico(row["output"])

@@ -37,6 +37,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     date: date
     provider: str = ""
     """As telemetry names it, such as `anthropic`; empty for a model of your own, whoever serves it."""
+    also: tuple[str, ...] = ()
+    """Other names of the provider that telemetry is seen to use."""
     cache_read: Usd | None = None
     cache_write: Usd | None = None
     up_to_input_tokens: Annotated[int, msgspec.Meta(gt=0)] | None = None
@@ -44,7 +46,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def load(text: str, *, place: str) -> tuple[Price, ...]:
-    """Read one file of the table: `provider`, `source` and `date` count for each of its `models`.
+    """Read one file of the table: `provider`, `also`, `source` and `date` count for each of its `models`.
 
     Raises:
         CallerError: with the file, and the model where it can be told.
@@ -55,7 +57,7 @@ def load(text: str, *, place: str) -> tuple[Price, ...]:
         raise CallerError(f"is not YAML: {error}", place=place) from None
     if not isinstance(raw, dict) or raw.get("version") != 1 or not isinstance(raw.get("models"), list):
         raise CallerError("is not a price table", place=place, remedy="it needs `version: 1` and a list of `models`")
-    common = {name: raw[name] for name in ("provider", "source", "date") if name in raw}
+    common = {name: raw[name] for name in ("provider", "also", "source", "date") if name in raw}
     unknown = sorted(set(raw) - {"version", "models", *common})
     if unknown:
         raise CallerError(f"unknown key {unknown[0]!r}", place=place)
@@ -78,13 +80,20 @@ def default_prices() -> tuple[Price, ...]:
 
 def with_own(own: Sequence[Price]) -> tuple[Price, ...]:
     """Your own prices, and the built-in ones of every model that yours do not name."""
-    named = {price.model.lower() for price in own}
-    return (*own, *(price for price in default_prices() if price.model.lower() not in named))
+    return instead_of(own, default_prices())
+
+
+def instead_of(first: Sequence[Price], others: Sequence[Price]) -> tuple[Price, ...]:
+    """Some prices, and of others those of every model that the first do not name."""
+    named = {price.model.lower() for price in first}
+    return (*first, *(price for price in others if price.model.lower() not in named))
 
 
 def rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
     """The table as guards load it."""
-    return [{name: value for name, value in msgspec.to_builtins(price).items() if value not in (None, "")} for price in prices]
+    return [
+        {name: value for name, value in msgspec.to_builtins(price).items() if value not in (None, "", [])} for price in prices
+    ]
 
 
 class Pricing:
