@@ -370,7 +370,7 @@ async def _control(
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=Holds(lambda: engine.state)),
         carrier=carrier,
-        beside={"evaluators": quality.evaluators.run, "canaries": quality.canaries.run, **telling.chat(control, identity)},
+        beside={"evaluators": quality.evaluators.run, "canaries": quality.canaries.run, **telling.beside(control, identity)},
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app_worker"),

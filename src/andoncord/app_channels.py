@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 
+from andoncord.adapters.notify.alertmanager import Alertmanager
 from andoncord.adapters.notify.http import SECRET_PREFIX, PagerDutyChannel, WebhookChannel
 from andoncord.adapters.notify.long_tail import AppriseChannel
 from andoncord.adapters.notify.mail import MailChannel
@@ -21,6 +22,7 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.ports import Clock
 from andoncord.respond.chat import Click, page_post
 from andoncord.respond.ticket import Tracker, TrackerError
+from andoncord.server.alert_feed import AlertFeed
 from andoncord.server.chat import ChatDesk, Dresser, Room
 from andoncord.server.chat_posts import ChatPosts
 from andoncord.server.control import Control
@@ -77,8 +79,31 @@ class Telling:
             trackers_of(config, beside=beside, clock=clock), ledger=ledger, clock=clock, chance=chance, link=link
         )
 
-    def chat(self, control: Control, identity: Identity) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
-        """What runs for chat: the connections that clicks come in over, and what keeps messages true. Empty without buttons."""
+    def beside(self, control: Control, identity: Identity) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        """What runs beside the engine: the connections that clicks come in over, what keeps messages true, alerts out."""
+        return {**self._chat(control, identity), **self._alerts(control)}
+
+    def _alerts(self, control: Control) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        settings = self._config.alertmanager
+        settings.check()
+        if not settings.urls:
+            return {}
+        token_file = self._beside / settings.token_file if settings.token_file else None
+        if token_file is not None and not token_file.is_file():
+            raise CallerError(f"{token_file} is not there", place="alertmanager.token_file", remedy="put the token there")
+        targets = [Alertmanager(url, token_file=token_file, link=self._config.oncall.link) for url in settings.urls]
+        feed = AlertFeed(
+            engine=control.engine,
+            clock=control.clock,
+            targets=targets,
+            least=settings.least,
+            labels=settings.labels,
+            every_s=settings.every_s,
+        )
+        self.notices.connections |= {target.name: partial(feed.why, target.name) for target in targets}
+        return {"alerts": feed.run}
+
+    def _chat(self, control: Control, identity: Identity) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
         config, notices = self._config, self.notices
         rooms = rooms_of(config, notices.channels)
         if not rooms:

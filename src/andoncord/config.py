@@ -20,6 +20,7 @@ from andoncord.kernel.money import micro_usd
 from andoncord.respond.approval import ApprovalSettings
 from andoncord.respond.oncall import Oncall
 from andoncord.server.access_settings import AccessSettings
+from andoncord.server.alert_feed import AlertmanagerSettings
 from andoncord.server.budgets import BudgetSettings
 from andoncord.server.canary_settings import CanarySettings
 from andoncord.server.channel_settings import ChannelSettings
@@ -156,6 +157,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How people and other systems are told."""
     trackers: dict[str, TrackerSettings] = {}
     """Where tickets about incidents go."""
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     oncall: OncallSettings = OncallSettings()
     approvals: ApprovalSettings = ApprovalSettings()
     handover: HandoverSettings = HandoverSettings()

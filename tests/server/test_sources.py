@@ -117,6 +117,7 @@ def test_alerts_of_alertmanager_are_findings(server: ServerProcess, person_at: C
         alert | {"status": "resolved"},
         alert | {"labels": {"alertname": "X"}},
         alert | {"labels": {"agent": "billing-bot"}},
+        alert | {"labels": {"alertname": "AndoncordIncident", "agent": "refund-alerted"}},
     ]
     payload = {"version": "4", "groupKey": "{}", "status": "firing", "receiver": "andon", "alerts": [alert, *others]}
     body = json.dumps(payload).encode()
@@ -125,7 +126,10 @@ def test_alerts_of_alertmanager_are_findings(server: ServerProcess, person_at: C
     assert post(server, "/api/v1/sources/prometheus/alerts", body, {"Authorization": "Bearer wrong"}).status_code == 401
     for _ in range(2):
         taken = post(server, "/api/v1/sources/prometheus/alerts", body, bearer)
-        assert (taken.status_code, taken.json()) == (202, {"findings": 1, "resolved": 1, "without_agent": 1, "not_covered": 1})
+        assert (taken.status_code, taken.json()) == (
+            202,
+            {"findings": 1, "resolved": 1, "without_agent": 1, "not_covered": 1, "own": 1},
+        )
     person.eventually("/api/v1/incidents", lambda page: "refund-alerted" in json.dumps(page))
     assert "HighLatency: p95 is 40 s" in json.dumps(person.get("/api/v1/journal?limit=500"))
     assert post(server, "/api/v1/sources/prometheus/alerts", b'{"version": "3"}', bearer).status_code == 422

@@ -16,6 +16,7 @@ import msgspec
 
 from andoncord.detect.facts import stable_digest
 from andoncord.detect.finding import Finding
+from andoncord.engine.alerting import ALERT
 from andoncord.engine.facts import FindingArrived
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.text import visible
@@ -212,10 +213,13 @@ class Sources:
         Raises:
             CallerError: it is no payload of version 4.
         """
-        counts = {"findings": 0, "resolved": 0, "without_agent": 0, "not_covered": 0}
+        counts = {"findings": 0, "resolved": 0, "without_agent": 0, "not_covered": 0, "own": 0}
         for alert in _read(body, _Alerts, "").alerts[:MAX_ALERTS]:
             agent = alert.labels.get(source.settings.agent_label, "")
-            if alert.status == "resolved":
+            if alert.labels.get("alertname") == ALERT:
+                # One of our own incidents that comes back would be a finding about itself.
+                counts["own"] += 1
+            elif alert.status == "resolved":
                 # That it stopped is for whoever handles the incident to judge.
                 counts["resolved"] += 1
             elif not agent:

@@ -72,7 +72,7 @@ class OncallApi:
         doubts = [{"text": text, "remedy": remedy} for text, remedy in oncall.doubts(now)]
         for name, standing in self._notices.connections.items():
             if why := standing():
-                doubts.append({"text": f"nobody's click in {name} arrives: {why}", "remedy": "look at the app-level token"})
+                doubts.append({"text": f"{name} is not connected: {why}", "remedy": "look at its address and token"})
         escalation = msgspec.to_builtins(oncall.escalation) if oncall.escalation else None
         channels = sorted(self._notices.channels)
         return answer({"rotas": rotas, "escalation": escalation, "channels": channels, "doubts": doubts})
