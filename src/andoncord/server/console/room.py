@@ -178,7 +178,7 @@ ROOM_DEFAULTS: Json = {
     **dict.fromkeys(("onset_at", "detected_at", "contained_at", "resolved_at", "detected_in_s", "contained_in_s")),
     **dict.fromkeys(("next", "impact", "recovery", "review", "containment", "awaiting", "disposition")),
     **dict.fromkeys(("verdicts", "orders", "receipts", "pending", "alternatives", "findings", "responsible"), ()),
-    **dict.fromkeys(("root_causes", "factors", "timeline", "notes", "grouped", "crew", "merged", "changes"), ()),
+    **dict.fromkeys(("root_causes", "factors", "timeline", "notes", "grouped", "crew", "merged", "changes", "tickets"), ()),
     **dict.fromkeys(("merged_into", "split_from", "acknowledged_by", "acknowledged_at")),
     "environment": "",
 }
