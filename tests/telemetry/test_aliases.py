@@ -131,3 +131,28 @@ def test_of_a_model_call_inside_of_another_the_inner_counts() -> None:
     assert events["2"].output_text == "Hello"
     silent = decoded(("1", "", outer), ("2", "1", {"gen_ai.operation.name": "generate_content"}))
     assert silent["1"].input_tokens == 30
+
+
+KEPT = {
+    "finish_reason": ("gen_ai.response.finish_reasons", "llm.finish_reason", "gen_ai.finishReason", "ai.response.finishReason"),
+    "reasoning_tokens": ("gen_ai.usage.reasoning.output_tokens", "ai.usage.reasoningTokens"),
+    "call_id": ("gen_ai.tool.call.id", "tool_call.id", "message.tool_call_id", "jsonrpc.request.id"),
+    "prompt_name": ("gen_ai.prompt.name", "traceloop.prompt.key", "langfuse.observation.prompt.name"),
+    "agent_version": ("gen_ai.agent.version", "traceloop.entity.version", "langfuse.release"),
+}
+
+
+@pytest.mark.parametrize(("short", "names"), KEPT.items())
+def test_what_is_kept_beside_the_fields_has_one_name(short: str, names: tuple[str, ...]) -> None:
+    """Whichever way a family writes it, rules and pages find it under one name."""
+    for name in names:
+        call = decoded(("1", "", {"gen_ai.operation.name": "chat", name: "x-1"}))["1"]
+        assert (name, call.attributes.get(short)) == (name, "x-1")
+
+
+def test_a_message_to_another_agent_is_a_call() -> None:
+    """What the A2A protocol sends is a step; asking how it stands is none."""
+    sent = decoded(("1", "", {"a2a.method.name": "SendMessage", "a2a.task.id": "t"}))["1"]
+    asked = decoded(("1", "", {"a2a.method.name": "GetTask"}))["1"]
+
+    assert (sent.kind, sent.name, asked.kind) == (EventKind.TOOL_COMPLETED, "SendMessage", EventKind.OTHER)
