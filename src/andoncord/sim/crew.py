@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO
 
 from andoncord.sim import watch
+from andoncord.sim.parent import STARTER, bound_to
 
 END_DEADLINE_S = 3.0
 
@@ -33,15 +34,27 @@ class Crew:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.end()
 
-    def start(self, name: str, module: str, *arguments: str, environment: Mapping[str, str]) -> int:
-        """Start `python -m module arguments…` and return its process id."""
+    def start(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        ending: signal.Signals = signal.SIGKILL,
+    ) -> int:
+        """Start `python -m module arguments…` and return its process id.
+
+        Args:
+            ending: what it gets at once when we are killed. The watch comes later: it may not have heard of it yet.
+        """
+        command = [sys.executable, "-m", module, *arguments]
         with (self._logs / f"{name}.log").open("ab") as log:
             member = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                bound_to(os.getpid(), ending, command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, STARTER: str(os.getpid())},
                 start_new_session=True,  # Ctrl-C in the terminal is for the demo alone.
             )
         self._members[name] = member

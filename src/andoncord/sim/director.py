@@ -4,6 +4,7 @@ It never touches detection or containment. What goes wrong is a version in the r
 comes from the server's API; what is scored against is the agents' own record of when a failure took effect.
 """
 
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -114,13 +115,14 @@ class Director:
             minted = self._api.post("/api/v1/tokens", {"name": role.name, "scope": "agent", "agent": role.name})
             arguments = ["--name", role.name, "--seed", str(self._seed)]
             arguments += ["--server", server, "--telemetry", telemetry, "--folder", str(directory)]
-            module = "andoncord.sim.agent"
+            module, ending = "andoncord.sim.agent", signal.SIGKILL
             if role.supervised:
                 supervised = [sys.executable, "-m", module, *arguments]
                 # The guard in the agent enforces pause and kill; the supervisor ends the tree when that cannot be verified.
                 options = ["--agent", role.name, "--server", server, "--on-pause", "leave"]
                 module, arguments = "andoncord_sdk.supervise", [*options, "--", *supervised]
-            crew.start(role.name, module, *arguments, environment={"ANDON_TOKEN": minted["token"]})
+                ending = signal.SIGTERM  # It ends the tree that it holds.
+            crew.start(role.name, module, *arguments, environment={"ANDON_TOKEN": minted["token"]}, ending=ending)
         deadline_s = self._now_s() + ARRIVAL_DEADLINE_S
         while missing := set(FLEET) - self._running():
             if self._now_s() > deadline_s:
