@@ -25,6 +25,7 @@ from andoncord.server.keeping import Keeper
 from andoncord.server.otlp_grpc import OtlpGrpc
 from andoncord.server.otlp_http import OtlpHttp
 from andoncord.server.pipeline import Pipeline
+from andoncord.server.prepare import Setup
 from andoncord.server.preparer import Preparer
 from andoncord.server.worker import serve_worker, stop_self, tell_parent
 from andoncord.server.worker_process import python_command
@@ -47,18 +48,21 @@ async def _worker(setup: WorkerSetup, listener: socket.socket) -> int:
     home, clock = Path(setup.home), SystemClock()
     writer = ParquetTelemetryWriter(home / TELEMETRY_FILE)
     appender = Appender(writer)
+    prices = load_prices(setup.config, beside=Path(setup.beside))
     pipeline = Pipeline(
         writer=writer,
         bank=load_detectors(setup.config, beside=Path(setup.beside)),
         clock=clock,
         on_findings=lambda: tell_parent(FINDINGS),
         on_failure=stop_self,
-        pricing=Pricing(load_prices(setup.config, beside=Path(setup.beside))),
+        pricing=Pricing(prices),
         on_figures=lambda figures: tell_parent(FIGURES + figures + b"\n"),
         memory=MemoryFiles(home / MEMORY_FOLDER),
     )
     settings = setup.config.server
-    preparer = Preparer((*python_command("andoncord.server.prepare"), str(settings.max_body_mib * 1024 * 1024)))
+    preparer = Preparer(
+        python_command("andoncord.server.prepare"), Setup(limit=settings.max_body_mib * 1024 * 1024, prices=prices)
+    )
     preparer.start()
     ingest = Ingest(
         settings=settings,

@@ -5,6 +5,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from andoncord.detect.bank import Bank
 from andoncord.detect.pack import default_rules
 from andoncord.kernel.time import DAY_NS, HOUR_NS, SECOND_NS
 from andoncord.server.pipeline import GRACE_NS, Pipeline
-from andoncord.server.prepare import decode
+from andoncord.server.prepare import NO_PRICES, Job, answer, decode, packed_job, read_answer
 from andoncord.server.reconcile import reconcile
 from andoncord.telemetry.ancestry import LOOK_AFTER_NS
-from andoncord.telemetry.batch import Batch, Encoding, Signal
+from andoncord.telemetry.batch import Batch, Encoding, Signal, event_key
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.fleet import load
+from andoncord.telemetry.prices import Price, Pricing
 from andoncord.telemetry.stitch import stitch
 from andoncord.testing.system import HandClock
 
@@ -89,7 +91,9 @@ def batch(body: bytes, signal: Signal = Signal.TRACES, *, received_ns: int = AT_
 class Line:
     """A pipeline over a real store in a folder; `restart` is what a crash leads to."""
 
-    def __init__(self, folder: Path, bank: Callable[[], Bank]) -> None:
+    def __init__(self, folder: Path, bank: Callable[[], Bank], *, pricing: Pricing = NO_PRICES) -> None:
+        folder.mkdir(exist_ok=True)
+        self._pricing = pricing
         self.clock = HandClock()
         self.writer = ParquetTelemetryWriter(folder / "telemetry.db")
         self.reader = ParquetTelemetryReader(folder / "telemetry.db")
@@ -105,16 +109,36 @@ class Line:
             clock=self.clock,
             on_findings=self.rings.release,
             on_failure=self.failed.set,
+            pricing=self._pricing,
         )
 
     def restart(self) -> None:
         self.pipeline.stop(deadline_s=5)
         self.pipeline = self._make()
 
-    def send(self, body: bytes, signal: Signal = Signal.TRACES, *, hand_over: bool = True, received_ns: int = AT_NS) -> int:
+    def send(
+        self,
+        body: bytes,
+        signal: Signal = Signal.TRACES,
+        *,
+        hand_over: bool = True,
+        received_ns: int = AT_NS,
+        packed_by: Pricing | None = None,
+    ) -> int:
         sent = batch(body, signal, received_ns=received_ns)
         (seq,) = self.writer.append([sent])
-        if hand_over:
+        if packed_by is not None:
+            job = Job(
+                body=body,
+                signal=signal,
+                encoding=Encoding.JSON,
+                compression="",
+                trusted_agents=sent.trusted_agents,
+                received_ns=received_ns,
+            )
+            said = read_answer(answer(packed_job(job), limit=1_000_000, pricing=packed_by))
+            self.pipeline.offer(msgspec.structs.replace(sent, seq=seq), said)
+        elif hand_over:
             self.pipeline.offer(msgspec.structs.replace(sent, seq=seq), decode(sent, body))
         return seq
 
@@ -176,6 +200,45 @@ def test_a_retry_counts_once(line: Line) -> None:
     line.drain()
 
     assert line.ledger() == {("accepted", ""): 4, ("stored", ""): 3, ("duplicate", ""): 1}
+
+
+def model_calls(*span_ids: str) -> bytes:
+    """The same request as `spans`, of model calls without a cost."""
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m-1"}
+    counts = {"gen_ai.usage.input_tokens": "1000", "gen_ai.usage.output_tokens": "10"}
+    body = json.loads(spans(*span_ids))
+    for span in body["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        texts = [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]
+        span["attributes"] = texts + [{"key": key, "value": {"intValue": value}} for key, value in counts.items()]
+    return json.dumps(body).encode()
+
+
+def test_packed_requests_lead_to_the_same_as_others(tmp_path: Path) -> None:
+    """What another process priced and packed is stored, counted and judged as if it had been read here."""
+    price = Price(model="m-1", input=1.0, output=5.0, source="test", date=date(2026, 1, 1))
+    requests = [
+        (model_calls("01" * 8, "02" * 8), Signal.TRACES),
+        (model_calls("02" * 8, "03" * 8), Signal.TRACES),
+        (denied("run-1"), Signal.LOGS),
+        (denied("run-1"), Signal.LOGS),
+        (b"{}", Signal.TRACES),
+    ]
+    led_to = []
+    for is_packed in (False, True):
+        made = Line(tmp_path / str(is_packed), lambda: Bank(default_rules()), pricing=Pricing((price,)))
+        for body, signal in requests:
+            made.send(body, signal, packed_by=Pricing((price,)) if is_packed else None)
+        made.pipeline.start()
+        made.drain()
+        made.pipeline.stop(deadline_s=5)
+        events = [event for _, event in made.reader.tail(after=0, limit=100)]
+        findings = made.reader.findings(after=0, limit=100)
+        assert sum(event.cost_micro_usd for event in events) == 3 * 1_050
+        assert [event.span_id for event in made.reader.trace("ab" * 16)] == ["01" * 8, "02" * 8, "03" * 8]
+        led_to.append((sorted(events, key=event_key), findings, made.ledger()))
+
+    assert led_to[0] == led_to[1]
+    assert led_to[0][1]
 
 
 @pytest.mark.parametrize("signal", [Signal.TRACES, Signal.LOGS])

@@ -15,7 +15,7 @@ from tests.telemetry.test_redact import KEY
 
 from andoncord.kernel.errors import CallerError
 from andoncord.server.bodies import BodyTooLargeError, UnsupportedError
-from andoncord.server.prepare import BrokenJobError, Job, answer, packed_job, prepare, read_answer
+from andoncord.server.prepare import BrokenJobError, Job, Setup, answer, packed_job, prepare, read_answer
 from andoncord.server.preparer import NotPreparedError, Preparer
 from andoncord.server.worker_process import python_command
 from andoncord.telemetry.batch import Encoding, Signal, unpack_body
@@ -43,13 +43,18 @@ def test_the_process_answers_as_the_function() -> None:
     """Many jobs at once: each sender gets its own answer, masked, with events that are the same."""
 
     async def work() -> None:
-        preparer = Preparer((*python_command("andoncord.server.prepare"), str(LIMIT)))
+        preparer = Preparer(python_command("andoncord.server.prepare"), Setup(limit=LIMIT))
         preparer.start()
         jobs = [job(gzip.compress(spans(f"{number:016x}")), compression="gzip") for number in range(1, 40)]
         answers = await asyncio.gather(*map(preparer.prepare, jobs))
         for one, said in zip(jobs, answers, strict=True):
             expected = prepare(one, limit=LIMIT)
-            assert (said.batch, said.unpacked()) == (expected.batch, expected.decoded)
+            assert (said.batch, said.unpacked().events, said.rejected, said.seen) == (
+                expected.batch,
+                expected.decoded.events,
+                expected.decoded.rejected,
+                expected.decoded.seen,
+            )
         await preparer.stop()
 
     run(work())
@@ -59,7 +64,7 @@ def test_a_kill_costs_the_request_at_hand_and_the_next_is_answered() -> None:
     """Whoever waited is told to come again; the process is started anew."""
 
     async def work() -> None:
-        preparer = Preparer((*python_command("andoncord.server.prepare"), str(LIMIT)))
+        preparer = Preparer(python_command("andoncord.server.prepare"), Setup(limit=LIMIT))
         preparer.start()
         await preparer.prepare(job(spans("03" * 8)))
         child = preparer._child
@@ -81,12 +86,12 @@ def test_a_process_that_cannot_be_started_is_started_later(tmp_path: Path, caplo
 
     async def work() -> None:
         program = tmp_path / "prepare"
-        preparer = Preparer((str(program),))
+        preparer = Preparer((str(program),), Setup(limit=LIMIT))
         preparer.start()
         while "could not be started" not in caplog.text:  # noqa: ASYNC110 - a log has no event
             await asyncio.sleep(0)
         begun = program.with_name("begun")
-        command = shlex.join((*python_command("andoncord.server.prepare"), str(LIMIT)))
+        command = shlex.join(python_command("andoncord.server.prepare"))
         begun.write_text(f"#!/bin/sh\nexec {command}\n")
         begun.chmod(0o700)
         begun.replace(program)

@@ -7,6 +7,7 @@ import msgspec
 
 from andoncord.detect.finding import Finding
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine
+from andoncord.telemetry.block import Block
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.holding import Hold
 
@@ -73,6 +74,7 @@ class TelemetryWriter(Protocol):
         *,
         seq: int | None,
         events: Sequence[tuple[bytes, Event]],
+        blocks: Sequence[Block] = (),
         findings: Sequence[Finding],
         beats: Sequence[Beat],
         ledger: Sequence[LedgerLine],
@@ -84,6 +86,8 @@ class TelemetryWriter(Protocol):
         """Store a group whole or not at all; how many findings were new.
 
         Args:
+            events: each with its key, none of them stored yet.
+            blocks: more of them, packed.
             fleet: replaces what is kept of these agents; nothing behind a name forgets it.
             corrected: events that take the place of stored ones, each with the place and the key of the one before.
             unheard: agents that were only guessed; their processes are forgotten.

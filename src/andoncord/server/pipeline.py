@@ -1,7 +1,7 @@
 """From the ingest log to events and findings: in order, each batch exactly once in effect."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Thread
 
 import msgspec
@@ -16,6 +16,7 @@ from andoncord.server.late_parents import LateParents
 from andoncord.server.ports import Memory, ServerClock
 from andoncord.server.prepare import Answer, decode
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal, beats_of, event_key, unpack_body
+from andoncord.telemetry.block import Block, digests_in
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.fleet import FleetMap, load
 from andoncord.telemetry.otlp import Decoded
@@ -167,7 +168,7 @@ class Pipeline:
         """Read out a group of batches; False when there was none."""
         group = self._inbox.take()
         if group:
-            self._read([(batch, self._priced(decoded)) for batch, decoded in group])
+            self._read([(batch, decoded if decoded.block else self._priced(decoded)) for batch, decoded in group])
         return bool(group)
 
     def _priced(self, decoded: Decoded) -> Decoded:
@@ -175,13 +176,21 @@ class Pipeline:
 
     def _read(self, group: Sequence[tuple[Batch, Decoded]]) -> None:
         """Everything that a group of batches leads to, in one transaction."""
-        fresh = self._writer.unknown([(event_key(event), event) for _, decoded in group for event in decoded.events])
-        is_fresh = {id(event) for _, event in fresh}
+        keyed = [pair for _, decoded in group for pair in _keyed(decoded)]
+        fresh = self._writer.unknown(keyed)
+        has_known = len(fresh) < len(keyed)
+        is_fresh = {id(event) for _, event in fresh} if has_known else ()
         ledger: list[LedgerLine] = []
+        blocks: list[Block] = []
+        loose: list[tuple[bytes, Event]] = []
         for batch, decoded in group:
-            new = [event for event in decoded.events if id(event) in is_fresh]
+            new = [event for event in decoded.events if id(event) in is_fresh] if has_known else decoded.events
             ledger += _ledger(batch.signal, decoded, stored=len(new))
             self._late.observe(new, now=batch.received_ns)
+            if decoded.block is not None and len(new) == len(decoded.events):
+                blocks.append(decoded.block)
+            else:
+                loose += [pair for pair in _keyed(decoded) if not has_known or id(pair[1]) in is_fresh]
         fresh.sort(key=lambda pair: pair[1].at_ns)
         findings: list[Finding] = []
         for _, event in fresh:
@@ -190,7 +199,7 @@ class Pipeline:
         self._fleet.observe([event for _, event in fresh])
         last = group[-1][0].seq
         beats = self._freshen([event for _, event in fresh])
-        self._record(seq=last, events=fresh, findings=findings, beats=beats, ledger=ledger)
+        self._record(seq=last, events=loose, blocks=blocks, findings=findings, beats=beats, ledger=ledger)
         self._inbox.done(last)
         self._figures.detected(received_ns=group[0][0].received_ns, now=self._clock.now())
 
@@ -235,6 +244,7 @@ class Pipeline:
         *,
         seq: int | None,
         events: Sequence[tuple[bytes, Event]],
+        blocks: Sequence[Block] = (),
         findings: Sequence[Finding],
         beats: Sequence[Beat],
         ledger: Sequence[LedgerLine],
@@ -248,6 +258,7 @@ class Pipeline:
         new = self._writer.record(
             seq=seq,
             events=events,
+            blocks=blocks,
             findings=findings,
             beats=beats,
             ledger=ledger,
@@ -270,6 +281,13 @@ class Pipeline:
             key = (beat.agent, beat.instance, beat.trusted)
             self._beats[key] = changed[key] = _later(self._beats.get(key), beat)
         return list(changed.values())
+
+
+def _keyed(decoded: Decoded) -> Iterable[tuple[bytes, Event]]:
+    """The events of a request with their keys."""
+    if decoded.block is not None:
+        return zip(digests_in(decoded.block.keys), decoded.events, strict=True)
+    return [(event_key(event), event) for event in decoded.events]
 
 
 def _later(known: Beat | None, heard: Beat) -> Beat:

@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from andoncord.server.prepare import FRAME_BYTES, Answer, Job, frame, packed_job, read_answer
+from andoncord.server.prepare import FRAME_BYTES, Answer, Job, Setup, frame, packed_job, packed_setup, read_answer
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,12 @@ class Preparer:
 
     Args:
         command: how it is started.
+        setup: what it is told each time.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], setup: Setup) -> None:
         self._command = tuple(command)
+        self._setup = frame(packed_setup(setup))
         self._child: asyncio.subprocess.Process | None = None
         self._up = asyncio.Event()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
@@ -93,7 +95,9 @@ class Preparer:
         """Start it and hand out its answers until it ends; whether it answered anything."""
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, limit=STREAM_BYTES)
+        assert child.stdin is not None
         assert child.stdout is not None
+        child.stdin.write(self._setup)
         self._child = child
         has_answered = False
         try:

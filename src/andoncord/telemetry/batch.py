@@ -1,14 +1,15 @@
 """One accepted telemetry request, and what is kept about how it was received and counted (SIG-7)."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from hashlib import blake2b
+from typing import Any
 
 import msgspec
 import zstandard
 
 from andoncord.kernel.canon import canonical_json
+from andoncord.telemetry.block import digest_of
 from andoncord.telemetry.event import CLOCK_SKEW, Event, EventKind
 
 SPAN_KINDS = frozenset(
@@ -115,20 +116,30 @@ def unpack_body(packed: bytes) -> bytes:
 
 
 def event_key(event: Event) -> bytes:
-    """What makes an event that event: sent twice, it has the same key.
+    """What makes an event that event, as a digest of 16 bytes: sent twice, it has the same key.
 
     >>> span = Event(kind=EventKind.TOOL_COMPLETED, trace_id="ab" * 16, span_id="cd" * 8)
     >>> event_key(span) == event_key(msgspec.structs.replace(span, received_ns=7))
     True
     """
     if event.kind in SPAN_KINDS and event.trace_id and event.span_id:
-        return f"{event.trace_id}{event.span_id}".encode()
+        return digest_of(f"{event.trace_id}{event.span_id}".encode())
     attributes = event.attributes
     if CLOCK_SKEW in attributes:
         # It depends on when the event was received, as `received_ns` does.
         attributes = {name: value for name, value in attributes.items() if name != CLOCK_SKEW}
     content = msgspec.structs.replace(event, received_ns=0, trusted=False, attributes=attributes)
-    return blake2b(canonical_json(content), digest_size=16).digest()
+    return digest_of(digest_of(canonical_json(content)))
+
+
+def keys_of(events: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """The keys of events that are given by their fields."""
+    return [
+        digest_of(f"{event['trace_id']}{event['span_id']}".encode())
+        if event["kind"] in SPAN_KINDS and event.get("trace_id") and event.get("span_id")
+        else event_key(Event(**event))
+        for event in events
+    ]
 
 
 def beat_of(event: Event) -> Beat | None:

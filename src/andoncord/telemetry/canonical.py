@@ -8,7 +8,7 @@ import msgspec
 
 from andoncord.kernel.money import MICRO_PER_USD, micro_usd
 from andoncord.telemetry.aliases import AliasTable, NumberedMessages, SpanKind
-from andoncord.telemetry.event import Event, EventKind, Scalar
+from andoncord.telemetry.event import EventKind, Scalar
 from andoncord.telemetry.messages import as_text, input_messages, instructions_text, said_text, tool_text
 from andoncord.telemetry.raw import Attributes, RawLog, RawSpan
 
@@ -327,13 +327,12 @@ class Canon:
             extra["label"] = label[:MAX_NAME]
 
 
-def finish(drafts: list[dict[str, Any]], trust: Trust) -> tuple[Event, ...]:
-    """Make events of drafts whose agent and run are settled, in the order in which they were over."""
+def finish(drafts: list[dict[str, Any]], trust: Trust) -> None:
+    """Say of drafts whose agent and run are settled which are trusted, and put them in the order in which they were over."""
     if trust.is_given:
         for draft in drafts:
             draft["trusted"] = trust.covers(draft["agent"])
     drafts.sort(key=_over)
-    return tuple([Event(**draft) for draft in drafts])
 
 
 def _over(draft: dict[str, Any]) -> int:

@@ -13,6 +13,8 @@ import msgspec
 from andoncord.kernel.time import DAY_NS, SECOND_NS
 from andoncord.telemetry import otlp_json, otlp_metrics, otlp_protobuf
 from andoncord.telemetry.aliases import default_table
+from andoncord.telemetry.batch import Encoding, Signal
+from andoncord.telemetry.block import Block
 from andoncord.telemetry.canonical import Canon, Source, Trust, finish
 from andoncord.telemetry.event import CLOCK_SKEW, CLOCK_TOLERANCE_NS, Event
 from andoncord.telemetry.raw import BAD_TIMESTAMP, MALFORMED, TOO_MANY, Bad, Batches, RawLog, RawSpan, Unreadable
@@ -42,6 +44,35 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     seen: int = 0
+    block: Block | None = None
+    """The events packed, where whoever read the body has done so; then they have their price too."""
+
+
+class Drafted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was in a body, the events as the fields that are not at their default, in the order in which they were over."""
+
+    drafts: list[dict[str, Any]]
+    rejected: tuple[Rejection, ...]
+    seen: int
+
+    def decoded(self) -> Decoded:
+        """The same, as events."""
+        return Decoded(events=tuple([Event(**draft) for draft in self.drafts]), rejected=self.rejected, seen=self.seen)
+
+
+def draft(
+    body: bytes, *, signal: Signal, encoding: Encoding, received_ns: int, trusted_agents: tuple[str, ...] = ()
+) -> Drafted:
+    """Read a body of any signal and encoding; arguments as in `decode_traces_json`."""
+    canon = _canon()
+    if signal is Signal.TRACES:
+        batches = otlp_protobuf.traces(body) if encoding is Encoding.PROTOBUF else otlp_json.traces(body)
+        return _draft(batches, canon.span, received_ns, trusted_agents)
+    if signal is Signal.LOGS:
+        logs = otlp_protobuf.logs if encoding is Encoding.PROTOBUF else otlp_json.logs
+        return _draft(logs(body, received_ns), canon.log, received_ns, trusted_agents)
+    metrics = otlp_metrics.from_protobuf if encoding is Encoding.PROTOBUF else otlp_metrics.from_json
+    return _draft(metrics(body, received_ns), canon.log, received_ns, trusted_agents)
 
 
 def decode_traces_json(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
@@ -56,32 +87,44 @@ def decode_traces_json(body: bytes, *, received_ns: int, trusted_agents: tuple[s
     >>> decode_traces_json(body, received_ns=0).rejected[0].detail
     '$.resourceSpans[0].scopeSpans[0].spans[0].traceId: expected 32 hexadecimal digits, not all zero'
     """
-    return _decode(otlp_json.traces(body), _canon().span, received_ns, trusted_agents)
+    return draft(
+        body, signal=Signal.TRACES, encoding=Encoding.JSON, received_ns=received_ns, trusted_agents=trusted_agents
+    ).decoded()
 
 
 def decode_traces_protobuf(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
     """Like `decode_traces_json`, for the protobuf encoding."""
-    return _decode(otlp_protobuf.traces(body), _canon().span, received_ns, trusted_agents)
+    return draft(
+        body, signal=Signal.TRACES, encoding=Encoding.PROTOBUF, received_ns=received_ns, trusted_agents=trusted_agents
+    ).decoded()
 
 
 def decode_logs_json(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
     """Decode an `ExportLogsServiceRequest` in OTLP/JSON; arguments as in `decode_traces_json`."""
-    return _decode(otlp_json.logs(body, received_ns), _canon().log, received_ns, trusted_agents)
+    return draft(
+        body, signal=Signal.LOGS, encoding=Encoding.JSON, received_ns=received_ns, trusted_agents=trusted_agents
+    ).decoded()
 
 
 def decode_logs_protobuf(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
     """Like `decode_logs_json`, for the protobuf encoding."""
-    return _decode(otlp_protobuf.logs(body, received_ns), _canon().log, received_ns, trusted_agents)
+    return draft(
+        body, signal=Signal.LOGS, encoding=Encoding.PROTOBUF, received_ns=received_ns, trusted_agents=trusted_agents
+    ).decoded()
 
 
 def decode_metrics_json(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
     """Decode an `ExportMetricsServiceRequest` in OTLP/JSON; arguments as in `decode_traces_json`."""
-    return _decode(otlp_metrics.from_json(body, received_ns), _canon().log, received_ns, trusted_agents)
+    return draft(
+        body, signal=Signal.METRICS, encoding=Encoding.JSON, received_ns=received_ns, trusted_agents=trusted_agents
+    ).decoded()
 
 
 def decode_metrics_protobuf(body: bytes, *, received_ns: int, trusted_agents: tuple[str, ...] = ()) -> Decoded:
     """Like `decode_metrics_json`, for the protobuf encoding."""
-    return _decode(otlp_metrics.from_protobuf(body, received_ns), _canon().log, received_ns, trusted_agents)
+    return draft(
+        body, signal=Signal.METRICS, encoding=Encoding.PROTOBUF, received_ns=received_ns, trusted_agents=trusted_agents
+    ).decoded()
 
 
 @cache
@@ -120,9 +163,9 @@ class _Ledger:
         return tuple(Rejection(reason=reason, detail=detail, count=count) for reason, (detail, count) in self._rejected.items())
 
 
-def _decode(
-    batches: Batches, draft: Callable[[Any, Source, int], dict[str, Any]], received_ns: int, globs: tuple[str, ...]
-) -> Decoded:
+def _draft(
+    batches: Batches, read: Callable[[Any, Source, int], dict[str, Any]], received_ns: int, globs: tuple[str, ...]
+) -> Drafted:
     canon, ledger = _canon(), _Ledger(received_ns)
     drafts: list[dict[str, Any]] = []
     fallbacks: list[str] = []
@@ -131,7 +174,7 @@ def _decode(
             source = canon.source(resource)
             for record in records:
                 if ledger.takes(record):
-                    fields = draft(record, source, received_ns)
+                    fields = read(record, source, received_ns)
                     ahead_ns = (fields["end_ns"] or fields["start_ns"]) - received_ns
                     if received_ns and ahead_ns > CLOCK_TOLERANCE_NS:
                         fields["attributes"][CLOCK_SKEW] = round(ahead_ns / SECOND_NS, 1)
@@ -140,4 +183,5 @@ def _decode(
     except Unreadable as unreadable:
         ledger.takes(Bad(MALFORMED, str(unreadable)))
     settle(drafts, fallbacks)
-    return Decoded(events=finish(drafts, Trust(globs)), rejected=ledger.rejections(), seen=ledger.seen)
+    finish(drafts, Trust(globs))
+    return Drafted(drafts=drafts, rejected=ledger.rejections(), seen=ledger.seen)

@@ -15,6 +15,7 @@ from andoncord.detect.finding import Finding
 from andoncord.detect.ports import TelemetryReader, TelemetryWriter
 from andoncord.kernel.vocabulary import Category, Pattern, Severity
 from andoncord.telemetry.batch import Batch, Beat, Encoding, LedgerLine, Signal, event_key
+from andoncord.telemetry.block import fields_of, pack
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.holding import Hold
 
@@ -270,6 +271,25 @@ class TelemetryStoreContract:
         again = open_writer()
         assert record(again, [*spans, a_span(8), a_span(8)], seq=3) == 1
         assert len(open_reader().trace(TRACE)) == 7
+
+    def test_what_comes_packed_is_stored_like_the_rest(
+        self, open_writer: Callable[[], TelemetryWriter], open_reader: Callable[[], TelemetryReader]
+    ) -> None:
+        """Two blocks and loose events of one group: all are there, in order, and known from then on."""
+        spans = [a_span(number) for number in range(1, 7)]
+        blocks = [
+            pack([fields_of(span) for span in half], keys=b"".join(map(event_key, half))) for half in (spans[:2], spans[2:4])
+        ]
+        writer = open_writer()
+        loose = [(event_key(span), span) for span in spans[4:]]
+        writer.record(seq=1, events=loose, blocks=blocks, findings=(), beats=(), ledger=(), now_ns=0)
+
+        assert open_reader().trace(TRACE) == tuple(spans)
+        assert [event.span_id for _, event in open_reader().tail(after=0, limit=10)] == [span.span_id for span in spans]
+        assert record(writer, spans, seq=2) == 0
+        move(writer)
+        assert record(writer, [*spans, a_span(7)], seq=3) == 1
+        assert open_reader().trace(TRACE) == (*spans, a_span(7))
 
     def test_two_log_records_of_one_span_are_two_events(self, open_writer: Callable[[], TelemetryWriter]) -> None:
         """Log records are told apart by what they say, not by the span they happened in."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import duckdb
 
-from andoncord.adapters.parquet.tail import events_of
 from andoncord.kernel.errors import CallerError
+from andoncord.telemetry.block import events_of
 from andoncord.telemetry.event import Event
 
 EVENTS_AT_ONCE = 512

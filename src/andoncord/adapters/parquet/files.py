@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from andoncord.adapters.parquet.tail import Columns
+from andoncord.telemetry.block import Columns
 
 ROW_GROUP = 2_048
 """Rows that are read or skipped together. With 10 240 one trace took six times as long, and files were 2 % smaller."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from andoncord.adapters.parquet.manifest import Segment
-from andoncord.adapters.parquet.tail import ANY, Index, mark
+from andoncord.telemetry.block import ANY, Index, mark
 
 UNNESTED = "SELECT unnest(?::BIGINT[])"
 """A list of numbers, given as one parameter, as rows."""

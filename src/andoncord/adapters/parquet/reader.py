@@ -22,11 +22,11 @@ from andoncord.adapters.parquet.manifest import Segment
 from andoncord.adapters.parquet.query import Found, Query
 from andoncord.adapters.parquet.rows import LOG_COLUMNS, batch_of, beats_of, fleet_of
 from andoncord.adapters.parquet.schema import EXPIRED, LAST_ID, READ_OUT, check_version, progress, replaced
-from andoncord.adapters.parquet.tail import ANY, columns_of, events_of, index_of, lines_of, without
 from andoncord.adapters.sqlite.connection import connect
 from andoncord.detect.finding import Finding
 from andoncord.detect.ports import SeriesPoint, Storage
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal
+from andoncord.telemetry.block import ANY, columns_of, events_of, index_of, lines_of, without
 from andoncord.telemetry.event import Event
 
 if TYPE_CHECKING:

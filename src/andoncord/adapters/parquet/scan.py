@@ -23,8 +23,8 @@ from andoncord.adapters.parquet.files import (
 )
 from andoncord.adapters.parquet.manifest import Segment
 from andoncord.adapters.parquet.query import UNNESTED, Found, Query
-from andoncord.adapters.parquet.tail import Columns, columns_of, lines_of
 from andoncord.detect.ports import SeriesPoint
+from andoncord.telemetry.block import Columns, columns_of, lines_of
 from andoncord.telemetry.event import EventKind
 
 STEP_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED, EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from andoncord.adapters.parquet.tail import Block, digest_of, events_of, pack
 from andoncord.adapters.sqlite.connection import connect, transaction
 from andoncord.kernel.errors import CallerError
+from andoncord.telemetry.block import Block, digest_of, events_of, fields_of, pack
 
 VERSION = 3
 """1: every event a row of the table `events`. 2: segments and their tail. 3: events that others took the place of."""
@@ -206,7 +206,7 @@ def _events_to_tail(connection: sqlite3.Connection) -> None:
         with transaction(connection):
             events = events_of([json for _, _, json in rows])
             keys = b"".join(digest_of(key) for _, key, _ in rows)
-            add_block(connection, pack(events, keys=keys, first_id=progress(connection, LAST_ID) + 1))
+            add_block(connection, pack(list(map(fields_of, events)), keys=keys, first_id=progress(connection, LAST_ID) + 1))
             connection.execute("DELETE FROM events WHERE id <= ?", (rows[-1][0],))
     with transaction(connection):
         stored = connection.execute("SELECT coalesce(sum(count), 0) FROM ledger WHERE outcome = 'stored'").fetchone()[0]

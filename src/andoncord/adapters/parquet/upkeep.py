@@ -20,9 +20,9 @@ from andoncord.adapters.parquet.index import KeyIndex
 from andoncord.adapters.parquet.manifest import Segment
 from andoncord.adapters.parquet.query import UNNESTED
 from andoncord.adapters.parquet.schema import EXPIRED, drop_replaced, progress, put_progress, replaced
-from andoncord.adapters.parquet.tail import ANY, columns_of, digests_in, lines_of, mark, marks_of, without
 from andoncord.adapters.sqlite.connection import transaction
 from andoncord.kernel.time import MINUTE_NS
+from andoncord.telemetry.block import ANY, columns_of, digests_in, lines_of, mark, marks_of, without
 from andoncord.telemetry.holding import Hold
 
 if TYPE_CHECKING:

@@ -25,12 +25,12 @@ from andoncord.adapters.parquet.schema import (
     replace_events,
     still_there,
 )
-from andoncord.adapters.parquet.tail import digest_of, digests_in, pack
 from andoncord.adapters.parquet.upkeep import SEGMENT_RAW_BYTES, Upkeep
 from andoncord.adapters.sqlite.connection import connect, transaction
 from andoncord.detect.finding import Finding
 from andoncord.kernel.time import DAY_NS
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine
+from andoncord.telemetry.block import Block, digests_in, fields_of, pack
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.holding import Hold
 
@@ -113,7 +113,7 @@ class ParquetTelemetryWriter:
         """Those that are not stored yet, each key once: the first of its kind."""
         fresh: dict[bytes, tuple[bytes, Event]] = {}
         for pair in keyed:
-            fresh.setdefault(digest_of(pair[0]), pair)
+            fresh.setdefault(pair[0], pair)
         for known in self._index.known(list(fresh)):
             del fresh[known]
         return list(fresh.values())
@@ -123,6 +123,7 @@ class ParquetTelemetryWriter:
         *,
         seq: int | None,
         events: Sequence[tuple[bytes, Event]],
+        blocks: Sequence[Block] = (),
         findings: Sequence[Finding],
         beats: Sequence[Beat],
         ledger: Sequence[LedgerLine],
@@ -137,6 +138,7 @@ class ParquetTelemetryWriter:
             seq: the place in the log of the last of them, which is done with after this; None for what
                 came with the clock.
             events: keyed, not stored yet (see `unknown`).
+            blocks: events that are packed already, not stored yet.
             fleet: replaces what is kept of these agents; nothing behind a name forgets it.
             corrected: events that take the place of stored ones, which are named by their ids, under the same keys.
             unheard: agents that were only guessed; their processes are forgotten.
@@ -147,15 +149,18 @@ class ParquetTelemetryWriter:
         still = still_there(self._store, places)
         # What retention has deleted meanwhile does not come back.
         stored = [*events, *((key, event) for place, key, event in corrected if place in still)]
-        keys = [digest_of(key) for key, _ in stored]
-        block = None
+        placed: list[Block] = []
+        first_id = progress(self._store, LAST_ID) + 1
+        for block in blocks:
+            placed.append(msgspec.structs.replace(block, first_id=first_id))
+            first_id += block.rows
         if stored:
-            first_id = progress(self._store, LAST_ID) + 1
-            block = pack([event for _, event in stored], keys=b"".join(keys), first_id=first_id)
+            fields = [fields_of(event) for _, event in stored]
+            placed.append(pack(fields, keys=b"".join(key for key, _ in stored), first_id=first_id))
         with self._turn, transaction(self._store):
-            if block:
+            for block in placed:
                 add_block(self._store, block)
-                replace_events(self._store, still)
+            replace_events(self._store, still)
             before = self._store.total_changes
             self._store.executemany(
                 "INSERT OR IGNORE INTO findings (id, stored_ns, json) VALUES (?, ?, ?)",
@@ -178,10 +183,11 @@ class ParquetTelemetryWriter:
             )
             if seq is not None:
                 put_progress(self._store, READ_OUT, seq)
-        if block:
-            self._index.add(keys)
+        if placed:
+            for block in placed:
+                self._index.add(digests_in(block.keys))
             with self._tail_shrank:
-                self._tail_raw_bytes += block.raw_bytes
+                self._tail_raw_bytes += sum(block.raw_bytes for block in placed)
         return new_findings
 
     def _wait_for_room(self) -> None:

@@ -1,11 +1,12 @@
-"""Blocks of the tail: the events that are not in a segment yet, one compressed block for each transaction of the worker.
+"""Blocks: the events of a request or of a transaction, compressed, as they are kept while they are in no segment yet.
 
-A block is written once and read by whoever looks for the newest events. What it can be searched by (agents with kinds, traces)
-stands beside it as text, so that a reader opens only the blocks that can hold what it looks for.
+A block is made once, by whoever reads the request, and read by whoever looks for the newest events. What it can be searched by
+(agents with kinds, traces) stands beside it as text, so that a reader opens only the blocks that can hold what it looks for.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 import zstandard
@@ -53,9 +54,10 @@ class Index(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the tail."""
+    """Events packed."""
 
-    first_id: int
+    first_id: int = 0
+    """Of its first event, those after it follow; 0 before it is stored."""
     rows: int
     min_at_ns: int
     max_at_ns: int
@@ -68,50 +70,77 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     """The digests that make the events unique, one after the other."""
     columns: bytes
     body: bytes
+    """The events as JSON, one on each line, without the fields that are at their default."""
 
     @property
     def last_id(self) -> int:
         return self.first_id + self.rows - 1
 
 
-def pack(events: Sequence[Event], *, keys: bytes, first_id: int) -> Block:
-    """A block of events, which get consecutive ids from `first_id`.
+def pack(events: Sequence[Mapping[str, Any]], *, keys: bytes, first_id: int = 0) -> Block:
+    """A block of events, each given by its fields; those at their default may be left out (see `fields_of`).
 
     >>> from andoncord.telemetry.event import EventKind
-    >>> block = pack([Event(kind=EventKind.HEARTBEAT, agent="a", start_ns=5)], keys=b"", first_id=7)
+    >>> block = pack([{"kind": EventKind.HEARTBEAT, "agent": "a", "start_ns": 5}], keys=b"", first_id=7)
     >>> [event.agent for event in events_of(lines_of(block.body))], columns_of(block.columns).at_ns
     (['a'], [5])
     """
+    received_ns = [event.get("received_ns", 0) for event in events]
+    at_ns = [event.get("end_ns") or event.get("start_ns", 0) for event in events]
+    trace_id = [event.get("trace_id", "") for event in events]
+    agent = [event.get("agent", "") for event in events]
+    kind = [event["kind"].value for event in events]
     columns = Columns(
-        received_ns=[event.received_ns for event in events],
-        at_ns=[event.at_ns for event in events],
-        duration_ns=[event.end_ns - event.start_ns if event.end_ns else 0 for event in events],
-        trace_id=[event.trace_id for event in events],
-        run_id=[event.run_id for event in events],
-        agent=[event.agent for event in events],
-        kind=[event.kind.value for event in events],
-        name=[event.name for event in events],
-        ok=[event.ok for event in events],
-        input_tokens=[event.input_tokens for event in events],
-        output_tokens=[event.output_tokens for event in events],
-        cost_micro_usd=[event.cost_micro_usd for event in events],
-        passed=[-1 if event.passed is None else int(event.passed) for event in events],
+        received_ns=received_ns,
+        at_ns=at_ns,
+        duration_ns=[event["end_ns"] - event.get("start_ns", 0) if event.get("end_ns") else 0 for event in events],
+        trace_id=trace_id,
+        run_id=[event.get("run_id", "") for event in events],
+        agent=agent,
+        kind=kind,
+        name=[event.get("name", "") for event in events],
+        ok=[event.get("ok", True) for event in events],
+        input_tokens=[event.get("input_tokens", 0) for event in events],
+        output_tokens=[event.get("output_tokens", 0) for event in events],
+        cost_micro_usd=[event.get("cost_micro_usd", 0) for event in events],
+        passed=[-1 if (passed := event.get("passed")) is None else int(passed) for event in events],
     )
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
-    raw = b"\n".join(map(msgspec.json.Encoder().encode, events))
+    # The last line has no end: whoever splits the lines would take what comes after it for one.
+    raw = memoryview(msgspec.json.Encoder().encode_lines(events))[:-1]
     return Block(
         first_id=first_id,
         rows=len(events),
-        min_at_ns=min(columns.at_ns),
-        max_at_ns=max(columns.at_ns),
-        max_received_ns=max(columns.received_ns),
+        min_at_ns=min(at_ns),
+        max_at_ns=max(at_ns),
+        max_received_ns=max(received_ns),
         raw_bytes=len(raw),
-        marks=marks_of(zip(columns.agent, columns.kind, strict=True)),
-        traces="\n".join(("", *{trace for trace in columns.trace_id if trace}, "")),
+        marks=marks_of(zip(agent, kind, strict=True)),
+        traces="\n".join(("", *{trace for trace in trace_id if trace}, "")),
         keys=keys,
         columns=compressor.compress(msgspec.msgpack.encode(columns)),
         body=compressor.compress(raw),
     )
+
+
+_DEFAULTS = tuple((field.name, field.default) for field in msgspec.structs.fields(Event) if field.name != "kind")
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """The fields of an event that are not at their default.
+
+    >>> from andoncord.telemetry.event import EventKind
+    >>> fields_of(Event(kind=EventKind.OTHER, agent="a"))
+    {'kind': <EventKind.OTHER: 'other'>, 'agent': 'a'}
+    """
+    fields: dict[str, Any] = {"kind": event.kind}
+    for name, default in _DEFAULTS:
+        value = getattr(event, name)
+        if value != default:
+            fields[name] = value
+    if not event.attributes:
+        del fields["attributes"]
+    return fields
 
 
 def digest_of(key: bytes) -> bytes:
@@ -146,6 +175,11 @@ def without(columns: Columns, first_id: int, gone: Collection[int]) -> Columns:
 def lines_of(body: bytes) -> list[bytes]:
     """The events of a block as JSON, in order of their ids."""
     return zstandard.ZstdDecompressor().decompress(body).split(b"\n")
+
+
+def events_in(body: bytes) -> tuple[Event, ...]:
+    """The events of a block, in order. Cost: 3 µs for one with a text of 1.3 kB."""
+    return tuple(msgspec.json.Decoder(Event).decode_lines(zstandard.ZstdDecompressor().decompress(body)))
 
 
 def events_of(lines: Sequence[bytes | str]) -> list[Event]:
