@@ -77,6 +77,9 @@ class Hands:
             EffectKind.NOTIFY: self._notify,
             EffectKind.TICKET: self._ticket,
             EffectKind.WAIT: self._wait,
+            EffectKind.ASK: self._ask,
+            EffectKind.DRAFT: self._draft,
+            EffectKind.RELEASE: self._release,
             EffectKind.HOOK: self._hook,
             EffectKind.REVOKE: self._revoke,
         }[effect.kind]
@@ -108,7 +111,9 @@ class Hands:
         def arrive() -> None:
             if not actor.alive or actor.hung:
                 return
-            actor.obey(rung, (epoch[0], epoch[1]))
+            # What stands beside the rung leaves it alone; what it slows or holds is not played here.
+            in_force = actor.rung if effect.parameters.get("standing") else rung
+            actor.obey(in_force, (epoch[0], epoch[1]))
             ack = _ack(actor, at_ns=self._agenda.now)
             self._agenda.after(self._chance.between(*NETWORK_S), lambda: confirm(ack))
 
@@ -250,6 +255,19 @@ class Hands:
     def _wait(self, effect: Effect, answer: Answer) -> None:
         until_ns = max(int(effect.parameters["until_ns"]), self._agenda.now)
         self._agenda.at(until_ns, lambda: answer(Outcome.DONE, {}))
+
+    def _ask(self, effect: Effect, answer: Answer) -> None:
+        """Nobody answers: what is said by default holds once the time is over."""
+        until_ns = max(int(effect.parameters["until_ns"]), self._agenda.now)
+        self._agenda.at(until_ns, lambda: answer(Outcome.DONE, {"answer": effect.parameters["default"], "by": ""}))
+
+    def _draft(self, effect: Effect, answer: Answer) -> None:
+        words = {"subject": f"a notice for {effect.parameters['notice']}", "text": "It is being looked into."}
+        self._agenda.after(0.0, lambda: answer(Outcome.DONE, words))
+
+    def _release(self, effect: Effect, answer: Answer) -> None:
+        came = {each["id"]: {"state": "done", "why": ""} for each in effect.parameters["effects"]}
+        self._agenda.after(0.0, lambda: answer(Outcome.DONE, {"effects": came}))
 
     def _hook(self, effect: Effect, answer: Answer) -> None:
         missing = f"this world has no hook {effect.parameters['hook']!r}"
