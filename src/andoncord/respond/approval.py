@@ -101,6 +101,30 @@ def check(asked: Asked) -> None:
         raise CallerError("are not canonical JSON, so that two people could read them differently", place="arguments")
 
 
+def whole(request: Request) -> tuple[tuple[str, str], ...]:
+    """Everything that is approved, each with its name, in printable ASCII and without a cut; empty where that cannot be.
+
+    Only what is shown like this may be approved. Letters beyond ASCII are escaped, so that none passes for another.
+    """
+    action = request.action
+    is_plain = action.arguments.isascii() and action.arguments.isprintable() and len(action.arguments) <= MAX_ARGUMENTS
+    if not is_plain or action.digest != request.digest:
+        return ()
+    epoch = "none" if action.epoch is None else f"{action.epoch[0]}.{action.epoch[1]}"
+    return (
+        ("Agent", _plain(action.agent)),
+        ("Run", _plain(action.run_id)),
+        ("Tool", _plain(action.tool)),
+        ("Arguments", action.arguments),
+        ("Policy", _plain(action.policy_id)),
+        ("Version of the policy", _plain(action.policy_digest)),
+        ("Role that approves", _plain(action.role)),
+        ("People needed", str(action.people)),
+        ("Order in force", epoch),
+        ("SHA-256 of all this", request.digest),
+    )
+
+
 def refuse_wrong_person(request: Request, *, by: str, roles: Mapping[str, Any]) -> None:
     """See that whoever answers is in the role, and is not who asked.
 
@@ -126,3 +150,8 @@ def refuse_second_word(request: Request, *, by: str) -> None:
     """
     if by in request.approved_by:
         raise ConflictError(f"{by.removeprefix('person:')} has approved it", remedy="somebody else has to approve it as well")
+
+
+def _plain(text: str) -> str:
+    """Text as JSON writes it in ASCII, without the quotation marks."""
+    return json.dumps(text, ensure_ascii=True)[1:-1]

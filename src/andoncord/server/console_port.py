@@ -7,11 +7,14 @@ from starlette.requests import Request
 
 from andoncord.kernel.access import Actor, Scope
 from andoncord.kernel.errors import NotFoundError
-from andoncord.server.console.port import PutCookies, Session
+from andoncord.respond.approval import ApprovalSettings
+from andoncord.server.console.people_port import Session
+from andoncord.server.console.port import PutCookies
 from andoncord.server.control import Control
 from andoncord.server.health import Health, shown_overdue
 from andoncord.server.identity import Identity
 from andoncord.server.ordering import Ordering
+from andoncord.server.people_port import ServerPeople
 from andoncord.server.reading import Reading
 from andoncord.server.signing_in import SignedIn
 from andoncord.server.spreading import Spreading
@@ -20,10 +23,20 @@ SHOWN_MINUTES = 60
 """Of an agent's figures, and of what it touched."""
 
 
-class ServerConsolePort:
+class ServerConsolePort(ServerPeople):
     """A `ConsolePort` over the running server."""
 
-    def __init__(self, *, control: Control, identity: Identity, reading: Reading, health: Health, spreading: Spreading) -> None:
+    def __init__(
+        self,
+        *,
+        control: Control,
+        identity: Identity,
+        approvals: ApprovalSettings,
+        reading: Reading,
+        health: Health,
+        spreading: Spreading,
+    ) -> None:
+        super().__init__(control=control, identity=identity, approvals=approvals)
         self._control = control
         self._spreading = spreading
         self._reading = reading
@@ -111,6 +124,8 @@ class ServerConsolePort:
     async def act(
         self, command: str, *, who: Session, incident: str, agent: str, parameters: Mapping[str, Any], key: str
     ) -> None:
+        if command in ("grant_approval", "deny_approval"):
+            parameters = self.grant_parameters(dict(parameters))
         if command == "lift":
             parameters = {**parameters, "agents": Ordering(self._control).agents_of(str(parameters["order"]))}
         await self._control.ask(command, who=_actor(who), incident=incident, agent=agent, parameters=parameters, key=key)

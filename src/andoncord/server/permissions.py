@@ -146,6 +146,10 @@ API: dict[str, Scope | Need] = {
 CONSOLE: dict[str, Scope | Need] = {
     "GET /": Scope.READ,
     "POST /agents/{agent}/contain": Scope.RESPOND,
+    "GET /approvals": Scope.READ,
+    "GET /approvals/{request_id}": Scope.READ,
+    "POST /approvals/{request_id}/{form}": Scope.APPROVE,
+    "GET /audit": Scope.ADMIN,
     "GET /fleet": Scope.READ,
     "GET /fleet/{agent:path}": Scope.READ,
     "GET /incidents": Scope.READ,

@@ -128,7 +128,9 @@ def web_app(
     include(own_health.root())
     include(
         console_router(
-            ServerConsolePort(control=control, identity=identity, reading=reading, health=health, spreading=spreading)
+            ServerConsolePort(
+                control=control, identity=identity, approvals=approvals, reading=reading, health=health, spreading=spreading
+            )
         )
     )
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from starlette.requests import Request
 from tests.server.console import sample_fleet
+from tests.server.console.sample_people import SamplePeople
 
 from andoncord.kernel.errors import ConflictError, NotFoundError
 from andoncord.learn.review import BLANK
-from andoncord.server.console.port import PutCookies, Session
+from andoncord.server.console.people_port import Session
+from andoncord.server.console.port import PutCookies
 from andoncord.telemetry.fleet_view import Fleet
 
 NOW_NS = 1_767_276_000_000_000_000
@@ -508,7 +510,7 @@ def figure(value: float, unit: str, incidents: list[str], definition: str, targe
     }
 
 
-class SampleConsole:
+class SampleConsole(SamplePeople):
     """A console port over fixed views. `asked` is every command that got through; a pause of it shows as an order."""
 
     has_passwords = False
@@ -527,6 +529,7 @@ class SampleConsole:
         self.forgotten = 0
         self.codes = {"good-code": GOOD_COOKIE}
         self._keys = 0
+        super().__init__(HOSTILE if self.is_hostile else "")
 
     def now_ns(self) -> int:
         return NOW_NS

@@ -242,3 +242,37 @@ def test_a_shape_that_is_not_said_fully_is_not_asked_for(
     assert answer.status_code == 422
     assert parse(answer.text).one("p", role="alert").text
     assert console.asked == []
+
+
+def test_what_is_approved_is_shown_to_the_last_character(client: TestClient, console: SampleConsole) -> None:
+    """Every part of the action is on the page as it is, and the form carries the digest of what was shown."""
+    request = console.requests["apr_000002"]
+    page = parse(client.get("/approvals/apr_000002").text)
+    form = page.one("section", id="answer").one("form")
+
+    assert request.action.arguments in page.one("dl", class_="whole").text
+    assert form.fields()["digest"] == request.digest
+    answer = client.post(form.attributes["action"], data={**form.fields(), "reason": "checked"})
+    assert answer.status_code == 303
+    asked = console.asked[0]
+    assert (asked["command"], asked["by"]) == ("grant_approval", "person:mira")
+    assert asked["parameters"] == {"request": request.id, "digest": request.digest, "reason": "checked"}
+
+
+def test_what_cannot_be_shown_whole_can_only_be_denied(client: TestClient, console: SampleConsole) -> None:
+    """There is no button to approve it, a forged form is refused, and denying works."""
+    page = client.get("/approvals/apr_000003").text
+    assert "It cannot be shown whole here" in page
+    assert "Approve exactly this" not in page
+    digest = console.requests["apr_000003"].digest
+    forged = client.post("/approvals/apr_000003/grant", data={**SEALED, "digest": digest})
+    assert (forged.status_code, console.asked) == (422, [])
+    assert client.post("/approvals/apr_000003/deny", data=SEALED).status_code == 303
+    assert console.asked[0]["command"] == "deny_approval"
+
+
+def test_an_answer_needs_the_sessions_own_proof(client: TestClient, console: SampleConsole) -> None:
+    """A form from elsewhere approves nothing."""
+    digest = console.requests["apr_000001"].digest
+    answer = client.post("/approvals/apr_000001/grant", data={**SEALED, "csrf": "forged", "digest": digest})
+    assert (answer.status_code, console.asked) == (409, [])

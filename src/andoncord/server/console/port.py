@@ -3,27 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-
-class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is signed in, and the token that their forms must carry."""
-
-    name: str
-    csrf: str
-    scope: str = "respond"
-    """The broadest that they have."""
-    may: frozenset[str] = frozenset(("read", "respond"))
-    address: str = ""
-
+from andoncord.server.console.people_port import PeoplePort, Session
 
 PutCookies = Callable[[Response], None]
 """Gives a browser its session, or takes it back."""
 
 
-class ConsolePort(Protocol):
+class ConsolePort(PeoplePort, Protocol):
     """Reads return the JSON views of the API; `act` is the one way to change anything."""
 
     environment: str

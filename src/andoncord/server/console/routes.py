@@ -13,13 +13,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.kernel.vocabulary import Disposition, Severity, SevLevel
+from andoncord.server.auth import ForbiddenError
 from andoncord.server.console import charts, overview, spread
 from andoncord.server.console import fleet as fleets
 from andoncord.server.console import room as rooms
 from andoncord.server.console.assets import load_assets
 from andoncord.server.console.filters import template_environment
 from andoncord.server.console.forms import CONTAIN, DECLARE, ROOM_FORMS, Form
-from andoncord.server.console.port import ConsolePort, Session
+from andoncord.server.console.people import PeoplePages
+from andoncord.server.console.people_port import Session
+from andoncord.server.console.port import ConsolePort
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -60,6 +63,8 @@ def local_path(path: str) -> str:
 
 def status_of(error: CallerError) -> int:
     """The HTTP status that says the same as `error`."""
+    if isinstance(error, ForbiddenError):
+        return 403
     return 404 if isinstance(error, NotFoundError) else 409 if isinstance(error, ConflictError) else 422
 
 
@@ -109,6 +114,7 @@ class _Console:
         router.add_api_route("/spread", self.spread_page, methods=["GET"])
         router.add_api_route("/traces/{trace_id}", self.trace_page, methods=["GET"])
         router.add_api_route("/agents/{agent}/contain", self.contain_agent, methods=["POST"])
+        PeoplePages(self._port, face=self, session=self._port.session, status_of=status_of).add_to(router)
         return router
 
     # Pages
@@ -125,25 +131,25 @@ class _Console:
 
     async def now_page(self, request: Request) -> Response:
         session = self._port.session(request)
-        return self._now(request, session) if session else self._to_login(request)
+        return self._now(request, session) if session else self.to_login(request)
 
     async def incidents_page(self, request: Request) -> Response:
         session = self._port.session(request)
-        return self._incidents(request, session) if session else self._to_login(request)
+        return self._incidents(request, session) if session else self.to_login(request)
 
     async def room_page(self, request: Request, incident: str) -> Response:
         session = self._port.session(request)
-        return self._room(request, session, incident) if session else self._to_login(request)
+        return self._room(request, session, incident) if session else self.to_login(request)
 
     async def fleet_page(self, request: Request) -> Response:
         session = self._port.session(request)
         if session is None:
-            return self._to_login(request)
+            return self.to_login(request)
         every = await self._port.fleet_map()
         wanted, text = request.query_params.get("state", "any"), request.query_params.get("q", "")[:200]
         filters = {"state": wanted if wanted in fleets.STATE_FILTERS else "any", "q": text}
         rows = fleets.chosen(every, wanted=filters["state"], text=text)
-        return self._render(
+        return self.render(
             request,
             session,
             "fleet.html",
@@ -158,15 +164,15 @@ class _Console:
     async def agent_page(self, request: Request, agent: str) -> Response:
         session = self._port.session(request)
         if session is None:
-            return self._to_login(request)
+            return self.to_login(request)
         try:
             found = await self._port.agent(agent)
         except NotFoundError as error:
-            return self._missing(request, session, str(error))
+            return self.missing(request, session, str(error))
         series, touched, runs = await asyncio.gather(
             self._port.series(agent), self._port.touched(agent), self._port.runs(agent)
         )
-        return self._render(
+        return self.render(
             request,
             session,
             "agent.html",
@@ -182,7 +188,7 @@ class _Console:
     async def spread_page(self, request: Request) -> Response:
         session = self._port.session(request)
         if session is None:
-            return self._to_login(request)
+            return self.to_login(request)
         asked = spread.asked(request.query_params)
         taint, problem = None, ""
         if asked.datum:
@@ -192,7 +198,7 @@ class _Console:
                 problem = str(error)
         influence = await self._port.influence(asked.agent)
         status = 422 if problem else 200
-        return self._render(
+        return self.render(
             request,
             session,
             "spread.html",
@@ -207,17 +213,17 @@ class _Console:
     async def trace_page(self, request: Request, trace_id: str) -> Response:
         session = self._port.session(request)
         if session is None:
-            return self._to_login(request)
+            return self.to_login(request)
         try:
             found = await self._port.trace(trace_id)
         except NotFoundError as error:
-            return self._missing(request, session, str(error))
-        return self._render(request, session, "trace.html", 200, trace=found, told=fleets.trace(found))
+            return self.missing(request, session, str(error))
+        return self.render(request, session, "trace.html", 200, trace=found, told=fleets.trace(found))
 
     # Forms
 
     async def login(self, request: Request) -> Response:
-        fields = await self._fields(request)
+        fields = await self.fields(request)
         after = local_path(fields.get("next", "/"))
         code = fields.get("code", "").strip()
         if fields.get("name", "").strip() and not code:
@@ -233,21 +239,21 @@ class _Console:
             problem = "This code is not valid: codes work once, for five minutes. Take a new link from the terminal."
         if begun is None:
             return self._login(request, after=after, problem=problem, status=403)
-        response = self._redirect(after)
+        response = self.redirect(after)
         begun(response)
         return response
 
     async def logout(self, request: Request) -> Response:
         session = self._port.session(request)
-        fields = await self._fields(request)
-        response = self._redirect("/login")
+        fields = await self.fields(request)
+        response = self.redirect("/login")
         if session and _is_theirs(fields, session):
             self._port.forget(request)(response)
         return response
 
     async def theme(self, request: Request) -> Response:
-        fields = await self._fields(request)
-        response = self._redirect(local_path(fields.get("back", "/")))
+        fields = await self.fields(request)
+        response = self.redirect(local_path(fields.get("back", "/")))
         theme = fields.get("theme", "")
         if theme in THEMES:
             response.set_cookie(THEME_COOKIE, theme, max_age=YEAR_S, httponly=True, samesite="lax", path="/")
@@ -256,43 +262,43 @@ class _Console:
     async def declare(self, request: Request) -> Response:
         session = self._port.session(request)
         if session is None:
-            return self._to_login(request)
-        fields = await self._fields(request)
+            return self.to_login(request)
+        fields = await self.fields(request)
         try:
-            await self._act(DECLARE, session, fields, incident="")
+            await self.act(DECLARE, session, fields, incident="")
         except CallerError as error:
             return self._incidents(request, session, problem=str(error), typed=fields, status=status_of(error))
-        return self._redirect("/incidents?done=declare")
+        return self.redirect("/incidents?done=declare")
 
     async def contain_agent(self, request: Request, agent: str) -> Response:
         session = self._port.session(request)
         if session is None:
-            return self._to_login(request, after="/")
-        fields = {**await self._fields(request), "agent": agent}
+            return self.to_login(request, after="/")
+        fields = {**await self.fields(request), "agent": agent}
         try:
-            await self._act(CONTAIN, session, fields, incident="")
+            await self.act(CONTAIN, session, fields, incident="")
         except CallerError as error:
             return self._now(request, session, problem=str(error), status=status_of(error))
-        return self._redirect("/?done=contain")
+        return self.redirect("/?done=contain")
 
     async def room_form(self, request: Request, incident: str, form: str) -> Response:
         known = ROOM_FORMS.get(form)
         room = f"/incidents/{quote(incident, safe='')}"
         session = self._port.session(request)
         if session is None:
-            return self._to_login(request, after=room)
+            return self.to_login(request, after=room)
         if known is None:
-            return self._missing(request, session, "There is no such form.")
-        fields = await self._fields(request)
+            return self.missing(request, session, "There is no such form.")
+        fields = await self.fields(request)
         try:
-            await self._act(known, session, fields, incident=incident)
+            await self.act(known, session, fields, incident=incident)
         except CallerError as error:
             typed = {"form": form, **fields}
             return self._room(request, session, incident, problem=str(error), typed=typed, status=status_of(error))
         await self._order_receipt(incident)
-        return self._redirect(f"{room}?{urlencode({'done': form})}#{known.anchor}")
+        return self.redirect(f"{room}?{urlencode({'done': form})}#{known.anchor}")
 
-    async def _act(self, form: Form, session: Session, fields: Mapping[str, str], *, incident: str) -> None:
+    async def act(self, form: Form, session: Session, fields: Mapping[str, str], *, incident: str) -> None:
         if not _is_theirs(fields, session):
             raise ConflictError(STALE_FORM)
         command = form.read(fields)
@@ -314,7 +320,7 @@ class _Console:
                 return
             await asyncio.sleep(RECEIPT_LOOK_S)
 
-    async def _fields(self, request: Request) -> dict[str, str]:
+    async def fields(self, request: Request) -> dict[str, str]:
         """The posted form as text fields; too large a body reads as an empty form, which no form accepts."""
         declared = request.headers.get("content-length", "")
         if not declared.isdigit() or int(declared) > BODY_LIMIT:
@@ -326,7 +332,7 @@ class _Console:
 
     def _login(self, request: Request, *, after: str, problem: str = "", status: int = 200) -> Response:
         ways = {"has_passwords": self._port.has_passwords, "provider": self._port.provider}
-        return self._render(request, None, "login.html", status, after=local_path(after), problem=problem, **ways)
+        return self.render(request, None, "login.html", status, after=local_path(after), problem=problem, **ways)
 
     def _now(self, request: Request, session: Session, *, problem: str = "", status: int = 200) -> Response:
         open_incidents = overview.worst_first(self._port.summaries("open"))
@@ -334,7 +340,7 @@ class _Console:
         details = [view for summary in recent[: overview.DETAIL_LIMIT] if (view := self._port.view(summary["id"]))]
         fleet = self._port.fleet()
         held = overview.in_force(fleet, details)
-        return self._render(
+        return self.render(
             request,
             session,
             "now.html",
@@ -348,6 +354,7 @@ class _Console:
             proven_kill=overview.last_verified_kill(details),
             kpis=self._port.kpis(),
             overdue=self._port.overdue(),
+            approvals=[each for each in self._port.approvals() if each["status"] == "waiting"],
             problem=problem,
             done=CONTAIN.done if request.query_params.get("done") == "contain" else "",
         )
@@ -374,7 +381,7 @@ class _Console:
             self._port.summaries(filters["state"]), sev=filters["sev"], agent=filters["agent"], text=filters["q"]
         )
         rows = sorted(rows, key=lambda summary: summary.get("opened_at") or "", reverse=True)
-        return self._render(
+        return self.render(
             request,
             session,
             "incidents.html",
@@ -404,7 +411,7 @@ class _Console:
     ) -> Response:
         view = self._port.view(incident)
         if view is None:
-            return self._missing(request, session, f"There is no incident {incident}.")
+            return self.missing(request, session, f"There is no incident {incident}.")
         done = request.query_params.get("done", "")
         finished = ROOM_FORMS.get(done) if not problem else None
         room = f"/incidents/{quote(incident, safe='')}"
@@ -413,7 +420,7 @@ class _Console:
         if finished and view.get("pending") and looks < LOOKS_LIMIT:
             # The count makes the address a new one: to the same one with a fragment browsers only scroll.
             look_again = f"{room}?{urlencode({'done': done, 'looks': looks + 1})}#{finished.anchor}"
-        return self._render(
+        return self.render(
             request,
             session,
             "room.html",
@@ -427,10 +434,10 @@ class _Console:
             done=finished.done if finished else "",
         )
 
-    def _missing(self, request: Request, session: Session, what: str) -> Response:
-        return self._render(request, session, "missing.html", 404, what=what)
+    def missing(self, request: Request, session: Session, what: str) -> Response:
+        return self.render(request, session, "missing.html", 404, what=what)
 
-    def _render(self, request: Request, session: Session | None, template: str, status: int, **context: Any) -> Response:
+    def render(self, request: Request, session: Session | None, template: str, status: int, **context: Any) -> Response:
         theme = request.cookies.get(THEME_COOKIE, "auto")
         back = request.url.path if request.method == "GET" else "/"
         html = self._templates.get_template(template).render(
@@ -445,11 +452,11 @@ class _Console:
         )
         return HTMLResponse(html, status_code=status, headers=HEADERS)
 
-    def _to_login(self, request: Request, *, after: str = "") -> Response:
+    def to_login(self, request: Request, *, after: str = "") -> Response:
         wanted = after or (request.url.path if request.method == "GET" else "/")
         if not after and request.method == "GET" and request.url.query:
             wanted = f"{wanted}?{request.url.query}"
-        return self._redirect(f"/login?{urlencode({'next': local_path(wanted)})}")
+        return self.redirect(f"/login?{urlencode({'next': local_path(wanted)})}")
 
-    def _redirect(self, to: str) -> RedirectResponse:
+    def redirect(self, to: str) -> RedirectResponse:
         return RedirectResponse(to, status_code=303, headers=HEADERS)

@@ -1,0 +1,37 @@
+"""What the console needs to know of people: what waits for their word, and who was let in."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is signed in, and the token that their forms must carry."""
+
+    name: str
+    csrf: str
+    scope: str = "respond"
+    """The broadest that they have."""
+    may: frozenset[str] = frozenset(("read", "respond"))
+    address: str = ""
+
+
+class PeoplePort(Protocol):
+    """Reads return the JSON views of the API."""
+
+    def approvals(self) -> Sequence[Mapping[str, Any]]:
+        """Requests for an approval: those that wait, the oldest first, then those that are over, the newest first."""
+        ...
+
+    def approval(self, request_id: str, session: Session) -> Mapping[str, Any]:
+        """One request. `whole` is everything that is approved, or empty; `objection` why this person cannot answer it.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        ...
+
+    def audit(self, *, kind: str, who: str, before: int) -> Mapping[str, Any]:
+        """A page of `items`, decisions about access with the newest first; `next` is where the following page begins."""
+        ...

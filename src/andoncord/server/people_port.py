@@ -1,0 +1,55 @@
+"""The console's way to what waits for people's word, and to the record of access."""
+
+from typing import Any
+
+from andoncord.engine.approvalbook import OPEN
+from andoncord.kernel.access import Scope
+from andoncord.kernel.errors import ConflictError
+from andoncord.respond.approval import ApprovalSettings, refuse_second_word, refuse_wrong_person, whole
+from andoncord.server.api.approvals import shown_request
+from andoncord.server.api.users import shown_event
+from andoncord.server.asking import outdated
+from andoncord.server.console.people_port import Session
+from andoncord.server.control import Control
+from andoncord.server.identity import Identity
+
+SHOWN_OVER = 50
+"""Requests that are over and still listed on the page."""
+PAGE = 100
+
+
+class ServerPeople:
+    """A `PeoplePort` over the running server."""
+
+    def __init__(self, *, control: Control, identity: Identity, approvals: ApprovalSettings) -> None:
+        self._control = control
+        self._log = identity.log
+        self._settings = approvals
+
+    def approvals(self) -> list[dict[str, Any]]:
+        every = list(self._control.state.approvals.requests.values())
+        waiting = [each for each in every if each.status in OPEN]
+        over = [each for each in reversed(every) if each.status not in OPEN][:SHOWN_OVER]
+        return [shown_request(each) for each in (*waiting, *over)]
+
+    def approval(self, request_id: str, session: Session) -> dict[str, Any]:
+        request = self._control.state.approvals.get(request_id)
+        by = f"person:{session.name}"
+        stale = outdated(self._control, request.action)
+        objection = f"{stale}: nothing that is approved here would be used" if stale else ""
+        try:
+            if Scope.APPROVE.value not in session.may:
+                raise ConflictError(f"{session.name} has no scope approve", remedy="ask a commander or an administrator")
+            refuse_wrong_person(request, by=by, roles=self._settings.roles)
+            refuse_second_word(request, by=by)
+        except ConflictError as error:
+            objection = str(error)
+        return {**shown_request(request), "whole": whole(request), "objection": objection}
+
+    def grant_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What the engine needs besides what the form says."""
+        return {**parameters, "roles": self._settings.roles, "use_within_s": self._settings.use_within_s}
+
+    def audit(self, *, kind: str, who: str, before: int) -> dict[str, Any]:
+        found = self._log.events(before=before, limit=PAGE, kind=kind, who=who)
+        return {"items": [shown_event(*each) for each in found], "next": found[-1][0] if len(found) == PAGE else None}
