@@ -40,7 +40,7 @@ fmt:
     ruff check --fix
     ruff format
 
-# Measure: `just bench guard`, some also longer, as `just bench orphan rounds=10`; the last line is one JSON object
+# Measure: `just bench guard`, some also longer, as `just bench orphan trials=200`; the last line is one JSON object
 bench NAME *SIZES:
     @python -m benchmarks.runner {{ NAME }} {{ SIZES }}
 
@@ -70,7 +70,7 @@ nightly-figures:
     python -m benchmarks.runner nulls runs=1000000 length=20000
     python -m benchmarks.runner detect-fleet runs=60
     python -m benchmarks.runner detect-week weeks=4 runs_per_day=96
-    python -m benchmarks.runner orphan rounds=20
+    python -m benchmarks.runner orphan trials=200
     python -m benchmarks.runner supervise trials=200
     python -m benchmarks.runner fanout orders=50
 

@@ -9,7 +9,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx2
 
@@ -17,8 +19,8 @@ from andoncord.adapters.system.server_process import ServerProcess, launch
 from andoncord.server.leases import TTL_MS
 from benchmarks.result import Result, quantile
 
-PROCESSES = 3
-GUARDS_PER_PROCESS = 5
+AGENTS = 4
+"""Under each server."""
 WATCH_S = TTL_MS / 1_000 + 2.5
 SETTLE_S = 2.0
 
@@ -57,36 +59,30 @@ print(json.dumps(seen), flush=True)
 """
 
 
-def run(*, rounds: int = 4) -> Result:
-    """In each round kill a server under load, and see when each of its agents made its last change."""
+class Trial(NamedTuple):
+    """One server that was killed: when each of its agents, and one without a server, wrote last after that, seconds."""
+
+    leased_s: list[float]
+    alone_s: float
+
+
+def run(*, trials: int = 50, at_once: int = 8) -> Result:
+    """Kill servers under load, some at the same time, and see when each of their agents made its last change."""
     chance = random.Random(7)
-    leased: list[float] = []
-    alone: list[float] = []
-    for _ in range(rounds):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            launch(Path(folder) / "home") as server,
-            writers(server) as children,
-        ):
-            _pause(SETTLE_S + chance.random() * 1.5)
-            killed_ns = time.monotonic_ns()
-            server.kill()
-            _pause(WATCH_S)
-            for seen in told(children):
-                after_s = {agent: (last - killed_ns) / 1e9 for agent, (last, _) in seen.items()}
-                alone.append(after_s.pop("alone"))
-                leased += after_s.values()
-                assert min(after_s.values()) > -0.5, f"an agent did not write when the server was killed: {after_s}"
-                assert all(seen[agent][1] for agent in after_s), f"an agent was never refused: {seen}"
+    settle_s = [SETTLE_S + chance.random() * 1.5 for _ in range(trials)]
+    with ThreadPoolExecutor(at_once) as pool:
+        seen = list(pool.map(trial, settle_s))
+    leased = [after_s for each in seen for after_s in each.leased_s]
     return Result(
         figures={
             "last_write_s_max": max(leased),
             "last_write_s_p50": quantile(leased, 0.5),
-            "trials": len(leased),
+            "trials": len(seen),
+            "agents": len(leased),
         },
-        baselines={"no_lease_last_write_s_max": max(alone)},
+        baselines={"no_lease_last_write_s_max": max(each.alone_s for each in seen)},
         notes=(
-            f"{rounds} servers killed, each under {PROCESSES * GUARDS_PER_PROCESS} agents in {PROCESSES} processes.",
+            f"{trials} servers killed with SIGKILL, {at_once} at a time, each under {AGENTS} agents.",
             f"Each agent writes and reports every 10 ms; lease of {TTL_MS / 1_000:g} s; watched for {WATCH_S:g} s.",
             "Supervision: none; the guard's lease alone ends the writing.",
             "The baseline is a guard that follows no server: it writes until the watching ends.",
@@ -94,36 +90,48 @@ def run(*, rounds: int = 4) -> Result:
     )
 
 
+def trial(settle_s: float) -> Trial:
+    """Start a server and agents that write, kill it after `settle_s`, and watch."""
+    with tempfile.TemporaryDirectory() as folder, launch(Path(folder) / "home") as server, writers(server) as child:
+        _pause(settle_s)
+        killed_ns = time.monotonic_ns()
+        server.kill()
+        _pause(WATCH_S)
+        seen = told(child)
+    after_s = {agent: (last - killed_ns) / 1e9 for agent, (last, _) in seen.items()}
+    alone_s = after_s.pop("alone")
+    assert min(after_s.values()) > -0.5, f"an agent did not write when the server was killed: {after_s}"
+    assert all(seen[agent][1] for agent in after_s), f"an agent was never refused: {seen}"
+    return Trial(list(after_s.values()), alone_s)
+
+
 @contextlib.contextmanager
-def writers(server: ServerProcess) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Processes whose agents write without end."""
+def writers(server: ServerProcess) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process whose agents write without end."""
     headers = {"Authorization": f"Bearer {server.admin_token}"}
     body = {"name": "bench", "scope": "agent", "agent": "bench-*"}
     token = httpx2.post(f"{server.api_url}/api/v1/tokens", json=body, headers=headers).raise_for_status().json()["token"]
-    children: list[subprocess.Popen[bytes]] = []
+    agents = [f"bench-{number}" for number in range(AGENTS)]
+    command = [sys.executable, "-c", WRITERS, server.api_url, server.otlp_url, token, *agents]
+    pipe = subprocess.PIPE
+    # What the guards log about the lost server is expected here.
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
     try:
-        for place in range(PROCESSES):
-            agents = [f"bench-{place}-{number}" for number in range(GUARDS_PER_PROCESS)]
-            command = [sys.executable, "-c", WRITERS, server.api_url, server.otlp_url, token, *agents]
-            # What the guards log about the lost server is expected here.
-            pipe = subprocess.PIPE
-            children.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL))
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"up\n"
-        yield children
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        yield child
     finally:
-        for child in children:
-            child.kill()
-            child.wait()
+        child.kill()
+        child.wait()
 
 
-def told(children: "list[subprocess.Popen[bytes]]") -> list[dict[str, list[int]]]:
-    """What the writers saw, by agent: when the last write was let through, and how many were refused for want of a lease."""
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.close()
-    return [json.loads(child.stdout.readline()) for child in children if child.stdout is not None]
+def told(child: "subprocess.Popen[bytes]") -> dict[str, list[int]]:
+    """What the agents saw: when the last write was let through, and how many were refused for want of a lease."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.close()
+    seen: dict[str, list[int]] = json.loads(child.stdout.readline())
+    return seen
 
 
 def _pause(seconds: float) -> None:
