@@ -28,7 +28,7 @@ def test_high_is_fenced_captured_verified_recovered_and_drafted_for_review(story
 
     incident = story.state.incident("inc_000001")
     assert incident.state is IncidentState.RESOLVED
-    assert steps_of(story)[:4] == ["fence:pause", "capture", "verify:pause", "investigate"]
+    assert steps_of(story)[:5] == ["fence:pause", "traffic/high/slow", "capture", "verify:pause", "investigate"]
     assert [step for step in story.performed if "recover" in step][-1].endswith("release/refunds")
     assert story.performed[-1] == "review"
     assert story.state.rung_of("refunds") == "none"

@@ -1,5 +1,6 @@
 """Traffic control and mitigation by playbooks: given with the containment, lifted by a verified recovery or an undo."""
 
+from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.vocabulary import IncidentState
 from andoncord.respond.playbook import load
 from andoncord.testing.story import PLAYBOOKS, Story, finding
@@ -12,7 +13,7 @@ source: a test
 steps:
   - mitigate: {to: hold, name: freeze, at_most: 1s, undo: lift}
   - mitigate: {to: hand-over, name: people, at_most: 1s, undo: lift}
-  - traffic: {throttle: "payments.*", name: slow, at_most: 1s, undo: lift}
+  - traffic: {throttle: "payments.*", name: pay-slowly, at_most: 1s, undo: lift}
   - capture: {at_most: 2s, undo: nothing to undo}
 """,
     place="own.yaml",
@@ -26,11 +27,12 @@ def test_orders_beside_the_rung_are_given_between_the_fence_and_what_ends_the_ag
     story.run()
 
     order = [step.partition("/")[2].partition("/")[0] for step in story.performed]
-    assert order[:5] == ["fence:pause", "mitigate", "mitigate", "traffic", "capture"]
+    assert order[:6] == ["fence:pause", "mitigate", "mitigate", "traffic", "traffic", "capture"]
     given = [entry.body["order"] for entry in story.entries if entry.kind == "order.given"]
     assert [(each["instead"], each["rung"], each["scope"]["tool"], each["rate"]) for each in given] == [
         ("hold", "none", "*", 1.0),
         ("hand-over", "none", "*", 1.0),
+        ("", "throttle", "*", 0.1),
         ("", "throttle", "payments.*", 0.1),
     ]
     assert story.replayed() == story.state
@@ -50,8 +52,7 @@ def test_a_verified_recovery_lifts_them_and_the_work_comes_back_before_the_agent
         for entry in story.entries
         if entry.kind == "intent.issued" and "/recover/" in entry.body["step"] and "release" in entry.body["step"]
     )
-    assert len(lifted) == 3
-    assert [seq > release for seq in lifted] == [False, True, True]
+    assert [seq > release for seq in lifted] == [False, True, True, True]
 
 
 def test_an_undo_lifts_what_a_playbook_ordered_last_first() -> None:
@@ -72,8 +73,23 @@ def test_an_undo_lifts_what_a_playbook_ordered_last_first() -> None:
     undone = [story.state.intents[intent] for intent in undo["undone"]]
     assert [each.effect.parameters.get("what") for each in undone if each.standing] == [
         "throttle to 0.1 of the usual rate",
+        "throttle to 0.1 of the usual rate",
         "hand over",
     ]
     assert list(undo["impossible"].values()) == [f"{first.id} is not in force any more"]
     assert not story.state.orders.in_force
     assert story.state.rung_of("refunds") == "none"
+
+
+def test_whoever_lets_the_agent_go_lifts_what_playbooks_ordered_beside_the_rung() -> None:
+    """It would else be slowed, and its work kept from it, without anybody having wanted that; then the incident is over."""
+    story = Story((*PLAYBOOKS, OWN))
+    story.answers[EffectKind.INVESTIGATE] = lambda intent: (Outcome.DONE, {})
+    story.find(finding())
+    story.run()
+    assert len(story.state.orders.in_force) == 4
+    story.ask("release", agent="refunds", reason="looked at")
+    story.run()
+
+    assert not story.state.orders.in_force
+    assert story.state.incidents["inc_000001"].state is IncidentState.RESOLVED

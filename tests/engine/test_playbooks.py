@@ -35,7 +35,7 @@ def test_money_at_risk_is_contained_first_whatever_the_severity() -> None:
     story.run()
 
     incident = story.state.incident("inc_000001")
-    assert "impact-financial v1" in incident.playbook
+    assert "impact-financial v2" in incident.playbook
     assert steps_of(story)[0] == "1/fence:pause/refunds"
     assert incident.recovery_by == "person"
 

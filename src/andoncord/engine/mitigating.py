@@ -1,6 +1,6 @@
 """Traffic control and mitigation by playbooks: orders beside the rung, one for each agent, and their end (RSP-5, RSP-6)."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from andoncord.engine.standing import by_playbook, lift_step, lifted
@@ -46,14 +46,18 @@ def mitigate(state: State, incident: Incident, step: dict[str, Any]) -> tuple[li
     return drafts, waiting
 
 
-def end_mitigation(state: State, incident: Incident, *, why: str, before_release: bool = False) -> Iterator[Draft]:
+def end_mitigation(
+    state: State, incident: Incident, *, why: str, before_release: bool = False, agents: Collection[str] | None = None
+) -> Iterator[Draft]:
     """Lift the first order that a playbook gave for an incident; nothing when there is none.
 
     Args:
         before_release: only what would keep the work away from an agent that is let go on: it could not be watched.
+        agents: only orders for these; None for all.
     """
     for order in state.orders.in_force.values():
         is_ours = order.incident == incident.id and not order.by.startswith(PERSON)
+        is_ours = is_ours and (agents is None or order.scope.agent in agents)
         if is_ours and (not before_release or order.instead == "hand-over"):
             yield from lifted(state, order, [order.scope.agent], reason=why, by="andoncord", step=lift_step(order))
             return

@@ -243,6 +243,10 @@ def resolve_released(state: State, incident: Incident) -> Iterator[Draft]:
         return
     if released[-1].receipt is None or released[-1].receipt.outcome is not Outcome.DONE:
         return
+    free = {intent.effect.target for intent in released if state.rung_of(intent.effect.target) == "none"}
+    if ended := tuple(end_mitigation(state, incident, why=f"released by {released[-1].by}", agents=free)):
+        yield from ended  # Whoever lets an agent go does not want it slowed or its work kept from it.
+        return
     if any(order.incident == incident.id for order in state.orders.in_force.values()):
         return
     if all(state.rung_of(agent) == "none" for agent in incident.agents):
