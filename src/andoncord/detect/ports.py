@@ -142,8 +142,17 @@ class TelemetryReader(Protocol):
         ...
 
     def of_agents(
-        self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int, kinds: Sequence[str] = ()
-    ) -> tuple[Event, ...]: ...
+        self,
+        agents: Iterable[str],
+        *,
+        since_ns: int,
+        until_ns: int,
+        limit: int,
+        kinds: Sequence[str] = (),
+        with_texts: bool = True,
+    ) -> tuple[Event, ...]:
+        """The last `limit` events by time; without what was said, for whoever counts, in a tenth of the memory."""
+        ...
 
     def of_kind_since(self, agent: str, *, kinds: Sequence[str], after_ns: int, limit: int) -> tuple[Event, ...]: ...
 

@@ -20,8 +20,10 @@ from andoncord.telemetry.folding import fold, levels
 from andoncord.telemetry.stitch import stitch
 from andoncord.telemetry.transcript import transcript
 
-MAX_EVENTS = 100_000
-"""Events read for one answer about an agent; what is older is left out, and the answer says so."""
+MAX_EVENTS = 20_000
+"""Events with texts read for one answer about an agent; what is older is left out, and the answer says so."""
+MAX_COUNTED = 100_000
+"""Likewise, of events without what was said, where they are only counted."""
 MAX_TRACE = 50_000
 """Events of one trace that are read for a view of it."""
 MAX_PLACE = 2**62
@@ -131,8 +133,8 @@ class Reading:
         since_ns, until_ns = self._window(minutes, until)
 
         def read() -> dict[str, Any]:
-            events = self._of(agent, since_ns, until_ns)
-            return {"items": [shown_run(run) for run in runs(events)], "is_cut": len(events) >= MAX_EVENTS}
+            events = self._of(agent, since_ns, until_ns, with_texts=False)
+            return {"items": [shown_run(run) for run in runs(events)], "is_cut": len(events) >= MAX_COUNTED}
 
         return await asyncio.to_thread(read)
 
@@ -147,8 +149,8 @@ class Reading:
         since_ns, until_ns = self._window(minutes, until)
 
         def read() -> dict[str, Any]:
-            events = self._of(agent, since_ns, until_ns)
-            found = series(agent, events, since_ns=since_ns, until_ns=until_ns, step_ns=step_s * SECOND_NS, limit=MAX_EVENTS)
+            events = self._of(agent, since_ns, until_ns, with_texts=False)
+            found = series(agent, events, since_ns=since_ns, until_ns=until_ns, step_ns=step_s * SECOND_NS, limit=MAX_COUNTED)
             return shown_series(found)
 
         return await asyncio.to_thread(read)
@@ -184,8 +186,9 @@ class Reading:
     def _map(self, alive: Mapping[str, Alive]) -> Fleet:
         return Fleet(self._declared, load(self._telemetry.fleet()), alive, now=self._control.clock.now())
 
-    def _of(self, agent: str, since_ns: int, until_ns: int) -> tuple[Event, ...]:
-        return self._telemetry.of_agents([agent], since_ns=since_ns, until_ns=until_ns, limit=MAX_EVENTS)
+    def _of(self, agent: str, since_ns: int, until_ns: int, *, with_texts: bool = True) -> tuple[Event, ...]:
+        limit = MAX_EVENTS if with_texts else MAX_COUNTED
+        return self._telemetry.of_agents([agent], since_ns=since_ns, until_ns=until_ns, limit=limit, with_texts=with_texts)
 
     def _window(self, minutes: int, until: str) -> tuple[int, int]:
         if not 1 <= minutes <= MAX_POINTS:

@@ -20,7 +20,7 @@ ROW_GROUP = 2_048
 """Rows that are read or skipped together. With 10 240 one trace took six times as long, and files were 2 % smaller."""
 ZSTD_LEVEL = 1
 WRITER_MEMORY_MB = 512
-READER_MEMORY_MB = 1_024
+READER_MEMORY_MB = 512
 READER_THREADS = 2
 PARTIAL = ".partial"
 

@@ -19,14 +19,14 @@ import msgspec
 
 from andoncord.adapters.parquet import manifest
 from andoncord.adapters.parquet.manifest import Segment
-from andoncord.adapters.parquet.query import Found, Query
+from andoncord.adapters.parquet.query import Found, Query, Read, bare, whole
 from andoncord.adapters.parquet.rows import LOG_COLUMNS, batch_of, beats_of, fleet_of
 from andoncord.adapters.parquet.schema import EXPIRED, LAST_ID, READ_OUT, check_version, progress, replaced
 from andoncord.adapters.sqlite.connection import connect
 from andoncord.detect.finding import Finding
 from andoncord.detect.ports import SeriesPoint, Storage
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal
-from andoncord.telemetry.block import ANY, columns_of, events_of, index_of, lines_of, without
+from andoncord.telemetry.block import ANY, columns_of, index_of, lines_of, without
 from andoncord.telemetry.event import Event
 
 if TYPE_CHECKING:
@@ -58,26 +58,34 @@ class ParquetTelemetryReader:
     def trace(self, trace_id: str) -> tuple[Event, ...]:
         """Every event of one trace, by start time."""
         found = self._find(Query(traces=(trace_id,)))
-        return tuple(sorted(events_of([each.json for each in found]), key=lambda event: event.start_ns))
+        return tuple(sorted((each.event for each in found), key=lambda event: event.start_ns))
 
     def of_traces(self, traces: Sequence[str], *, limit: int) -> tuple[tuple[int, Event], ...]:
         """The last `limit` events of some traces by time, each with its place."""
         found = self._find(Query(traces=tuple(traces)), last=limit) if traces else []
-        return tuple(zip((each.id for each in found), events_of([each.json for each in found]), strict=True))
+        return tuple((each.id, each.event) for each in found)
 
     def of_agents(
-        self, agents: Iterable[str], *, since_ns: int, until_ns: int, limit: int, kinds: Sequence[str] = ()
+        self,
+        agents: Iterable[str],
+        *,
+        since_ns: int,
+        until_ns: int,
+        limit: int,
+        kinds: Sequence[str] = (),
+        with_texts: bool = True,
     ) -> tuple[Event, ...]:
         """The last `limit` events of these agents, and kinds if any are named, that were over between the instants, by time."""
         names = tuple(sorted(set(agents)))
         if not names:
             return ()
-        return self._last(Query(agents=names, kinds=tuple(map(str, kinds)), from_ns=since_ns, until_ns=until_ns), limit)
+        query = Query(agents=names, kinds=tuple(map(str, kinds)), from_ns=since_ns, until_ns=until_ns)
+        return tuple(each.event for each in self._find(query, last=limit, read=whole if with_texts else bare))
 
     def of_kind_since(self, agent: str, *, kinds: Sequence[str], after_ns: int, limit: int) -> tuple[Event, ...]:
         """The last `limit` events of one agent and these kinds after an instant, by time."""
         query = Query(agents=(agent,), kinds=tuple(map(str, kinds)), from_ns=after_ns + 1)
-        return tuple(events_of([each.json for each in self._find(query, last=limit, is_short=True)]))
+        return tuple(each.event for each in self._find(query, last=limit, is_short=True))
 
     def series(self, agents: Sequence[str], *, since_ns: int, until_ns: int, step_ns: int) -> tuple[SeriesPoint, ...]:
         """What happened per agent and stretch of time, by agent and time; of every agent where none is named."""
@@ -142,7 +150,7 @@ class ParquetTelemetryReader:
         """The first `limit` events stored after place `after`, in that order, each with its place."""
         query = Query(agents=(agent,) if agent else (), kinds=tuple(map(str, kinds)), after_id=after)
         found = self._first(query, limit)
-        return tuple(zip((each.id for each in found), events_of([each.json for each in found]), strict=True))
+        return tuple((each.id, each.event) for each in found)
 
     def stored(self) -> int:
         """The place of the newest event."""
@@ -153,20 +161,17 @@ class ParquetTelemetryReader:
         """The last `limit` events received after `after_ns`, in the order in which they were stored."""
         after = max(0, self.stored() - limit)
         while found := self._first(Query(after_id=after, received_ns=after_ns), PAGE):
-            yield from events_of([each.json for each in found])
+            yield from (each.event for each in found)
             after = found[-1].id
 
-    def _last(self, query: Query, limit: int) -> tuple[Event, ...]:
-        return tuple(events_of([each.json for each in self._find(query, last=limit)]))
-
-    def _find(self, query: Query, *, last: int | None = None, is_short: bool = False) -> list[Found]:
+    def _find(self, query: Query, *, last: int | None = None, is_short: bool = False, read: Read = whole) -> list[Found]:
         """Everything that fits, or the `last` by time; by time."""
         look, connection = (self._short_look, self._short) if is_short else (self._look, self._connection)
         with look, self._moment(connection):
             segments, gone = self._known(connection, query)
-            found = self._in_tail(connection, query, gone, last=last)
+            found = self._in_tail(connection, query, gone, last=last, read=read)
         if segments:
-            found += self._segments().find(query, segments, gone, first=None, last=last)
+            found += self._segments().find(query, segments, gone, first=None, last=last, read=read)
         found.sort(key=itemgetter(0, 1))
         return found[-last:] if last is not None else found
 
@@ -207,6 +212,7 @@ class ParquetTelemetryReader:
         *,
         first: int | None = None,
         last: int | None = None,
+        read: Read = whole,
     ) -> list[Found]:
         """What fits of the tail, one block at a time in memory; the bodies only of blocks that hold what was chosen."""
         where, parameters = _holding(query)
@@ -227,9 +233,9 @@ class ParquetTelemetryReader:
                     heappushpop(chosen, (at_ns, event_id, first_id, place))
             if first is not None and len(chosen) >= first:
                 break
-        return self._lines(connection, chosen[:first] if first is not None else chosen)
+        return self._read(connection, chosen[:first] if first is not None else chosen, read)
 
-    def _lines(self, connection: sqlite3.Connection, chosen: Sequence[tuple[int, int, int, int]]) -> list[Found]:
+    def _read(self, connection: sqlite3.Connection, chosen: Sequence[tuple[int, int, int, int]], read: Read) -> list[Found]:
         by_block: dict[int, list[tuple[int, int, int]]] = {}
         for at_ns, event_id, first_id, place in sorted(chosen, key=itemgetter(1)):
             by_block.setdefault(first_id, []).append((at_ns, event_id, place))
@@ -237,7 +243,7 @@ class ParquetTelemetryReader:
         for first_id, wanted in by_block.items():
             (body,) = connection.execute("SELECT body FROM tail WHERE first_id = ?", (first_id,)).fetchone()
             lines = lines_of(body)
-            found += [Found(at_ns, event_id, lines[place]) for at_ns, event_id, place in wanted]
+            found += [Found(at_ns, event_id, read(lines[place])) for at_ns, event_id, place in wanted]
         return found
 
     def _blocks(self, query: Query, wanted: str) -> tuple[list[Any], list[Segment], set[int]]:

@@ -22,7 +22,7 @@ from andoncord.adapters.parquet.files import (
     trace_hash,
 )
 from andoncord.adapters.parquet.manifest import Segment
-from andoncord.adapters.parquet.query import UNNESTED, Found, Query
+from andoncord.adapters.parquet.query import UNNESTED, Found, Query, Read, whole
 from andoncord.detect.ports import SeriesPoint
 from andoncord.telemetry.block import Columns, columns_of, lines_of
 from andoncord.telemetry.event import EventKind
@@ -45,6 +45,7 @@ Question = tuple[str, list[Any]]
 
 logger = logging.getLogger(__name__)
 
+ROWS_AT_ONCE = 1_024
 MAX_TRACE_LISTS = 128
 """Lists of traces that are kept open (mapped, not read); beyond that the oldest are closed, and opened again. Each takes
 a descriptor, of which a process has no more than 256 on some systems."""
@@ -65,7 +66,14 @@ class SegmentScan:
         """Files that could not be read when they were asked for."""
 
     def find(
-        self, query: Query, segments: Sequence[Segment], gone: Collection[int], *, first: int | None, last: int | None
+        self,
+        query: Query,
+        segments: Sequence[Segment],
+        gone: Collection[int],
+        *,
+        first: int | None,
+        last: int | None,
+        read: Read = whole,
     ) -> list[Found]:
         """The events that fit, by time; or the `first` by place; or the `last` by time, in any order; without those gone."""
         if query.traces:
@@ -77,25 +85,34 @@ class SegmentScan:
             order, limit = "at_ns DESC, id DESC", last
         else:
             order, limit = "at_ns, id", None
-        return self._rows(query, segments, gone, order, limit)
+        return self._rows(query, segments, gone, order, limit, read)
 
     def _first(self, query: Query, segments: Sequence[Segment], gone: Collection[int], first: int) -> list[Found]:
         """Segment by segment: what is in one was stored before what is in the next, and seldom more than one is needed."""
         found: list[Found] = []
         for segment in sorted(segments, key=lambda each: each.first_id):
             if len(found) < first:
-                found += self._rows(query, [segment], gone, "id", first - len(found))
+                found += self._rows(query, [segment], gone, "id", first - len(found), whole)
         return found
 
     def _rows(
-        self, query: Query, segments: Sequence[Segment], gone: Collection[int], order: str, limit: int | None
+        self,
+        query: Query,
+        segments: Sequence[Segment],
+        gone: Collection[int],
+        order: str,
+        limit: int | None,
+        read: Read,
     ) -> list[Found]:
         where, parameters = condition(query, gone)
         if not segments:
             return []
         sql = f"SELECT at_ns, id, json FROM read_parquet(?) WHERE {where} ORDER BY {order}" + (" LIMIT ?" if limit else "")
-        rows = self._ask(segments, lambda files: (sql, [files, *parameters, *([limit] if limit else [])]) if files else None)
-        return [Found(*row) for row in rows]
+
+        def question(files: list[str]) -> Question | None:
+            return (sql, [files, *parameters, *([limit] if limit else [])]) if files else None
+
+        return self._ask(segments, question, read=lambda row: Found(row[0], row[1], read(row[2])))
 
     def series(
         self, query: Query, segments: Sequence[Segment], gone: Collection[int], blocks: Iterable[Columns], *, step_ns: int
@@ -152,15 +169,23 @@ class SegmentScan:
         question: Callable[[list[str]], Question | None],
         *,
         tail: dict[str, Any] | None = None,
+        read: Callable[[tuple[Any, ...]], Any] = tuple,
     ) -> list[Any]:
-        """The rows that answer a question about files; `tail` is a table of that name. What cannot be read is left out."""
+        """The rows that answer a question about files, each read; `tail` is a table of that name.
+
+        What cannot be read is left out.
+        """
         files = [str(segment.files(self._folder)[0]) for segment in segments]
         while (asked := question(files)) is not None:
             cursor = self._duckdb.cursor()
             try:
                 if tail is not None:
                     cursor.register("tail", tail)
-                return cursor.execute(*asked).fetchall()
+                cursor.execute(*asked)
+                found: list[Any] = []
+                while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                    found += map(read, rows)
+                return found
             except duckdb.Error as error:
                 bad = [file for file in files if not self._is_readable(file)]
                 if not bad:
