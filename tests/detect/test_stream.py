@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from andoncord.detect.evidence import RANK_BETS, Wealth, rank_factors
 from andoncord.detect.profile import Profile
 from andoncord.detect.stream import AMOUNT, EVENT, RELEARN, SHARE, Scale, Side, Stream
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS
@@ -93,3 +94,18 @@ def test_what_is_over_before_the_evidence_is_complete_is_not_raised() -> None:
         if not fell:
             assert not play(stream, [1.0] * 25, first=60, spend=0.0)[13:]
             assert not play(stream, [1.0] * 75, first=85, spend=1e-5)
+
+
+def test_the_beginning_of_a_change_is_in_its_interval() -> None:
+    """In nine of ten streams the change lies between the earliest and the latest beginning that are told."""
+    inside = 0
+    for seed in range(100):
+        chance, wealth = random.Random(seed), Wealth(RANK_BETS)
+        for number in range(1, 400):
+            rank = chance.random() ** (1 / 3 if number >= 150 else 1)
+            if wealth.update(rank_factors(rank), spend=1e-5, at_ns=number) >= 1.0:
+                break
+        earliest, latest = wealth.began_between_ns
+        inside += earliest <= 150 <= latest
+        assert earliest <= wealth.began_ns <= latest
+    assert inside >= 90

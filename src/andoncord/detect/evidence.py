@@ -7,9 +7,13 @@ number of alarms up to any moment is at most what was spent up to then.
 
 from array import array
 from collections.abc import Sequence
+from math import log
 
 LATEST_NS = 2**63 - 1
 """Emitters may claim any time; what is beyond 64 bits is the end of time."""
+LIKELY = 20.0
+"""How many times less likely than the likeliest a beginning may be and still be named: a support interval of 1/20."""
+LIKELY_NATS = log(LIKELY)
 STAKES = 6
 """Bets per direction, from the largest to the smallest: small changes need small bets, large ones large bets."""
 
@@ -30,13 +34,26 @@ class Wealth:
     4
     """
 
-    __slots__ = ("_began_ns", "_best", "_starts", "_wealth", "seen")
+    __slots__ = (
+        "_began_ns",
+        "_best",
+        "_depth",
+        "_from_ns",
+        "_middle_depth",
+        "_middle_ns",
+        "_starts",
+        "_until_ns",
+        "_wealth",
+        "seen",
+    )
 
     def __init__(self, bets: int) -> None:
         self._wealth = array("d", bytes(8 * bets))
         self._best = array("d", bytes(8 * bets))
         self._starts = array("q", bytes(8 * bets))
         self._began_ns = array("q", bytes(8 * bets))
+        self._from_ns, self._until_ns, self._middle_ns = (array("q", bytes(8 * bets)) for _ in range(3))
+        self._depth, self._middle_depth = array("d", bytes(8 * bets)), array("d", bytes(8 * bets))
         self.seen = 0
 
     def reset(self) -> None:
@@ -44,6 +61,8 @@ class Wealth:
         nothing = bytes(8 * len(self._wealth))
         self._wealth, self._best = array("d", nothing), array("d", nothing)
         self._starts, self._began_ns, self.seen = array("q", nothing), array("q", nothing), 0
+        self._from_ns, self._until_ns, self._middle_ns = (array("q", nothing) for _ in range(3))
+        self._depth, self._middle_depth = array("d", nothing), array("d", nothing)
 
     @property
     def evidence(self) -> float:
@@ -65,6 +84,30 @@ class Wealth:
         """When that stretch began."""
         return self._began_ns[self.leader]
 
+    @property
+    def began_between_ns(self) -> tuple[int, int]:
+        """The earliest and the latest beginning that the evidence does not make twenty times less likely than the likeliest.
+
+        The latest is exact; the earliest is no earlier than that, and no later than what is made five times less likely.
+        """
+        leader = self.leader
+        return self._from_ns[leader], self._until_ns[leader]
+
+    def _deepen(self, number: int, gap: float, at_ns: int) -> None:
+        """The likeliest start moves to now: it has become likelier than the one before by `gap` nats."""
+        if not self.seen:
+            self._from_ns[number] = self._middle_ns[number] = at_ns
+            return
+        depth, middle = self._depth[number] + gap, self._middle_depth[number] + gap
+        if depth > LIKELY_NATS:
+            self._from_ns[number], depth = self._middle_ns[number], middle
+            self._middle_ns[number], middle = at_ns, 0.0
+            if depth > LIKELY_NATS:
+                self._from_ns[number], depth = at_ns, 0.0
+        elif middle > LIKELY_NATS / 2.0:
+            self._middle_ns[number], middle = at_ns, 0.0
+        self._depth[number], self._middle_depth[number] = depth, middle
+
     def update(self, factors: Sequence[float], *, spend: float, at_ns: int = 0) -> float:
         """Take the factors of one observation, one per bet; the evidence after it."""
         wealth, best, starts = self._wealth, self._best, self._starts
@@ -75,12 +118,21 @@ class Wealth:
             # The likeliest start is where this bet's winnings began: a product that falls below 1 starts anew.
             product = best[number]
             if product <= 1.0:
+                self._deepen(number, -log(product) if product > 0.0 else LIKELY_NATS, at_ns)
                 starts[number] = self.seen
                 self._began_ns[number] = at_ns
                 product = 1.0
+            if product <= LIKELY:
+                self._until_ns[number] = at_ns
             best[number] = product * factor
         self.seen += 1
         return sum(wealth)
+
+
+def onset_facts(between_ns: tuple[int, int]) -> dict[str, int]:
+    """What a finding says about when it began, beside the estimate."""
+    earliest_ns, latest_ns = between_ns
+    return {"onset_from_ns": earliest_ns, "onset_until_ns": latest_ns} if earliest_ns else {}
 
 
 def mean_stakes(allowed: float) -> tuple[float, ...]:

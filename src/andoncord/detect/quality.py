@@ -8,7 +8,7 @@ import msgspec
 
 from andoncord.detect.declared import Objective
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
-from andoncord.detect.evidence import Wealth, mean_factors, mean_stakes
+from andoncord.detect.evidence import Wealth, mean_factors, mean_stakes, onset_facts
 from andoncord.detect.facts import Facts, Key
 from andoncord.detect.judge_error import Labels, allowed_failures
 from andoncord.detect.ledger import Ledger, believed_ns
@@ -101,6 +101,11 @@ class FailureRate:
         self.allowed = allowed
         self._stakes = mean_stakes(allowed)
         self.reset()
+
+    @property
+    def began_between_ns(self) -> tuple[int, int]:
+        """The earliest and the latest beginning of it that is not much less likely."""
+        return (self._by_block if self.is_by_block else self._by_run).began_between_ns
 
     def update(self, *, failed: bool, spend: float | None = None, at_ns: int = 0, weight: float = 1.0) -> bool:
         """Take one run. True when the evidence is enough.
@@ -300,6 +305,7 @@ class QualityDrop:
                 "labels": stream.labels.of_passed + stream.labels.of_failed,
                 "pass_rate_since": round(pass_rate, 6),
                 "runs_since": len(since),
+                **onset_facts(rate.began_between_ns),
                 "failed_since": failed,
                 "e_value": round(rate.evidence / unit, 3),
                 "threshold": round(1.0 / unit, 3),

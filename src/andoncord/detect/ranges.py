@@ -6,6 +6,7 @@ from typing import Any
 from zlib import crc32
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
+from andoncord.detect.evidence import onset_facts
 from andoncord.detect.facts import Facts, Key
 from andoncord.detect.ledger import Ledger, believed_ns
 from andoncord.detect.order import Orders
@@ -236,6 +237,7 @@ class OutOfRange:
                 "runs_before": stream.count,
                 "evidence": round(alarm.evidence, 3),
                 "by_block": alarm.by_block,
+                **onset_facts(alarm.between_ns),
                 "false_alarms_per_week": self._ledger.per_week,
             },
         )

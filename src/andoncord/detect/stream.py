@@ -89,6 +89,8 @@ class Alarm(NamedTuple):
     of: int
     """The newest values that `now` is the middle of: no more than are held."""
     began_ns: int
+    between_ns: tuple[int, int]
+    """The earliest and the latest beginning that is not much less likely."""
     evidence: float
     """As a share of what an alarm takes."""
     by_block: bool
@@ -378,6 +380,7 @@ class Stream:
             runs=runs,
             of=len(newest),
             began_ns=wealth.began_ns,
+            between_ns=wealth.began_between_ns,
             evidence=wealth.evidence,
             by_block=by_block,
         )
