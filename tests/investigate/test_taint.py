@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from andoncord.investigate.taint import taint
+from andoncord.investigate.taint import blast_radius, taint
 from andoncord.kernel.time import SECOND_NS
 from andoncord.telemetry.event import Event, EventKind
 
@@ -124,3 +124,19 @@ def test_planted_taint_is_bounded_from_both_sides() -> None:
         later = {run for run in truth if exact and int(run[1:]) * 10 * SECOND_NS >= known_from}
         assert exact <= truth
         assert later <= {run.run_id for run in found.runs}
+
+
+def test_the_blast_radius_begins_with_what_findings_name() -> None:
+    """Runs that a finding names are certain, those they called too; later runs of the agent are possible, others at risk."""
+    invoked = {"kind": EventKind.AGENT_INVOKED}
+    events = [
+        step("a", 1, "pay", run="bad", trace="t"),
+        step("b", 3, trace="t", parent_span_id="a-1", end_ns=9 * SECOND_NS, **invoked),
+        step("b", 4, "mail", trace="t"),
+        step("a", 20, "pay", run="later", trace="u"),
+        step("c", 20, "pay", trace="v"),
+    ]
+    reached = blast_radius(events, [("a", "bad", SECOND_NS)])
+
+    assert (reached.exact.agents, reached.exact.effects) == (("a", "b"), 2)
+    assert (reached.possible.agents, reached.possible.runs, reached.at_risk) == (("a", "b"), 3, 1)

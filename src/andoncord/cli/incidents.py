@@ -63,6 +63,7 @@ def _tell(view: dict[str, Any]) -> None:
     for fact in facts:
         print(f"  {fact:15} {cell(view[fact])}")
     print(f"  {'impact':15} {cell(view['impact'].get('text'))}")
+    _tell_extent(view)
     if view["next"]:
         print(f"\nnext: {cell(view['next']['title'])}\n  {cell(view['next']['why'])}")
     _list("verdicts", view["verdicts"], lambda each: f"{each['verdict']}  {'; '.join(each['missing'] or each['evidence'])}")
@@ -78,6 +79,27 @@ def _tell(view: dict[str, Any]) -> None:
         lambda each: f"{each['score']:.2f}  {each['agent']} {each['span_id']}: {each['why']}",
     )
     _list("findings", view["findings"], lambda each: f"{each['severity']}  {each['rule']}: {each['summary']}")
+
+
+def _tell_extent(view: dict[str, Any]) -> None:
+    """When it began, what kinds of incident it is, and how far it reaches."""
+    between = ""
+    if view["onset_earliest_at"] and view["onset_earliest_at"] != view["onset_latest_at"]:
+        between = f", between {view['onset_earliest_at']} and {view['onset_latest_at']}"
+    print(f"  {'began':15} {view['onset_at']}{between} ({view['onset_basis']})")
+    also = [
+        f"{each['category']} {each['score']:.2f}" for each in view["categories"] if each["holds"] and not each["is_primary"]
+    ]
+    if also:
+        print(f"  {'also':15} {', '.join(also)}")
+    reach = view["blast_radius"]
+    if reach:
+        told = [
+            f"{each['runs']} runs of {len(each['agents'])} agents, {each['effects']} effects, {len(each['systems'])} systems"
+            for each in (reach["exact"], reach["possible"])
+        ]
+        print(f"  {'reaches':15} for certain {told[0]}")
+        print(f"  {'':15} possibly {told[1]}; {reach['at_risk']} other runs of the same versions")
 
 
 def _list(title: str, items: list[dict[str, Any]], line: Any) -> None:

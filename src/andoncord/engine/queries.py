@@ -11,7 +11,9 @@ from andoncord.engine.state import Intent, State
 from andoncord.engine.telling import intent_text, receipt_text, timeline
 from andoncord.engine.ticketing import ticket_views
 from andoncord.incident.changes import Role
+from andoncord.incident.classify import labels
 from andoncord.incident.incident import Incident
+from andoncord.incident.onset import onset
 from andoncord.kernel.time import rfc3339, seconds_between
 from andoncord.kernel.vocabulary import IncidentState, Verdict
 from andoncord.respond.ladder import RUNGS, height
@@ -79,7 +81,8 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
     investigation = incident.investigation or {}
     return {
         **summary(state, incident, now=now),
-        "onset_at": rfc3339(incident.onset_ns),
+        **_onset(incident),
+        "categories": msgspec.to_builtins(labels(incident.findings, primary=incident.category)),
         "detected_at": rfc3339(incident.detected_ns),
         "contained_at": _when(incident.contained_ns),
         "resolved_at": _when(incident.resolved_ns),
@@ -124,6 +127,7 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
         "responsible": list(investigation.get("responsible", ())),
         "root_causes": list(investigation.get("root_causes", ())),
         "factors": list(investigation.get("factors", ())),
+        "blast_radius": _reach(investigation.get("blast_radius")),
         "timeline": timeline(state, incident),
         "impact": incident.impact or {"text": "unknown", "cost_micro_usd": 0, "runs": [], "agents": [], "assumptions": []},
         "recovery": recovery(state, incident),
@@ -138,6 +142,29 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
         ],
         "notes": [{"at": rfc3339(note.at_ns), "by": note.by, "text": note.text} for note in incident.notes],
     }
+
+
+def _onset(incident: Incident) -> dict[str, Any]:
+    """When it began: the estimate, the interval, and what it rests on."""
+    found = onset(incident.findings, opened_ns=incident.onset_ns or incident.opened_ns)
+    # A merged incident keeps the earliest onset, also of findings that were only counted.
+    at_ns = min(incident.onset_ns, found.at_ns) if incident.onset_ns else found.at_ns
+    return {
+        "onset_at": rfc3339(at_ns),
+        "onset_earliest_at": rfc3339(min(at_ns, found.earliest_ns)) if found.earliest_ns else None,
+        "onset_latest_at": rfc3339(max(at_ns, found.latest_ns)),
+        "onset_basis": found.basis,
+    }
+
+
+def _reach(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The blast radius with its times as the API shows them; None before the investigation."""
+    if found is None:
+        return None
+    runs = [{name: value for name, value in run.items() if name != "since_ns"} for run in found["runs"]]
+    for run, seen in zip(runs, found["runs"], strict=True):
+        run["since_at"] = rfc3339(seen["since_ns"])
+    return {**found, "runs": runs}
 
 
 def awaiting(state: State, incident: Incident) -> str | None:

@@ -21,6 +21,8 @@ MAX_PASSES = 16
 """Rounds until nothing new is found; each goes once through all events. What is farther away is left out, and said."""
 MAX_LISTED = 200
 """Runs, decisions, effects and data listed of each; all are counted."""
+MAX_SHOWN = 50
+"""Runs kept with an incident."""
 MIN_TEXT = 24
 """Characters of a result from which finding it again is a copy and no coincidence. Chosen."""
 MAX_TEXT = 4_000
@@ -105,7 +107,7 @@ class _Flow:
     def __init__(self, datum: str, *, since_ns: int, is_wide: bool) -> None:
         self.is_wide = is_wide
         self.since_ns = since_ns
-        self.data: dict[str, _Mark] = {datum: _Mark(since_ns, "marked", "")}
+        self.data: dict[str, _Mark] = {datum: _Mark(since_ns, "marked", "")} if datum else {}
         self.runs: dict[RunKey, _Mark] = {}
         self.links: dict[tuple[str, str], tuple[int, str, str]] = {}
         """Trace and agent that is reached → since when, why, after which run."""
@@ -185,6 +187,71 @@ def taint(events: Iterable[Event], datum: str, *, since_ns: int = 0) -> Taint:
     )
 
 
+class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an incident reaches, from its onset on."""
+
+    exact: Bound
+    possible: Bound
+    """Including what is exact, and what the same version may still do."""
+    conversations: int
+    """Conversations or users' sessions that the exact runs belong to; 0 where emitters name none."""
+    possible_conversations: int
+    at_risk: int
+    """Runs of the same versions of these agents since the onset, that no recorded edge and no finding connects."""
+    runs: tuple[TaintedRun, ...]
+    is_cut: bool = False
+    """There were more events than are read: more may be reached than `possible` says."""
+
+
+def blast_radius(events: Iterable[Event], seeds: Iterable[tuple[str, str, int]]) -> BlastRadius:
+    """How far an incident reaches: what is downstream of the runs that its findings name.
+
+    Args:
+        events: of all agents that may have to do with it, since before the onset, with agent and run filled in.
+        seeds: agent, run and since when, of each finding.
+
+    Cost: as `taint`.
+
+    >>> events = [
+    ...     Event(kind=EventKind.TOOL_COMPLETED, name="pay", agent="a", run_id="r", trace_id="t", start_ns=5, end_ns=6),
+    ...     Event(kind=EventKind.TOOL_COMPLETED, name="pay", agent="a", run_id="s", trace_id="u", start_ns=9, end_ns=9),
+    ... ]
+    >>> reached = blast_radius(events, [("a", "r", 5)])
+    >>> (reached.exact.runs, reached.possible.runs, reached.exact.effects)
+    (1, 2, 1)
+    """
+    ordered = sorted(events, key=lambda event: (event.at_ns, event.start_ns, event.span_id))
+    uses, reaches = [uses_of(event) for event in ordered], _reaches(ordered)
+    given = [((agent, run), since_ns) for agent, run, since_ns in seeds if agent and run]
+    since_ns = min((since for _, since in given), default=0)
+    flows = [
+        _follow(ordered, uses, reaches, "", "", since_ns=since_ns, is_wide=is_wide, seeds=given) for is_wide in (False, True)
+    ]
+    exact, wide = flows
+    sessions = [{event.session_id for event in _downstream(ordered, flow) if event.session_id} for flow in flows]
+    return BlastRadius(
+        exact=_bound(ordered, exact, ""),
+        possible=_bound(ordered, wide, ""),
+        conversations=len(sessions[0]),
+        possible_conversations=len(sessions[1]),
+        at_risk=_at_risk(ordered, exact, since_ns),
+        runs=_runs(ordered, exact, wide)[:MAX_SHOWN],
+    )
+
+
+def _at_risk(ordered: Sequence[Event], flow: _Flow, since_ns: int) -> int:
+    """Runs of the same versions since then that are not downstream."""
+    bad = {_version(event) for event in ordered if _key(event) in flow.runs and event.at_ns >= since_ns}
+    same = {_key(event) for event in ordered if event.start_ns >= since_ns and event.kind in _WORK and _version(event) in bad}
+    return len(same - flow.runs.keys())
+
+
+def _version(event: Event) -> tuple[str, str]:
+    """The agent, and the version that it ran with where events say one."""
+    get = event.attributes.get
+    return event.agent, str(get("agent_version") or get("config_version") or get("prompt_version") or "")
+
+
 def _follow(
     ordered: Sequence[Event],
     uses: Sequence[Uses],
@@ -194,9 +261,12 @@ def _follow(
     *,
     since_ns: int,
     is_wide: bool,
+    seeds: Sequence[tuple[RunKey, int]] = (),
 ) -> _Flow:
     flow = _Flow(datum, since_ns=since_ns, is_wide=is_wide)
     flow.trace_of = {_key(event): event.trace_id for event in ordered if event.trace_id}
+    for key, began_ns in seeds:
+        flow.taint(key, began_ns, "named by a finding", "")
     for _ in range(MAX_PASSES):
         flow.changed = False
         for place, event in enumerate(ordered):
@@ -210,7 +280,7 @@ def _follow(
 def _step(flow: _Flow, event: Event, used: Uses, reached: Sequence[Reach], datum: str, text: str) -> None:
     key, at_ns = _key(event), event.at_ns
     run = event.run_id or event.trace_id
-    if event.span_id == datum and event.kind in _WORK:
+    if datum and event.span_id == datum and event.kind in _WORK:
         flow.taint(key, at_ns, "got it as a result", "")
     elif text and event.kind in _WORK and key not in flow.runs and (text in event.input_text or text in event.arguments):
         flow.taint(key, at_ns, "was given a copy of it", "")

@@ -11,16 +11,22 @@ import msgspec
 from andoncord.detect.finding import Finding
 from andoncord.detect.ports import TelemetryReader
 from andoncord.investigate.investigation import investigate
+from andoncord.investigate.taint import BlastRadius, blast_radius
 from andoncord.kernel.effect import Effect, Outcome, Receipt
-from andoncord.kernel.time import DAY_NS
+from andoncord.kernel.time import DAY_NS, MINUTE_NS
 from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.fleet import load
 from andoncord.telemetry.stitch import stitch
 
 INVESTIGATED_EVENTS = 20_000
 COMPARED_AGENTS = 50
 COMPARED_EVENTS = 10_000
 """The newest outcomes of agents that are not part of the incident; what did not change there is the comparison."""
+REACHED_EVENTS = 20_000
+"""Of all agents since the onset, the newest; more would keep other investigations waiting for seconds."""
+BEFORE_NS = 10 * MINUTE_NS
+"""Read from so long before the onset, so that calls under way then are known."""
 MODEL_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
 CALL_KINDS = (EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED, EventKind.STEP_STARTED)
 OUTCOME_KINDS = (EventKind.QUALITY_SCORED, EventKind.RUN_ENDED, EventKind.CHANGE_MADE)
@@ -51,11 +57,26 @@ class InvestigatePerformer:
             now = self._clock.now()
             events = self._events(effect, now)
             found = msgspec.to_builtins(investigate(findings, events, now_ns=now))
-            return {**found, "executed": self._executed(effect, events)}
+            reach = msgspec.to_builtins(self._reach(findings, now))
+            return {**found, "executed": self._executed(effect, events), "blast_radius": reach}
 
         async with self._turn:
             detail = await asyncio.to_thread(look)
         return Receipt(intent=intent, outcome=Outcome.DONE, at_ns=self._clock.now(), detail=detail)
+
+    def _reach(self, findings: tuple[Finding, ...], now: int) -> BlastRadius | None:
+        """How far it reaches from its onset on, over all agents; None where no finding names a run."""
+        seeds = [
+            (finding.agent, finding.run_id or finding.trace_id, finding.onset_ns or finding.at_ns)
+            for finding in findings
+            if finding.agent and (finding.run_id or finding.trace_id)
+        ]
+        if not seeds:
+            return None
+        since_ns = max(now - DAY_NS, min(since for _, _, since in seeds) - BEFORE_NS)
+        agents = {sighting.agent for sighting in load(self._telemetry.fleet())} | {agent for agent, _, _ in seeds}
+        events = self._telemetry.of_agents(agents, since_ns=since_ns, until_ns=now, limit=REACHED_EVENTS)
+        return msgspec.structs.replace(blast_radius(stitch(events), seeds), is_cut=len(events) >= REACHED_EVENTS)
 
     def _executed(self, effect: Effect, events: Iterable[Event]) -> list[dict[str, Any]] | None:
         """The tools that the traces in question have called, and whether each may be called again; None where none is known."""

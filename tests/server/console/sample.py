@@ -25,6 +25,19 @@ HOSTILE = (
 )
 
 
+REACH: dict[str, Any] = {
+    "exact": {"runs": 1, "agents": ["refund-agent"], "decisions": 9, "effects": 4}
+    | {"data": [], "files": 0, "systems": ["payments"]},
+    "possible": {"runs": 6, "agents": ["mailer", "refund-agent"], "decisions": 31, "effects": 12}
+    | {"data": ["orders.csv"], "files": 1, "systems": ["payments", "mail"]},
+    "conversations": 1,
+    "possible_conversations": 3,
+    "at_risk": 4,
+    "runs": [],
+    "is_cut": False,
+}
+
+
 def moment(at: str, kind: str, text: str, agent: str = "", span_id: str = "", *, key: bool = False) -> dict[str, Any]:
     return {"at": f"2026-01-01T{at}Z", "kind": kind, "text": text, "agent": agent, "span_id": span_id, "key": key}
 
@@ -139,6 +152,14 @@ REFUND: dict[str, Any] = {
     "awaiting": "person",
     "disposition": "real",
     "onset_at": "2026-01-01T13:45:46.900Z",
+    "onset_earliest_at": "2026-01-01T13:40:00.000Z",
+    "onset_latest_at": "2026-01-01T13:46:10.000Z",
+    "onset_basis": "the likeliest change",
+    "categories": [
+        {"category": "resource_exhaustion", "score": 0.9, "holds": True, "is_primary": True, "rules": ["infinite-loop"]},
+        {"category": "decision_failure", "score": 0.45, "holds": False, "is_primary": False, "rules": ["infinite-loop"]},
+    ],
+    "blast_radius": REACH,
     "detected_at": "2026-01-01T13:45:48.100Z",
     "contained_at": "2026-01-01T13:45:48.141Z",
     "resolved_at": None,
@@ -617,6 +638,12 @@ class SampleConsole(SamplePeople):
 
     async def sign_in(self, request: Request, name: str, password: str) -> PutCookies | None:
         return self.exchange(request, "good-code") if (name, password) == ("mira", PASSWORD) else None
+
+    async def send_elsewhere(self, request: Request, after: str) -> tuple[str, PutCookies]:
+        return f"https://id.example/?next={after}", lambda response: None
+
+    async def back_from_elsewhere(self, request: Request) -> tuple[str, PutCookies]:
+        raise NotFoundError("no identity provider is set up here")
 
     def forget(self, request: Request) -> PutCookies:
         self.forgotten += 1

@@ -174,11 +174,31 @@ def anchor(view: Json, span_id: str) -> str:
     return "timeline"
 
 
+REACHED = (
+    ("Runs", "runs"),
+    ("Agents", "agents"),
+    ("Decisions", "decisions"),
+    ("Effects", "effects"),
+    ("Data derived", "data"),
+    ("Files", "files"),
+    ("Systems", "systems"),
+)
+"""Rows of the blast radius: what each is called, and its name in the record."""
+
+
+def how_many(value: Any) -> int:
+    """How many: of a list, or the number itself."""
+    return len(value) if isinstance(value, list | tuple) else int(value)
+
+
 ROOM_DEFAULTS: Json = {
     **dict.fromkeys(("onset_at", "detected_at", "contained_at", "resolved_at", "detected_in_s", "contained_in_s")),
     **dict.fromkeys(("next", "impact", "recovery", "review", "containment", "awaiting", "disposition")),
     **dict.fromkeys(("verdicts", "orders", "receipts", "pending", "alternatives", "findings", "responsible"), ()),
-    **dict.fromkeys(("root_causes", "factors", "timeline", "notes", "grouped", "crew", "merged", "changes", "tickets"), ()),
+    **dict.fromkeys(
+        ("root_causes", "factors", "timeline", "notes", "grouped", "crew", "merged", "changes", "tickets", "categories"), ()
+    ),
+    **dict.fromkeys(("blast_radius", "onset_earliest_at", "onset_latest_at", "onset_basis")),
     **dict.fromkeys(("merged_into", "split_from", "acknowledged_by", "acknowledged_at")),
     "environment": "",
 }

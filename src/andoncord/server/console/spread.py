@@ -10,15 +10,6 @@ Json = Mapping[str, Any]
 HOURS = (1, 24, 72, 168, 720)
 ROWS_LIMIT = 60
 EDGES_LIMIT = 40
-ROWS = (
-    ("Runs", "runs"),
-    ("Agents", "agents"),
-    ("Decisions", "decisions"),
-    ("Effects", "effects"),
-    ("Data derived", "data"),
-    ("Files", "files"),
-    ("Systems", "systems"),
-)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +33,6 @@ def asked(parameters: Mapping[str, str]) -> Asked:
         hours=known.get(hours, 24),
         agent=parameters.get("agent", "").strip()[:200],
     )
-
-
-def count(value: Any) -> int:
-    """How many: of a list, or the number itself."""
-    return len(value) if isinstance(value, list | tuple) else int(value)
 
 
 def first_agent(taint: Json) -> str:
