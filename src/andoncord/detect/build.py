@@ -15,6 +15,7 @@ from andoncord.detect.feedback import FeedbackLoop
 from andoncord.detect.foreign import ForeignOrder, InjectionExposure
 from andoncord.detect.growth import ContextGrowth
 from andoncord.detect.injection import InjectedAction
+from andoncord.detect.input_mix import InputMix
 from andoncord.detect.known import EVENT_NAME, mentions, needs
 from andoncord.detect.ledger import Ledger
 from andoncord.detect.loop import Repetition
@@ -76,7 +77,7 @@ MAX_NUMBER = 1e15
 """What is larger is no quantity that agents share."""
 BUDGETED: dict[str, Callable[..., Detector]] = {"quality_drop": QualityDrop}
 """Those of them that pay from the budget of false alarms."""
-OF_RUNS: dict[str, Callable[..., Detector]] = {"decision_mix": DecisionMix}
+OF_RUNS: dict[str, Callable[..., Detector]] = {"decision_mix": DecisionMix, "input_mix": InputMix}
 """Those that do and look at whole runs."""
 
 

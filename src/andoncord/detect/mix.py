@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
-from andoncord.detect.evidence import Wealth
+from andoncord.detect.evidence import Wealth, onset_facts
 from andoncord.detect.facts import Facts, Key
 from andoncord.detect.ledger import Ledger
 from andoncord.detect.profile import Draws
@@ -43,6 +43,12 @@ MEMORIES = (0.9, 0.97, 0.99)
 """Forgetting per run of what the new mix may be."""
 MAX_KINDS = 64
 """Kinds of decisions told apart; the rest are one."""
+MAX_CLASSES = 16
+"""Of what each run has one of: three times as many fit into the newest runs."""
+GATHERED = 1_024
+"""Kinds told apart until it is known which are common."""
+GATHERING_RUNS = 100
+"""Runs after which it is."""
 KEPT = 4_000
 """Runs after which the old ones begin to weigh less: all are halved."""
 OTHER = "…"
@@ -54,9 +60,10 @@ Shares = Mapping[str, float]
 class Past:
     """The mix of decisions that is normal: mean shares over runs."""
 
-    __slots__ = ("decisions", "runs", "shares", "squares")
+    __slots__ = ("decisions", "limit", "runs", "shares", "squares")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_KINDS) -> None:
+        self.limit = limit
         self.shares: dict[str, float] = {}
         self.squares: dict[str, float] = {}
         self.runs = 0.0
@@ -65,15 +72,34 @@ class Past:
     def learn(self, shares: Shares, decisions: int) -> None:
         """Take a run in."""
         for name, share in shares.items():
-            kind = name if name in self.shares or len(self.shares) < MAX_KINDS else OTHER
+            kind = self.kind(name)
             self.shares[kind] = self.shares.get(kind, 0.0) + share
             self.squares[kind] = self.squares.get(kind, 0.0) + share * share
         self.runs += 1
         self.decisions += decisions
+        if self.runs == GATHERING_RUNS:
+            self._keep_common()
         if self.runs >= KEPT:
             self.shares = {name: total / 2 for name, total in self.shares.items()}
             self.squares = {name: total / 2 for name, total in self.squares.items()}
             self.runs, self.decisions = self.runs / 2, self.decisions / 2
+
+    def kind(self, name: str) -> str:
+        """What a decision counts as: itself, or one of the rest."""
+        if name in self.shares:
+            return name
+        return name if len(self.shares) < (self.limit if self.runs >= GATHERING_RUNS else GATHERED) else OTHER
+
+    def _keep_common(self) -> None:
+        """Tell apart only the commonest kinds from now on."""
+        rare = sorted(self.shares, key=self.shares.__getitem__, reverse=True)[self.limit :]
+        if rare:
+            # What the rest varies by is not known; at most it comes in all of a run or in none of it.
+            other = sum(self.shares.pop(name) for name in rare)
+            for name in rare:
+                self.squares.pop(name)
+            self.shares[OTHER] = self.shares.get(OTHER, 0.0) + other
+            self.squares[OTHER] = self.squares.get(OTHER, 0.0) + other
 
     @property
     def is_enough(self) -> bool:
@@ -82,11 +108,11 @@ class Past:
 
     def of(self, name: str) -> float:
         """The mean share of a decision."""
-        return self.shares.get(name if name in self.shares else OTHER, 0.0) / max(1.0, self.runs)
+        return self.shares.get(self.kind(name), 0.0) / max(1.0, self.runs)
 
     def at_most(self, name: str) -> float:
         """The mean share plus what chance may have taken from it: two standard errors, and never less than one in all runs."""
-        kind = name if name in self.shares else OTHER
+        kind = self.kind(name)
         mean = self.shares.get(kind, 0.0) / self.runs
         variance = max(0.0, self.squares.get(kind, 0.0) / self.runs - mean * mean)
         return mean + 2.0 * sqrt(variance / self.runs) + 1.0 / self.runs
@@ -120,6 +146,12 @@ class DecisionMix:
     Source: Shin, Ramdas, Rinaldo (2024) for the evidence; Efron, "The jackknife, the bootstrap" (1982) for the correction.
     """
 
+    _mixes: tuple[tuple[str, ...], ...] = ((),)
+    """What stands before the agent in the key of each mix."""
+    _severities = (Severity.MEDIUM, Severity.HIGH)
+    _look_every = 1
+    """Runs between two looks at the size, once there is evidence: it is what costs."""
+
     def __init__(
         self,
         trigger: Trigger,
@@ -144,9 +176,10 @@ class DecisionMix:
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if event.kind is EventKind.CHANGE_MADE:
-            agent = self._agents.get((event.agent, event.trusted))
-            if agent is not None and agent.raised:
-                _begin_anew(agent)
+            for of in self._mixes:
+                agent = self._agents.get((*of, event.agent, event.trusted))
+                if agent is not None and agent.raised:
+                    _begin_anew(agent)
             return ()
         over = self._runs.observe(event) if self._asks else ()
         hits = self.judge(over) if over else ()
@@ -160,34 +193,69 @@ class DecisionMix:
 
     def judge(self, runs: Iterable[RunTotals]) -> tuple[Hit, ...]:
         """Look at runs that are over."""
-        return tuple(hit for run in runs if run.end is not None and run.actions for hit in self._take(run.end, run))
+        return tuple(
+            hit
+            for run in runs
+            if run.end is not None
+            for of, seen in self._views(run)
+            for hit in self._take(run.end, run, of, seen)
+        )
 
-    def _take(self, end: Event, run: RunTotals) -> Iterable[Hit]:
+    def _views(self, run: RunTotals) -> Iterable[tuple[str, Sequence[str]]]:
+        """What is looked at of a run: a word for each mix, and its parts."""
+        return (("decisions", run.actions),) if run.actions else ()
+
+    def _is_enough(self, past: Past, of: str) -> bool:
+        """Whether a past may be judged by."""
+        return past.is_enough
+
+    def _past(self, of: str) -> Past:
+        """A past with nothing in it."""
+        return Past()
+
+    def _take(self, end: Event, run: RunTotals, of: str, seen: Sequence[str]) -> Iterable[Hit]:
         key = self._key(end)
+        if of != "decisions":
+            key = (of, *key)
         agent = self._agents.at(key)
-        role = self._roles.at((*(self._names.at((end.agent,)) or [end.agent]), key[-1]))
-        shares = shares_of(run.actions)
-        past = agent.past if agent.past.is_enough else role
-        account = self._ledger.spend if past.is_enough and not agent.raised else self._ledger.join
-        spend = account(("decisions", key), run.judged_at_ns, trusted=end.trusted)
+        role = self._roles.at((*(self._names.at((end.agent,)) or [end.agent]), *key[: of != "decisions"], key[-1]))
+        if not (agent.past.runs or agent.held):
+            agent.past = self._past(of)
+        if not role.runs:
+            role.limit = agent.past.limit
+        past = agent.past if self._is_enough(agent.past, of) else role
+        shares = shares_of([past.kind(name) for name in seen])
+        is_enough = self._is_enough(past, of)
+        account = self._ledger.spend if is_enough and not agent.raised else self._ledger.join
+        spend = account((of, key), run.judged_at_ns, trusted=end.trusted)
         agent.spans.append(end.span_id)
         hit: Hit | None = None
         if agent.raised:
-            hit = self._recover(agent, past, end, key, run)
-        elif past.is_enough:
-            hit = self._weigh(agent, past, shares, spend, end, key, run)
-        self._remember(agent, role, shares, run.actions)
+            hit = self._recover(agent, past, end, key, run, seen)
+        elif is_enough:
+            hit = self._weigh(agent, past, shares, spend, end, key, run, seen)
+        self._remember(agent, role, shares, seen)
         return (hit,) if hit else ()
 
     def _weigh(
-        self, agent: _Agent, past: Past, shares: dict[str, float], spend: float, end: Event, key: Key, run: RunTotals
+        self,
+        agent: _Agent,
+        past: Past,
+        shares: dict[str, float],
+        spend: float,
+        end: Event,
+        key: Key,
+        run: RunTotals,
+        seen: Sequence[str],
     ) -> Hit | None:
         factors = [_factor(past, recent, shares) for recent in agent.recent]
         won = agent.wealth.update(factors, spend=spend, at_ns=run.started_ns)
         if won < 1.0:
             return None
         agent.waited += 1
-        size, low, decisions = self._size(agent, past, run.actions, key)
+        if agent.waited % self._look_every:
+            return None
+        size, low, decisions = self._size(agent, past, seen, key)
         if decisions < max(WINDOW_DECISIONS, 3 * len(past.shares)) or size <= DIVERGED:
             if agent.waited > WAIT:
                 agent.wealth.reset()
@@ -198,11 +266,13 @@ class DecisionMix:
         agent.raised, agent.is_far = 1, size > FAR
         return hit
 
-    def _recover(self, agent: _Agent, past: Past, end: Event, key: Key, run: RunTotals) -> Hit | None:
+    def _recover(self, agent: _Agent, past: Past, end: Event, key: Key, run: RunTotals, seen: Sequence[str]) -> Hit | None:
         agent.raised += 1
-        size, low, decisions = self._size(agent, past, run.actions, key)
+        if agent.raised <= RELEARN and agent.raised % self._look_every:
+            return None
+        size, low, decisions = self._size(agent, past, seen, key)
         if agent.raised > RELEARN:
-            agent.past = Past()
+            agent.past = Past(agent.past.limit)
             for held in agent.held:
                 agent.past.learn(shares_of(held), len(held))
             _begin_anew(agent)
@@ -236,13 +306,14 @@ class DecisionMix:
         since = max(1, min(agent.wealth.since, HELD))
         newest = [*(agent.held if agent.raised else list(agent.held)[-since:]), actions]
         seed = crc32(repr(key).encode("utf-8", "replace"))
-        size, low = divergence([shares_of(each) for each in newest], past, Draws(seed))
+        size, low = divergence([shares_of([past.kind(name) for name in each]) for each in newest], past, Draws(seed))
         return size, low, sum(map(len, newest))
 
     def _hit(
         self, agent: _Agent, past: Past, size: float, low: float, decisions: int, end: Event, key: Key, run: RunTotals
     ) -> Hit:
-        newest = mean_shares([shares_of(each) for each in list(agent.held)[-max(1, min(agent.wealth.since, HELD)) :]])
+        held = list(agent.held)[-max(1, min(agent.wealth.since, HELD)) :]
+        newest = mean_shares([shares_of([past.kind(name) for name in each]) for each in held])
         moved = sorted({*past.shares, *newest}, key=lambda name: -abs(newest.get(name, 0.0) - past.of(name)))[:3]
         told = ", ".join(f"{name} {past.of(name):.0%} → {newest.get(name, 0.0):.0%}" for name in moved)
         return Hit(
@@ -252,10 +323,11 @@ class DecisionMix:
             onset_ns=agent.wealth.began_ns or run.started_ns,
             evidence=few(agent.spans),
             score=0.9,
-            severity=Severity.HIGH if size > FAR else Severity.MEDIUM,
-            words={"size": f"{size:.0%}", "moved": told},
+            severity=self._severities[size > FAR],
+            words={"size": f"{size:.0%}", "moved": told, "of": str(key[0])},
             facts={
                 "divergence": round(size, 4),
+                **onset_facts(agent.wealth.began_between_ns),
                 "divergence_at_least": round(low, 4),
                 "is_confirmed": low > DIVERGED,
                 "decisions": decisions,

@@ -158,6 +158,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "scope_creep",
         "shared_depletion",
         "decision_mix",
+        "input_mix",
         "context_growth",
         "sensitive_output",
         "cascade",

@@ -4,6 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from math import isfinite
 
+from andoncord.detect.inputs import Features, features_of
 from andoncord.detect.ledger import FUTURE_NS
 from andoncord.kernel.time import SECOND_NS
 from andoncord.telemetry.event import Event, EventKind
@@ -33,6 +34,7 @@ class RunTotals:
         "cost_micro_usd",
         "end",
         "ended_ns",
+        "inputs",
         "judged_at_ns",
         "ok",
         "started_ns",
@@ -50,6 +52,8 @@ class RunTotals:
         """What it was worth, as emitters say (attribute `value`)."""
         self.actions: list[str] = []
         """What it decided, in order: tools called, partners reached, `!` before what the guard refused."""
+        self.inputs: Features | None = None
+        """What it was given: the features of its first input."""
         self.end: Event | None = None
         """The event that said that it is over."""
 
@@ -130,6 +134,8 @@ class Runs:
         elif kind in _MODEL:
             run.steps += 1
             run.cost_micro_usd += event.cost_micro_usd
+            if run.inputs is None and event.input_text:
+                run.inputs = features_of(event)
         elif kind in ENDS:
             run.ok = run.ok and event.ok
             if "value" in event.attributes:

@@ -19,7 +19,7 @@ from andoncord.detect.facts import stable_digest
 from andoncord.detect.judge_error import Labels
 from andoncord.detect.rule import Rule
 
-VERSION = 6
+VERSION = 7
 """Raised whenever a class below changes its fields."""
 
 KNOWN: dict[str, type] = {
