@@ -48,6 +48,10 @@ CONDITIONS = (
         ("size(agent.tools) > 0", {"agent": {"tools": {}}}, False),
         ("event.kind == 3", {"event": {"kind": "a"}}, None),
         ("!(event.name in agent.tools)", {"agent": {"tools": {"x": "read"}}, "event": {"name": "x"}}, False),
+        ("event.name.matches('price|bid') && has(args.price)", {"event": {"name": "orders.lookup"}}, False),
+        ("event.name.matches('price|bid') && has(args.price)", {"event": {"name": "set_price"}}, None),
+        ("event.name.matches('price|bid')", {}, None),
+        ("event.name.matches('price|bid')", {"event": {"name": "bid" * 100}}, None),
     ],
 )
 def test_only_certainties_count(condition: str, known: dict[str, Any], expected: bool | None) -> None:

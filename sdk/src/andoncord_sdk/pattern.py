@@ -89,7 +89,7 @@ class Pattern:
             if following is _DEAD:
                 return False
             state = following
-        return self._reaches_end(state, "")
+        return self._reaches_end(state)
 
     def _state(self, places: frozenset[int], before: str) -> "_State":
         return self._states.setdefault((places, before), _State(places, before))
@@ -113,8 +113,11 @@ class Pattern:
             return _DEAD
         return self._state(frozenset(onward), "word" if character in _WORD else "other")
 
-    def _reaches_end(self, state: "_State", after: str) -> bool:
-        return self._closure(state, after) is None
+    def _reaches_end(self, state: "_State") -> bool:
+        """Whether the pattern is found if the text ends here."""
+        if state.is_end is None:
+            state.is_end = self._closure(state, "") is None
+        return state.is_end
 
     def _closure(self, state: "_State", after: str) -> list[tuple[int, Test]] | None:
         """The places that wait for a character, given the one that comes next ("" at the end); None when the end is reached."""
@@ -141,12 +144,13 @@ class Pattern:
 class _State:
     """What can have been reached, and what kind of character was the last."""
 
-    __slots__ = ("before", "following", "places")
+    __slots__ = ("before", "following", "is_end", "places")
 
     def __init__(self, places: frozenset[int], before: str) -> None:
         self.places = places
         self.before = before
         self.following: dict[str, _State] = {}
+        self.is_end: bool | None = None
 
 
 _MATCH: Final = _State(frozenset(), "match")

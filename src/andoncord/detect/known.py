@@ -5,9 +5,11 @@ could be an error, is unknown.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from andoncord.telemetry.event import Event
+from andoncord_sdk.pattern import Pattern
 
 Tree = Mapping[str, Any]
 Known = Mapping[str, Mapping[str, Any]]
@@ -16,6 +18,9 @@ Need = tuple[str, str, str]
 """Name, field and the text it must have."""
 
 EVENT_NAME = frozenset({("event", "name")})
+MAX_NAME = 256
+"""Characters of a text that patterns are tried on here: names and kinds have no more."""
+MAX_PATTERNS = 512
 _UNKNOWN = object()
 _TEXT_FIELDS = frozenset(name for name in Event.__struct_fields__ if Event.__annotations__[name] is str)
 _ORDER = {
@@ -87,9 +92,17 @@ def _value(tree: Tree, known: Known) -> Any:
     if op == "call" and tree["function"] == "size":
         value = _value(tree["args"][0], known)
         return len(value) if isinstance(value, str | Mapping | list | tuple) else _UNKNOWN
+    if op == "call" and tree["function"] == "matches":
+        text = _value(tree["args"][0], known)
+        return _pattern(tree["args"][1]["value"]).search(text) if isinstance(text, str) and len(text) <= MAX_NAME else _UNKNOWN
     if op in ("==", "!=", "in") or op in _ORDER:
         return _compared(op, *(_value(part, known) for part in tree["args"]))
     return _UNKNOWN
+
+
+@lru_cache(maxsize=MAX_PATTERNS)
+def _pattern(source: str) -> Pattern:
+    return Pattern(source)
 
 
 def _compared(op: str, left: Any, right: Any) -> Any:
