@@ -1,18 +1,22 @@
-"""Wiring: who judges runs beside the pipeline."""
+"""Wiring: who says how good answers are, beside the pipeline."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.judge import by_command, by_url
 from andoncord.config import Config
 from andoncord.detect.ports import TelemetryReader
 from andoncord.kernel.access import Scope
 from andoncord.server.auth import Auth
+from andoncord.server.canaries import SENDER, Canaries, Canary
 from andoncord.server.evaluators import Evaluator, Evaluators
+from andoncord.server.hub import GuardHub
 from andoncord.server.ports import AccessStore, ServerClock
 
-JUDGES = "evaluators"
+JUDGES = SENDER
 """In whose name scores of the server's own are sent in."""
 
 
@@ -42,9 +46,31 @@ def load_evaluators(config: Config, *, beside: Path) -> tuple[Evaluator, ...]:
     return tuple(found)
 
 
-def connect_evaluators(
+def load_canaries(config: Config) -> tuple[Canary, ...]:
+    """The tasks with known answers of the settings.
+
+    Raises:
+        CallerError: one of them cannot be asked as it is written.
+    """
+    found = []
+    for name, settings in config.canaries.items():
+        settings.check(name, hooks=frozenset(config.hooks))
+        found.append(Canary(name, settings, config.hooks[settings.hook].run if settings.hook else ()))
+    return tuple(found)
+
+
+class Quality(NamedTuple):
+    """What runs beside everything else."""
+
+    evaluators: Evaluators
+    canaries: Canaries
+
+
+def connect_quality(
     config: Config,
     *,
+    hub: GuardHub,
+    rung_of: Callable[[str], str],
     beside: Path,
     secret: bytes,
     telemetry: TelemetryReader,
@@ -52,14 +78,15 @@ def connect_evaluators(
     clock: ServerClock,
     pass_on: Callable[[str, bytes], Awaitable[bool]],
     log: str,
-) -> Evaluators:
-    """Everything that judges runs.
+) -> Quality:
+    """Connect evaluators and canary tasks.
 
     Args:
+        rung_of: what is in force for an agent.
         secret: of this installation; what is drawn cannot be foreseen without it.
     """
     key = hashlib.sha256(b"draws of runs\x00" + secret).digest()
-    return Evaluators(
+    evaluators = Evaluators(
         load_evaluators(config, beside=beside),
         telemetry=telemetry,
         positions=positions,
@@ -68,3 +95,7 @@ def connect_evaluators(
         key=key,
         log=log,
     )
+    canaries = Canaries(
+        load_canaries(config), hub=hub, run=run_hook, rung_of=rung_of, positions=positions, clock=clock, pass_on=pass_on
+    )
+    return Quality(evaluators, canaries)

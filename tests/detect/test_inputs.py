@@ -41,7 +41,7 @@ def test_only_the_common_words_are_told_apart_in_the_end() -> None:
 
 
 def test_a_declared_class_is_followed_and_a_change_is_not_said_for_every_feature() -> None:
-    """Emitters may say what kind of input it is; of what changes together, only the first and the first that is far are said."""
+    """Emitters may say what kind of input it is; of what changes together, the first and the first that is far are said."""
     bank = Bank(tuple(rule for rule in default_rules() if rule.id == "input-drift"))
     found = []
     for number in range(600):
