@@ -9,7 +9,7 @@ from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.schema import VERSION, prepare
 from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.kernel.errors import CallerError
-from andoncord.testing.telemetry_contract import TRACE, a_span, record
+from andoncord.testing.telemetry_contract import TRACE, a_span, correct, move, record
 
 VERSION_1 = Path(__file__).parent / "telemetry_v1.sql"
 
@@ -44,6 +44,32 @@ def test_a_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
     assert record(writer, [a_span(1), a_span(2, agent="b"), a_span(3)], seq=2) == 1
     storage = reader.storage()
     assert (storage.events, storage.expired) == (4, 1)
+    reader.close()
+    writer.close()
+
+
+def test_a_file_of_the_second_version_goes_on(tmp_path: Path) -> None:
+    """The tail, the ledger, findings and processes are as they were, and events can be corrected from then on."""
+    place = tmp_path / "telemetry.db"
+    with sqlite3.connect(place) as connection:
+        connection.executescript(VERSION_1.with_name("telemetry_v2.sql").read_text(encoding="utf-8"))
+    connection.close()
+    with pytest.raises(CallerError, match="older version"):
+        ParquetTelemetryReader(place).trace(TRACE)
+
+    prepare(place)
+    reader, writer = ParquetTelemetryReader(place), ParquetTelemetryWriter(place)
+
+    assert [event.arguments for event in reader.trace(TRACE)] == ["", '{"order": "ü"}']
+    assert len(reader.of_kind_since("a-1", kinds=("heartbeat",), after_ns=0, limit=9)) == 1
+    assert [finding.id for _, finding in reader.findings(after=0, limit=9)] == ["f1"]
+    assert [beat.instance for beat in reader.beats()] == ["i1"]
+    assert [batch.sha256 for batch in writer.unread(limit=9)] == ["two"]
+    assert record(writer, [a_span(1), a_span(3)], seq=2) == 1
+    correct(writer, agent="refunds", spans={2})
+    move(writer)
+    assert [event.agent for event in reader.trace(TRACE)] == ["a-1", "refunds", "a-1"]
+    assert (reader.storage().events, reader.storage().stored) == (4, 3)
     reader.close()
     writer.close()
 
