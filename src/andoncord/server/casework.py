@@ -98,7 +98,7 @@ class InvestigatePerformer:
         others = sorted({beat.agent for beat in self._telemetry.beats()} - agents)[:COMPARED_AGENTS]
         traces = set(effect.parameters["traces"])
         outcomes = self._telemetry.of_agents(
-            others, kinds=OUTCOME_KINDS, since_ns=now - DAY_NS, until_ns=now, limit=COMPARED_EVENTS
+            others, kinds=OUTCOME_KINDS, since_ns=now - DAY_NS, until_ns=now, limit=COMPARED_EVENTS, with_texts=False
         )
         events.extend(event for event in outcomes if event.trace_id not in traces)
         # A step whose parent came in a later request goes by its service's name in the store.
