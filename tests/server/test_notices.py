@@ -109,6 +109,17 @@ def test_one_channel_of_two_is_partial_and_none_is_failed(
     assert "nobody is configured" in nobody.detail["missing"]
 
 
+def test_people_who_share_a_channel_are_told_by_one_message(
+    performer: NotifyPerformer, receivers: tuple[Receiver, Receiver]
+) -> None:
+    """Nobody is told twice because two are meant; the delivery names both."""
+    performer.oncall = Oncall(people={"ada": Person(channels=("pager", "second")), "bob": Person(channels=("pager",))})
+    receipt = perform(performer, page("ada", "bob", "second"))
+
+    assert receipt.detail["reached"] == ["ada, bob by pager", "ada by second"]
+    assert [len(each.requests) for each in receivers] == [1, 1]
+
+
 def test_what_a_crash_cut_off_is_sent_to_whom_it_was_meant_for(
     performer: NotifyPerformer, receivers: tuple[Receiver, Receiver]
 ) -> None:

@@ -11,6 +11,8 @@ from andoncord.kernel.time import MILLISECOND_NS, rfc3339
 from andoncord.respond.rota import WALL, WEEKDAYS, Rota, Wall, Weekday, gaps, local, people_of, person_at, wall, zone_of
 from andoncord.respond.steps import duration_ms
 
+TOGETHER = ", "
+"""Between the names of people who share a channel."""
 ONCALL = "oncall"
 """The name that stands for the escalation's levels."""
 
@@ -120,18 +122,22 @@ class Oncall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return frozenset(self.people[name].channels if name in self.people else (name,))
 
     def targets(self, who: Collection[str], now_ns: int) -> tuple[list[tuple[str, str]], list[str]]:
-        """The (channel, person) pairs behind names now, each once, and what nobody stands behind. A channel has no person."""
-        found: dict[tuple[str, str], None] = {}
+        """The channels behind names now, each once, with whom they are for; and what nobody stands behind.
+
+        People who share a channel are told by one message, and stand beside each other; a channel of its own is for nobody.
+        """
+        found: dict[str, dict[str, None]] = {}
         missing: list[str] = []
         for name in who:
             person = person_at(self.rotas[name], now_ns) if name in self.rotas else name if name in self.people else ""
             if name in self.rotas and not person:
                 missing.append(f"nobody is on call in rota {name}")
             elif person:
-                found |= {(channel, person): None for channel in self.people[person].channels}
+                for channel in self.people[person].channels:
+                    found.setdefault(channel, {})[person] = None
             else:
-                found[name, ""] = None
-        return list(found), missing
+                found.setdefault(name, {})
+        return [(channel, TOGETHER.join(people)) for channel, people in found.items()], missing
 
 
 def wait_ns(level: Level) -> int:

@@ -37,6 +37,7 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Entry, check
 from andoncord.kernel.vocabulary import Pattern, Severity
 from andoncord.respond.playbook import Playbook
+from andoncord.sim import chaos_people
 from andoncord.testing.story import INVESTIGATION, SHIPPED, answer_plainly, finding
 
 LOOK_S = 0.002
@@ -59,18 +60,22 @@ class Scenario:
     """A person approves the recovery where one is needed."""
     undoes: bool = False
     """A person undoes everything at the end."""
+    is_told: bool = True
+    """People are on call, and there is a tracker."""
+    closes: bool = False
+    """A person lets the agent go at the end, and everybody is told that it is over."""
 
 
 def scenarios() -> tuple[Scenario, ...]:
-    """One for every playbook that comes with Andoncord, and one that is undone."""
+    """One for every playbook that comes with Andoncord, one that is undone, and one of which nobody is told."""
 
     def of(playbook: str, **changes: Any) -> Scenario:
-        more = {name: changes.pop(name) for name in ("repeatable", "undoes") if name in changes}
+        more = {name: changes.pop(name) for name in ("repeatable", "undoes", "is_told", "closes") if name in changes}
         return Scenario(playbook=playbook, found=finding(**changes), **more)
 
     money = {"at_risk_micro_usd": 250_000_000}
     return (
-        of("critical", severity=Severity.CRITICAL, pattern=Pattern.UNAUTHORIZED_ACTION),
+        of("critical", severity=Severity.CRITICAL, pattern=Pattern.UNAUTHORIZED_ACTION, closes=True),
         of("high", severity=Severity.HIGH, pattern=Pattern.SILENCE),
         of("medium", severity=Severity.MEDIUM, pattern=Pattern.TOKEN_BURST),
         of("low", severity=Severity.LOW, pattern=Pattern.CONTEXT_GROWTH),
@@ -87,6 +92,7 @@ def scenarios() -> tuple[Scenario, ...]:
         of("pattern-state-corruption", pattern=Pattern.STATE_CORRUPTION),
         of("pattern-emergence", pattern=Pattern.EMERGENT_BEHAVIOR),
         of("critical", severity=Severity.CRITICAL, pattern=Pattern.POLICY_VIOLATION, undoes=True),
+        of("critical", severity=Severity.CRITICAL, pattern=Pattern.UNAUTHORIZED_ACTION, is_told=False),
     )
 
 
@@ -152,20 +158,21 @@ class World:
     def __init__(self, path: Path, scenario: Scenario, bomb: Bomb) -> None:
         self._scenario = scenario
         self._bomb = bomb
-        self._done = sqlite3.connect(path, isolation_level=None)
+        self._done = self.store = sqlite3.connect(path, isolation_level=None)
         self._done.execute("PRAGMA journal_mode = WAL")
         self._done.execute(
             "CREATE TABLE IF NOT EXISTS done (key TEXT PRIMARY KEY, effect TEXT NOT NULL, asked INTEGER NOT NULL)"
         )
 
+    def mark(self, key: str, said: str) -> None:
+        """Something is done in the world; a point after it."""
+        self._done.execute("INSERT INTO done VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET asked = asked + 1", (key, said))
+        self._bomb.pass_by()
+
     async def perform(self, intent: str, effect: Effect) -> Receipt:
         if effect.kind is EffectKind.WAIT:
             await asyncio.sleep(SHORT_MS / 1_000)
-        said = f"{effect.kind.value} {effect.target} {effect.parameters.get('rung', '')}".strip()
-        self._done.execute(
-            "INSERT INTO done VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET asked = asked + 1", (effect.key, said)
-        )
-        self._bomb.pass_by()
+        self.mark(effect.key, f"{effect.kind.value} {effect.target} {effect.parameters.get('rung', '')}".strip())
         outcome, detail = answer_plainly(effect)
         if effect.kind is EffectKind.INVESTIGATE and self._scenario.repeatable:
             executed = [{"agent": effect.target, "tool": "orders.lookup", "repeatable": True}]
@@ -180,10 +187,14 @@ def run(place: Place, scenario: Scenario, *, die_at: int = 0) -> int:
     while not database.take_lease():
         pass
     migrate(database)
+    world = World(place.world, scenario, bomb)
+    telling = chaos_people.performers(database, world.store, mark=world.mark, pass_by=bomb.pass_by) if scenario.is_told else {}
     engine = Engine(
         journal=MinedJournal(database, bomb),
         clock=SystemClock(),
-        performers=dict.fromkeys(EffectKind, World(place.world, scenario, bomb)),
+        performers={**dict.fromkeys(EffectKind, world), **telling},
+        escalation=chaos_people.ONCALL.escalation if scenario.is_told else None,
+        tracker=chaos_people.TRACKER if scenario.is_told else "",
         playbooks=shortened(),
         carrier=(
             carrier := DurableCarrier(place.durable, executor=place.executor, is_shared=place.is_shared)
@@ -203,10 +214,15 @@ async def _live(engine: Engine, carrier: DurableCarrier | None, scenario: Scenar
             await engine.resume()
             await engine.submit(FindingArrived(finding=scenario.found))
             await _rest(engine)
+            while scenario.is_told and (fact := chaos_people.next_of(engine.state)):
+                await engine.submit(fact)
+                await _rest(engine)
             if scenario.approves:
                 await _ask(engine, "approve_recovery", "approve")
             if scenario.undoes:
                 await _ask(engine, "undo", "undo")
+            if scenario.closes:
+                await _ask(engine, "release", "release")
     finally:
         await engine.stop()
         if carrier is not None and carrying is not None:
@@ -243,6 +259,8 @@ class Came:
     """Effects that the world saw, in words, each key once."""
     asked_again: int
     """Effects that were asked for more than once with the same key."""
+    told_again: int
+    """Messages among them: only one whose sending a death cut off may be sent again."""
     entries: int
 
 
@@ -254,16 +272,19 @@ def look(place: Place) -> Came:
     """
     database = Database(place.control, read_only=True)
     entries = list(SqlJournal(database).read())
-    database.close()
     assert check(entries) is None, "the chain is broken"
     state = replay(entries)
+    story = {**_story(state), "messages": chaos_people.sent(database, state)}
+    database.close()
     world = sqlite3.connect(place.world)
     rows = world.execute("SELECT effect, asked FROM done").fetchall()
+    story["tickets"] = chaos_people.tickets(world)
     world.close()
     return Came(
-        story=_story(state),
+        story=story,
         done=Counter(effect for effect, _ in rows),
         asked_again=sum(asked - 1 for _, asked in rows),
+        told_again=sum(asked - 1 for effect, asked in rows if effect.startswith(chaos_people.TOLD)),
         entries=len(entries),
     )
 
@@ -416,6 +437,8 @@ def try_deaths(place: Place, scenario: Scenario, wanted: Came, deaths: Sequence[
         return Tried(died=died, lost=0, doubled=0, asked_again=0, why=f"ended with {code}")
     came = look(place)
     lost, doubled, why = differences(came, wanted)
+    if came.told_again > len(deaths):
+        why = f"{came.told_again} messages were sent again after {len(deaths)} deaths; {why}"
     return Tried(died=died, lost=lost, doubled=doubled, asked_again=came.asked_again, why=why)
 
 

@@ -12,6 +12,7 @@ from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.time import DAY_NS, rfc3339
 from andoncord.respond.notice import Delivery
+from andoncord.respond.oncall import TOGETHER
 from andoncord.respond.rota import AHEAD_NS, person_at, spans
 from andoncord.server.api.door import ApiDoor, answer
 from andoncord.server.notices import NotifyPerformer
@@ -107,6 +108,7 @@ class OncallApi:
 def _shown(delivery: Delivery, acknowledged_by: str, acknowledged_ns: int) -> dict[str, Any]:
     """A delivery; `read` where the person it went to has answered since."""
     shown: dict[str, Any] = msgspec.to_builtins(delivery)
-    answered = delivery.person and acknowledged_by == f"person:{delivery.person}" and acknowledged_ns >= delivery.at_ns
+    by = acknowledged_by.removeprefix("person:")
+    answered = by and by in delivery.person.split(TOGETHER) and acknowledged_ns >= delivery.at_ns
     state = "read" if answered and delivery.is_settled else delivery.state
     return {**shown, "state": state, "at": rfc3339(delivery.at_ns)}
