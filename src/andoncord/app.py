@@ -26,7 +26,7 @@ from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.ledger import SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.sql.standby import wait_for_lease, watch_lease
-from andoncord.adapters.system import machine
+from andoncord.adapters.system import dumps, machine
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
 from andoncord.adapters.system.flags import FlagFile
@@ -120,6 +120,7 @@ def serve(home: Path, config: Config, *, beside: Path, on_ready: Callable[[Addre
         CallerError: it cannot start; says why and what to do.
     """
     log_to_stderr()
+    dumps.leave_none()
     home.mkdir(parents=True, exist_ok=True, mode=HOME_MODE)
     home.chmod(HOME_MODE)
     lock = DirectoryLock(home / LOCK_FILE)
@@ -190,6 +191,7 @@ async def _control(
         device_key=lease_secret,
         on_revoked=hub.revoke,
         on_misuse=note_misuse,
+        beside=beside,
     )
     leases = LeaseOffice(secret=lease_secret, clock=clock)
     caps = config.budgets.caps({name: agent.team for name, agent in config.agents.items()})

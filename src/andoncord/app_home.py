@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from andoncord.adapters.oidc.provider import OidcProvider
 from andoncord.adapters.sql.access import SqlAccess
 from andoncord.adapters.sql.accounts import SqlAccounts
 from andoncord.adapters.system.clock import SystemClock
@@ -36,6 +37,7 @@ def open_identity(
     device_key: bytes,
     on_revoked: Callable[[str], None],
     on_misuse: Callable[[Misuse], None],
+    beside: Path,
 ) -> Identity:
     """Who is known here, with the local user's token in the data directory.
 
@@ -52,10 +54,35 @@ def open_identity(
         device_key=device_key,
         on_revoked=on_revoked,
         on_misuse=on_misuse,
+        provider=_provider(config, clock, beside=beside),
     )
     refuse_open_doors(config, access, opened.accounts)
     ensure_local_token(home, opened.auth, access)
     return opened
+
+
+def _provider(config: Config, clock: SystemClock, *, beside: Path) -> OidcProvider | None:
+    """The identity provider that the settings name.
+
+    Raises:
+        CallerError: it cannot be used as it is set up.
+    """
+    oidc = config.access.oidc
+    if oidc is None:
+        return None
+    secret = ""
+    if oidc.client_secret_file:
+        try:
+            secret = (beside / oidc.client_secret_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CallerError(f"cannot be read: {error}", place="access.oidc.client_secret_file") from None
+    return OidcProvider(
+        issuer=oidc.issuer,
+        client_id=oidc.client_id,
+        client_secret=secret,
+        scopes=oidc.scopes,
+        monotonic_ns=clock.monotonic_ns,
+    )
 
 
 def ensure_local_token(home: Path, auth: Auth, access: AccessStore) -> None:

@@ -11,12 +11,13 @@ from andoncord.respond.approval import ApprovalSettings
 from andoncord.server.console.people_port import Session
 from andoncord.server.console.port import PutCookies
 from andoncord.server.control import Control
+from andoncord.server.elsewhere import Elsewhere
 from andoncord.server.health import Health, shown_overdue
 from andoncord.server.identity import Identity
 from andoncord.server.ordering import Ordering
 from andoncord.server.people_port import ServerPeople
 from andoncord.server.reading import Reading
-from andoncord.server.signing_in import SignedIn
+from andoncord.server.signing_in import STATE_COOKIE, SignedIn
 from andoncord.server.spreading import Spreading
 
 SHOWN_MINUTES = 60
@@ -43,6 +44,7 @@ class ServerConsolePort(ServerPeople):
         self._health = health
         self._auth = identity.auth
         self._signing_in = identity.signing_in
+        self._elsewhere = identity.elsewhere
         oidc = identity.settings.oidc
         self.provider = oidc.label if oidc else ""
         self.environment = control.environment
@@ -113,6 +115,20 @@ class ServerConsolePort(ServerPeople):
 
     async def sign_in(self, request: Request, name: str, password: str) -> PutCookies | None:
         return self._putting(request, await self._signing_in.with_password(request, name, password))
+
+    async def send_elsewhere(self, request: Request, after: str) -> tuple[str, PutCookies]:
+        sent = await self._provider.begin(request, after=after)
+        return sent.address, lambda response: self._signing_in.put_state(request, response, sent.state)
+
+    async def back_from_elsewhere(self, request: Request) -> tuple[str, PutCookies]:
+        begun, after = await self._provider.back(request, cookie=request.cookies.get(STATE_COOKIE, ""))
+        return after, lambda response: self._signing_in.put_cookies(request, response, begun)
+
+    @property
+    def _provider(self) -> Elsewhere:
+        if self._elsewhere is None:
+            raise NotFoundError("no identity provider is set up here", remedy="sign in with a code from `andon login`")
+        return self._elsewhere
 
     def forget(self, request: Request) -> PutCookies:
         self._signing_in.out(request)

@@ -7,6 +7,7 @@ from andoncord.server.access_log import AccessLog
 from andoncord.server.access_settings import AccessSettings
 from andoncord.server.accounts import Accounts
 from andoncord.server.auth import Auth
+from andoncord.server.elsewhere import Elsewhere, Provider
 from andoncord.server.figures import Misuse
 from andoncord.server.gate import Gate
 from andoncord.server.ports import AccessRecord, AccessStore, AccountStore, Entropy, ServerClock
@@ -22,6 +23,8 @@ class Identity:
     accounts: Accounts
     log: AccessLog
     signing_in: SigningIn
+    elsewhere: Elsewhere | None
+    """Signing in at a provider, where the settings name one."""
     settings: AccessSettings
     gate: Gate
 
@@ -36,6 +39,7 @@ def identity(
     entropy: Entropy,
     device_key: bytes,
     on_revoked: Callable[[str], None],
+    provider: Provider | None = None,
     on_misuse: Callable[[Misuse], None] = lambda misuse: None,
 ) -> Identity:
     """Connect what knows people."""
@@ -55,11 +59,24 @@ def identity(
     )
     log = AccessLog(record, clock=clock)
     throttle = RequestThrottle(per_s=settings.requests_per_s, burst=settings.burst, now_ns=clock.monotonic_ns)
+    signing_in = SigningIn(auth=auth, accounts=accounts, log=log, entropy=entropy, device_key=device_key)
+    elsewhere = None
+    if provider is not None:
+        elsewhere = Elsewhere(
+            provider=provider,
+            settings=settings,
+            accounts=accounts,
+            signing_in=signing_in,
+            log=log,
+            clock=clock,
+            entropy=entropy,
+        )
     return Identity(
         auth=auth,
         accounts=accounts,
         log=log,
-        signing_in=SigningIn(auth=auth, accounts=accounts, log=log, entropy=entropy, device_key=device_key),
+        signing_in=signing_in,
+        elsewhere=elsewhere,
         settings=settings,
         gate=Gate(auth=auth, log=log, throttle=throttle),
     )

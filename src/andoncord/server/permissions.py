@@ -158,6 +158,8 @@ CONSOLE: dict[str, Scope | Need] = {
     "POST /incidents/{incident}/{form}": Scope.RESPOND,
     "GET /login": Need.NOTHING,
     "POST /login": Need.NOTHING,
+    "GET /login/provider": Need.NOTHING,
+    "GET /login/provider/callback": Need.NOTHING,
     "POST /logout": Need.NOTHING,
     "GET /spread": Scope.READ,
     "GET /static/{name}": Need.NOTHING,

@@ -14,6 +14,8 @@ from andoncord.server.ports import Entropy
 
 DEVICE_COOKIE = "andon_device"
 DEVICE_LIFE_S = 90 * 24 * 3_600
+STATE_COOKIE = "andon_state"
+STATE_LIFE_S = 600
 MAX_TYPED = 1_000
 
 
@@ -99,6 +101,14 @@ class SigningIn:
                 path="/login",
                 secure=secure,
             )
+
+    def put_state(self, request: Request, response: Response, state: str) -> None:
+        """Let the browser keep what it has to bring back from the provider."""
+        secure = self._auth.is_secure(request)
+        # Lax: the way back is a link on the provider's page.
+        response.set_cookie(
+            STATE_COOKIE, state, max_age=STATE_LIFE_S, httponly=True, samesite="lax", path="/login", secure=secure
+        )
 
     def drop_cookies(self, request: Request, response: Response) -> None:
         """Take the session's cookie back."""

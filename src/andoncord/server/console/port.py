@@ -103,6 +103,22 @@ class ConsolePort(PeoplePort, Protocol):
         """
         ...
 
+    async def send_elsewhere(self, request: Request, after: str) -> tuple[str, PutCookies]:
+        """Begin to sign in at the provider: where the browser goes, and what it has to bring back.
+
+        Raises:
+            CallerError: there is no provider, or it does not answer.
+        """
+        ...
+
+    async def back_from_elsewhere(self, request: Request) -> tuple[str, PutCookies]:
+        """Begin a session for who comes back: where they wanted to go, and their cookies.
+
+        Raises:
+            CallerError: they cannot come in.
+        """
+        ...
+
     def forget(self, request: Request) -> PutCookies:
         """End the session of this request."""
         ...

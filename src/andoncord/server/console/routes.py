@@ -102,6 +102,8 @@ class _Console:
         router.add_api_route("/static/{name}", self.static, methods=["GET"])
         router.add_api_route("/login", self.login_page, methods=["GET"])
         router.add_api_route("/login", self.login, methods=["POST"])
+        router.add_api_route("/login/provider", self.send_elsewhere, methods=["GET"])
+        router.add_api_route("/login/provider/callback", self.back_from_elsewhere, methods=["GET"])
         router.add_api_route("/logout", self.logout, methods=["POST"])
         router.add_api_route("/theme", self.theme, methods=["POST"])
         router.add_api_route("/", self.now_page, methods=["GET"])
@@ -241,6 +243,25 @@ class _Console:
             return self._login(request, after=after, problem=problem, status=403)
         response = self.redirect(after)
         begun(response)
+        return response
+
+    async def send_elsewhere(self, request: Request) -> Response:
+        after = local_path(request.query_params.get("next", "/"))
+        try:
+            address, put = await self._port.send_elsewhere(request, after)
+        except CallerError as error:
+            return self._login(request, after=after, problem=str(error), status=status_of(error))
+        response = self.redirect(address)
+        put(response)
+        return response
+
+    async def back_from_elsewhere(self, request: Request) -> Response:
+        try:
+            after, put = await self._port.back_from_elsewhere(request)
+        except CallerError as error:
+            return self._login(request, after="/", problem=str(error), status=status_of(error))
+        response = self.redirect(local_path(after))
+        put(response)
         return response
 
     async def logout(self, request: Request) -> Response:

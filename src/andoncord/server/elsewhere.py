@@ -1,0 +1,160 @@
+"""Signing in elsewhere: people are sent to a provider, come back, and get the account and role that its word gives them."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.requests import Request
+
+from andoncord.kernel.access import Account, Role
+from andoncord.kernel.canon import canonical_json
+from andoncord.kernel.errors import CallerError
+from andoncord.kernel.time import MINUTE_NS
+from andoncord.server.access_log import AccessLog
+from andoncord.server.access_settings import AccessSettings, OidcSettings
+from andoncord.server.accounts import Accounts
+from andoncord.server.auth import ForbiddenError, address_of
+from andoncord.server.ports import Entropy, ServerClock
+from andoncord.server.signing_in import SignedIn, SigningIn
+
+CALLBACK = "/login/provider/callback"
+UNDER_WAY_NS = 10 * MINUTE_NS
+"""How long somebody may take at the provider."""
+MAX_UNDER_WAY = 1_000
+MAX_WORD = 2_000
+
+
+class Provider(Protocol):
+    """Who says who people are."""
+
+    async def address(self, *, redirect_uri: str, state: str, nonce: str, challenge: str) -> str: ...
+
+    async def claims(self, code: str, *, redirect_uri: str, verifier: str, nonce: str) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Somebody is on the way to the provider; the browser keeps `state` in a cookie."""
+
+    address: str
+    state: str
+
+
+class Elsewhere:
+    """Takes people to the provider and back."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        settings: AccessSettings,
+        accounts: Accounts,
+        signing_in: SigningIn,
+        log: AccessLog,
+        clock: ServerClock,
+        entropy: Entropy,
+    ) -> None:
+        assert settings.oidc is not None
+        self._provider = provider
+        self._oidc: OidcSettings = settings.oidc
+        self._url = settings.url.rstrip("/")
+        self._accounts = accounts
+        self._signing_in = signing_in
+        self._log = log
+        self._clock = clock
+        self._entropy = entropy
+        self._under_way: dict[str, tuple[int, str, str, str]] = {}
+        """State → until when, nonce, verifier, where they wanted to go."""
+
+    async def begin(self, request: Request, *, after: str) -> Sent:
+        """Send somebody on the way.
+
+        Raises:
+            CallerError: the provider does not answer.
+        """
+        state, nonce, verifier = (self._entropy.secret() for _ in range(3))
+        challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        address = await self._provider.address(
+            redirect_uri=self._redirect_uri(request), state=state, nonce=nonce, challenge=challenge
+        )
+        while len(self._under_way) >= MAX_UNDER_WAY:
+            del self._under_way[next(iter(self._under_way))]
+        self._under_way[state] = (self._clock.monotonic_ns() + UNDER_WAY_NS, nonce, verifier, after)
+        return Sent(address=address, state=state)
+
+    async def back(self, request: Request, *, cookie: str) -> tuple[SignedIn, str]:
+        """Take somebody back in; where they wanted to go comes with it.
+
+        Args:
+            cookie: the state that the browser was sent away with.
+
+        Raises:
+            CallerError: they cannot come in, with the reason.
+        """
+        try:
+            return await self._back(request, cookie)
+        except CallerError as error:
+            self._log.sign_in_failed("", via="provider", address=address_of(request), why=error.message)
+            raise
+
+    async def _back(self, request: Request, cookie: str) -> tuple[SignedIn, str]:
+        query = request.query_params
+        state = query.get("state", "")[:MAX_WORD]
+        until, nonce, verifier, after = self._under_way.pop(state, (0, "", "", ""))
+        is_theirs = bool(cookie) and hmac.compare_digest(cookie.encode("utf-8", "replace"), state.encode("utf-8", "replace"))
+        if not is_theirs or until < self._clock.monotonic_ns():
+            raise ForbiddenError("this sign-in was not begun in this browser, or took too long", remedy="sign in again")
+        if query.get("iss", self._oidc.issuer) != self._oidc.issuer:
+            raise ForbiddenError("another provider answered", remedy="sign in again")
+        if query.get("error"):
+            raise ForbiddenError("the provider did not let you in", remedy="sign in again")
+        claims = await self._provider.claims(
+            query.get("code", "")[:MAX_WORD], redirect_uri=self._redirect_uri(request), verifier=verifier, nonce=nonce
+        )
+        account = await self._account(claims)
+        return self._signing_in.elsewhere(request, account.name, via="provider"), after
+
+    async def _account(self, claims: Mapping[str, Any]) -> Account:
+        """The account of who the provider speaks of, with the role that it gives now; made when they come for the first time.
+
+        Raises:
+            ForbiddenError: there is none for them.
+        """
+        subject = canonical_json([claims["iss"], claims["sub"]]).decode()
+        role = role_of(claims, self._oidc)
+        known = next((each for each in self._accounts.all() if each.subject == subject), None)
+        if role is None or (known is not None and known.disabled_ns):
+            raise ForbiddenError("you have no role here", remedy="ask an administrator")
+        if known is not None:
+            return known if known.role is role else self._accounts.set_role(known.name, role)
+        name = claims.get(self._oidc.name_claim)
+        if not isinstance(name, str):
+            raise ForbiddenError(f"the provider does not say your {self._oidc.name_claim}", remedy="ask an administrator")
+        if self._accounts.find(name) is not None:
+            # Whoever may choose a name at the provider must not become somebody who is known here by another way.
+            raise ForbiddenError("there is an account of your name that is not the provider's", remedy="ask an administrator")
+        return await self._accounts.add(name, role, subject=subject)
+
+    def _redirect_uri(self, request: Request) -> str:
+        return (self._url or str(request.base_url).rstrip("/")) + CALLBACK
+
+
+def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> Role | None:
+    """The furthest-reaching role that the claim gives; None where somebody without one is refused.
+
+    >>> settings = OidcSettings(issuer="https://id", client_id="andon", roles={"sre": Role.RESPONDER, "leads": Role.COMMANDER})
+    >>> role_of({"groups": ["sre", "leads", "chess"]}, settings), role_of({"groups": "sre"}, settings), role_of({}, settings)
+    (<Role.COMMANDER: 'commander'>, <Role.RESPONDER: 'responder'>, None)
+    >>> role_of({}, msgspec.structs.replace(settings, otherwise="viewer"))
+    <Role.VIEWER: 'viewer'>
+    """
+    said = claims.get(settings.role_claim)
+    words = said if isinstance(said, list) else [said]
+    order = list(Role)
+    found = [settings.roles[word] for word in words if isinstance(word, str) and word in settings.roles]
+    if found:
+        return max(found, key=order.index)
+    return Role.VIEWER if settings.otherwise == "viewer" else None
