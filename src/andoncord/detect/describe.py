@@ -42,7 +42,7 @@ _WORDS = {
     SequenceSpec: frozenset({"first"}),
     AbsenceSpec: frozenset({"within"}),
     RepeatSpec: frozenset({"repeats", "tools"}),
-    StreamSpec: frozenset({"now", "before", "runs"}),
+    StreamSpec: frozenset({"now", "before", "runs", "partners"}),
     SynchronySpec: frozenset({"agents", "correlation"}),
 }
 """What a summary may name besides the event's own words, by the type of correlation."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from zlib import crc32
 
+from andoncord.detect.company import Company
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
 from andoncord.detect.evidence import onset_facts
 from andoncord.detect.facts import Facts, Key
@@ -33,6 +34,9 @@ PER_RUN: dict[str, tuple[Scale, Reader]] = {
     "tool_errors": (SHARE, lambda run: run.tool_errors / run.tool_calls if run.tool_calls else None),
     "value": (AMOUNT, lambda run: run.value if run.value is not None and run.value >= 0.0 else None),
     "surprise": (SURPRISE, lambda run: None),
+    "partners": (SURPRISE, lambda run: None),
+    "message_failures": (SHARE, lambda run: run.message_failures / run.messages if run.messages else None),
+    "timeouts": (SHARE, lambda run: run.timeouts / run.steps if run.steps else None),
 }
 """What can be watched of every run: how it is looked at, and how it is read; None where a run does not say."""
 PER_EVENT: dict[str, Scale] = {"score": SHARE, "correction": EVENT}
@@ -124,12 +128,13 @@ class OutOfRange:
         self._changes = Groups(_Count, limit=max_groups)
         self._orders = Orders(limit=max_groups)
         self._roles = Groups(_Role, limit=max_groups)
+        self._company = Company(limit=max_groups)
         self._pools = Groups(_Pool, limit=min(MAX_ROLES, max_groups))
 
     @property
     def memory(self) -> tuple[Groups[Any], ...]:
         """What it has learned."""
-        return (self._streams, self._changes, self._roles, self._pools, self._orders.agents)
+        return (self._streams, self._changes, self._roles, self._pools, self._orders.agents, *self._company.groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         kind = event.kind
@@ -157,13 +162,20 @@ class OutOfRange:
 
     def _of_runs(self, runs: Iterable[RunTotals]) -> Iterator[Hit]:
         for run in runs:
-            if self._of == "surprise":
+            if self._of == "partners":
+                value = self._company.take(*self._of_agent(run.end), run.partners) if run.end is not None else None
+            elif self._of == "surprise":
                 end = run.end
                 value = self._orders.take((end.agent, end.trusted), run.actions) if end is not None and run.actions else None
             else:
                 value = self._per_run[1](run) if self._per_run else 0.0
             if run.end is not None and value is not None:
                 yield from self._take(run.end, value, run.judged_at_ns)
+
+    def _of_agent(self, end: Event) -> tuple[tuple[str, bool], tuple[str, bool]]:
+        """Under which keys the habits of an agent and of its role are kept."""
+        role = self._roles.get((end.agent,))
+        return (end.agent, end.trusted), (role.name if role else end.agent, end.trusted)
 
     def _corrected(self, event: Event) -> Iterable[Hit]:
         is_correction = event.name.startswith(CORRECTION) and event.passed is False
@@ -228,6 +240,7 @@ class OutOfRange:
                 "now": _told(self._of, alarm.now),
                 "before": _told(self._of, alarm.before),
                 "runs": str(alarm.of),
+                "partners": self._company.told((event.agent, event.trusted)),
             },
             facts={
                 "of": self._of,
@@ -247,7 +260,7 @@ def _told(of: str, value: float) -> str:
     """A number of a run for people."""
     if of == "cost":
         return usd_text(int(value))
-    if of == "surprise":
+    if of in ("surprise", "partners"):
         return f"{value:.2f} nats"
     if of == "latency":
         return f"{value / 1_000:.3g} s"

@@ -130,7 +130,20 @@ class RepeatSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="repeat
 class StreamSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="stream"):
     """One number per run of an agent that lastingly leaves its past, within the fleet's budget of false alarms."""
 
-    of: Literal["failure", "cost", "steps", "latency", "tool_errors", "score", "correction", "value", "surprise"]
+    of: Literal[
+        "failure",
+        "cost",
+        "steps",
+        "latency",
+        "tool_errors",
+        "score",
+        "correction",
+        "value",
+        "surprise",
+        "partners",
+        "message_failures",
+        "timeouts",
+    ]
     side: Side = Side.UP
 
 

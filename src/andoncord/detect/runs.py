@@ -1,5 +1,6 @@
 """What each run of an agent came to: one record per run, made once it is over and its late spans are in."""
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from math import isfinite
@@ -8,6 +9,7 @@ from andoncord.detect.inputs import Features, features_of
 from andoncord.detect.ledger import FUTURE_NS
 from andoncord.kernel.time import SECOND_NS
 from andoncord.telemetry.event import Event, EventKind
+from andoncord.telemetry.partners import partner_named
 
 SETTLE_NS = 10 * SECOND_NS
 """How long after its end a run is still added to. Chosen: twice the default delay of the OpenTelemetry batch exporter."""
@@ -20,6 +22,8 @@ _MODEL = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
 _TOOL = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 ENDS = frozenset({EventKind.RUN_ENDED, EventKind.AGENT_INVOKED})
 KINDS = _MODEL | _TOOL | ENDS | {EventKind.RUN_STARTED, EventKind.GUARD_DENIED}
+_TIMEOUT = re.compile(r"time[d_ -]*out|deadline|^(?:408|504)$", re.IGNORECASE)
+MAX_PARTNERS = 50
 MAX_ACTIONS = 200
 """Decisions remembered of one run."""
 
@@ -36,9 +40,13 @@ class RunTotals:
         "ended_ns",
         "inputs",
         "judged_at_ns",
+        "message_failures",
+        "messages",
         "ok",
+        "partners",
         "started_ns",
         "steps",
+        "timeouts",
         "tool_calls",
         "tool_errors",
         "value",
@@ -47,6 +55,9 @@ class RunTotals:
     def __init__(self) -> None:
         self.cost_micro_usd = self.steps = self.tool_calls = self.tool_errors = 0
         self.started_ns = self.ended_ns = self.judged_at_ns = 0
+        self.messages = self.message_failures = self.timeouts = 0
+        self.partners: set[str] = set()
+        """Agents it reached, by the names that its tool calls give."""
         self.ok = True
         self.value: float | None = None
         """What it was worth, as emitters say (attribute `value`)."""
@@ -61,6 +72,30 @@ class RunTotals:
     def seconds(self) -> float:
         """How long it took."""
         return max(0, self.ended_ns - self.started_ns) / SECOND_NS
+
+
+def _is_timeout(event: Event) -> bool:
+    """Whether a failed call waited too long, by the name of its error or the status of HTTP and gRPC."""
+    return _TIMEOUT.search(event.error_type) is not None
+
+
+def _add_call(run: RunTotals, event: Event) -> None:
+    """A tool call: what it says about the run, and whom it reached."""
+    run.steps += 1
+    run.tool_calls += 1
+    run.tool_errors += event.kind is EventKind.TOOL_FAILED
+    if len(run.actions) < MAX_ACTIONS:
+        run.actions.append(event.name)
+    if "value" in event.attributes:
+        _add_value(run, event)
+    partner, _ = partner_named(event)
+    if partner:
+        run.messages += 1
+        run.message_failures += event.kind is EventKind.TOOL_FAILED
+        if len(run.partners) < MAX_PARTNERS:
+            run.partners.add(partner)
+    if not event.ok:
+        run.timeouts += _is_timeout(event)
 
 
 def _add_value(run: RunTotals, event: Event) -> None:
@@ -124,15 +159,11 @@ class Runs:
         run.ended_ns = max(run.ended_ns, event.end_ns)
         kind = event.kind
         if kind in _TOOL:
-            run.steps += 1
-            run.tool_calls += 1
-            run.tool_errors += kind is EventKind.TOOL_FAILED
-            if len(run.actions) < MAX_ACTIONS:
-                run.actions.append(event.name)
-            if "value" in event.attributes:
-                _add_value(run, event)
+            _add_call(run, event)
         elif kind in _MODEL:
             run.steps += 1
+            if not event.ok:
+                run.timeouts += _is_timeout(event)
             run.cost_micro_usd += event.cost_micro_usd
             if run.inputs is None and event.input_text:
                 run.inputs = features_of(event)

@@ -11,7 +11,21 @@ from typing import Any
 
 import msgspec
 
-from andoncord.detect import burn, cascade, feedback, growth, mix, order, profile, quality, quiet, ranges, stream, synchrony
+from andoncord.detect import (
+    burn,
+    cascade,
+    company,
+    feedback,
+    growth,
+    mix,
+    order,
+    profile,
+    quality,
+    quiet,
+    ranges,
+    stream,
+    synchrony,
+)
 from andoncord.detect.declared import Objective
 from andoncord.detect.detector import Groups
 from andoncord.detect.evidence import Wealth
@@ -19,7 +33,7 @@ from andoncord.detect.facts import stable_digest
 from andoncord.detect.judge_error import Labels
 from andoncord.detect.rule import Rule
 
-VERSION = 7
+VERSION = 8
 """Raised whenever a class below changes its fields."""
 
 KNOWN: dict[str, type] = {
@@ -35,6 +49,7 @@ KNOWN: dict[str, type] = {
         ranges._Role,
         ranges._Pool,
         order._Orders,
+        company._Habits,
         burn._Stream,
         growth._Agent,
         growth._Run,
