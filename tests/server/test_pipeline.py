@@ -25,7 +25,6 @@ from andoncord.telemetry.batch import Batch, Encoding, Signal, event_key
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.fleet import load
 from andoncord.telemetry.prices import Price, Pricing
-from andoncord.telemetry.stitch import stitch
 from andoncord.testing.system import HandClock
 
 AT_NS = 1_767_603_600_000_000_000
@@ -294,27 +293,6 @@ def test_a_late_span_stands_at_its_own_time(line: Line) -> None:
     assert (event.start_ns, event.received_ns, "clock_skew_s" in event.attributes) == (AT_NS, AT_NS + HOUR_NS, False)
 
 
-def test_a_parent_that_comes_last_names_the_agent_of_its_children(line: Line) -> None:
-    """Until then a child goes by its service's name and says that this is a guess; attribution repairs it on reading."""
-    child = json.loads(spans("01" * 8))
-    resource = child["resourceSpans"][0]["resource"]
-    resource["attributes"] = [{"key": "service.name", "value": {"stringValue": "shop"}}]
-    (span,) = child["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    parent = json.loads(json.dumps(child))
-    (above,) = parent["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    span["parentSpanId"] = above["spanId"] = "02" * 8
-    names = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "refund-bot"}
-    above["attributes"] = [{"key": key, "value": {"stringValue": value}} for key, value in names.items()]
-    line.pipeline.start()
-    for body in (child, parent):
-        line.send(json.dumps(body).encode())
-    line.drain()
-    stored = line.reader.trace("ab" * 16)
-
-    assert {event.span_id[:2]: event.agent for event in stored} == {"01": "shop", "02": "refund-bot"}
-    assert {event.span_id[:2]: event.agent for event in stitch(stored)} == {"01": "refund-bot", "02": "refund-bot"}
-
-
 def test_rejected_records_are_in_the_ledger(line: Line) -> None:
     """What could not be read is counted with its reason."""
     line.pipeline.start()
@@ -427,6 +405,19 @@ def a_part(*spans: tuple[str, str, str], service: str = "shop") -> bytes:
     return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": items}]}]}).encode()
 
 
+def a_score() -> bytes:
+    """An OTLP/JSON request with the score of span c, which does not name its agent."""
+    record = {
+        "timeUnixNano": str(AT_NS + 5),
+        "eventName": "gen_ai.evaluation.result",
+        "traceId": "cd" * 16,
+        "spanId": "c" * 16,
+        "attributes": [{"key": "gen_ai.evaluation.score.value", "value": {"doubleValue": 0.5}}],
+    }
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
+    return json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]}).encode()
+
+
 def agents_by_span(line: Line) -> dict[str, str]:
     """Whose each stored span is."""
     return {event.span_id[:1]: event.agent for event in line.reader.trace("cd" * 16)}
@@ -438,6 +429,7 @@ def test_a_parent_that_comes_last_names_the_agent_everywhere(line: Line, between
     line.clock.move_by(HOUR_NS)
     line.pipeline.start()
     line.send(a_part(("c", "b", ""), ("d", "b", "")))
+    line.send(a_score(), Signal.LOGS)
     line.drain()
     assert agents_by_span(line) == {"c": "shop", "d": "shop"}
     assert [beat.agent for beat in line.reader.beats()] == ["shop"]
@@ -455,14 +447,16 @@ def test_a_parent_that_comes_last_names_the_agent_everywhere(line: Line, between
 
     assert len(agents_by_span(line)) == 4
     since_ns, until_ns = 0, 2**62
-    assert len(line.reader.of_agents(["refund-bot"], since_ns=since_ns, until_ns=until_ns, limit=9)) == 4
+    assert len(line.reader.of_agents(["refund-bot"], since_ns=since_ns, until_ns=until_ns, limit=9)) == 5
     assert line.reader.of_agents(["shop"], since_ns=since_ns, until_ns=until_ns, limit=9) == ()
     points = line.reader.series((), since_ns=since_ns, until_ns=until_ns, step_ns=2**62)
-    assert [(point.agent, point.events) for point in points] == [("refund-bot", 4)]
+    assert [(point.agent, point.events) for point in points] == [("refund-bot", 5)]
     (agent,) = load(line.reader.fleet())
-    assert (agent.agent, agent.events, agent.is_inferred, agent.models["m-1"].count) == ("refund-bot", 4, False, 3)
+    assert (agent.agent, agent.events, agent.is_inferred, agent.models["m-1"].count) == ("refund-bot", 5, False, 3)
     assert {beat.agent for beat in line.reader.beats()} == {"refund-bot"}
     assert reconcile(line.reader, deep=True).problems == ()
     line.send(a_part(("c", "b", ""), ("b", "a", "")))
+    line.send(a_score(), Signal.LOGS)
     line.drain()
-    assert line.ledger()["duplicate", ""] == 2
+    doubled = {each.signal: each.count for each in line.reader.ledger() if each.outcome == "duplicate"}
+    assert doubled == {Signal.TRACES: 2, Signal.LOGS: 1}
