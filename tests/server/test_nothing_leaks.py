@@ -75,6 +75,18 @@ def contents(home: Path) -> dict[str, bytes]:
     return found
 
 
+def dumps_nothing(process: int) -> bool:
+    """Whether a crash of a process would leave no copy of its memory, in a file or with a handler of the system."""
+    limits = Path(f"/proc/{process}/limits").read_text()
+    (core,) = (line.split() for line in limits.splitlines() if line.startswith("Max core file size"))
+    return core[4:6] == ["0", "0"] and int(Path(f"/proc/{process}/coredump_filter").read_text(), 16) == 0
+
+
+def dumps_in(folder: Path) -> dict[str, bytes]:
+    """Memory that crashed processes left in their working directory."""
+    return {str(file): file.read_bytes() for file in folder.glob("core*") if file.is_file()}
+
+
 def test_planted_secrets_are_nowhere(tmp_path: Path, person_at: Callable[[ServerProcess], Person]) -> None:
     """Store, ingest log, journal, server log and API, after good, broken and misdirected requests, and kills in between."""
     home = tmp_path / "home"
@@ -83,19 +95,20 @@ def test_planted_secrets_are_nowhere(tmp_path: Path, person_at: Callable[[Server
         answers = [send(server, *body) for body in bodies()]
         assert answers.count(200) >= 2 * len(PLANTED) + 2
         assert 400 in answers
-        # Once the process that masks, once the whole worker, with requests under way.
+        # Once the process that masks, once the whole worker, with requests under way, as a fault of theirs would end them.
         for victim in (-1, 0):
             (worker, *below) = family(int(Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()[0]))
+            assert all(dumps_nothing(process) for process in (server.pid, worker, *below))
             sending = threading.Thread(target=lambda: [send(server, *body) for body in bodies()[-2:]], daemon=True)
             sending.start()
-            os.kill([worker, *below][victim], signal.SIGKILL)
+            os.kill([worker, *below][victim], signal.SIGSEGV)
             sending.join(30)
         person.eventually("/api/v1/ledger", lambda ledger: ledger["lag"] == 0, deadline_s=30)
         shown = person.http.get(f"/api/v1/traces/{'ab' * 16}").text
         assert "[redacted:" in shown
         shown += person.http.get("/api/v1/journal?limit=500").text + person.http.get("/api/v1/incidents?limit=500").text
         log = server.log()
-    everything = {**contents(home), "API": shown.encode(), "log": log.encode()}
+    everything = {**contents(home), **dumps_in(Path.cwd()), "API": shown.encode(), "log": log.encode()}
 
     assert [(place, secret) for place, content in everything.items() for secret in PLANTED if secret.encode() in content] == []
 
