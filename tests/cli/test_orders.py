@@ -73,6 +73,7 @@ def test_a_tool_is_killed_for_everybody_and_given_back(server: ServerProcess, ma
     guards = [make_guard("clerk-1"), make_guard("writer-1")]
     killed = andon(server.home, "kill", "--tool", "pay", "--reason", "fraud", "--yes")
     assert (killed.returncode, killed.stdout.count("1/1 confirmed")) == (0, 2), killed.stderr
+    assert killed.stdout.count("VERIFIED") == 2
     slowed = andon(server.home, "throttle", "--role", "clerk", "--rate", "0.5", "--reason", "slow", "--yes", "-o", "json")
     assert slowed.returncode == 0, slowed.stderr
     for guard in (*guards, make_guard("writer-2")):

@@ -7,7 +7,7 @@ import typer
 from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, fail, say, show_json
-from andoncord.cli.proof import await_proof, require_verified, show_proof
+from andoncord.cli.proof import await_proof, await_proofs, require_verified, show_proof
 
 RECEIPT_S = 15.0
 
@@ -35,11 +35,18 @@ def report_fleet(client: Client, done: dict[str, Any], *, wait: bool, output: Fo
 
 
 def report_standing(
-    client: Client, done: dict[str, Any], *, wait: bool, output: Format, undo: str, is_lifted: bool = False
+    client: Client,
+    done: dict[str, Any],
+    *,
+    wait: bool,
+    output: Format,
+    undo: str,
+    is_lifted: bool = False,
+    is_kill: bool = False,
 ) -> None:
     """Say what came of an order of its own, or of lifting it; end with 6 unless every process confirmed it.
 
-    Of a kill of one whole agent, unless it is proven.
+    Of a kill, unless it is proven of every agent.
     """
     view = client.settled(f"/api/v1/incidents/{done['incident']}", kind="order", timeout_s=RECEIPT_S if wait else 0)
     mine = [
@@ -47,19 +54,25 @@ def report_standing(
         for each in view["receipts"]
         if each["standing"] == done["order"] and each["wanted"].startswith("lift ") is is_lifted
     ]
-    if len(mine) == 1 and mine[0]["rung"] == "kill":
-        report(client, {**done, "intent": mine[0]["intent"]}, wait=wait, output=output, undo=undo)
-        return
+    proofs = await_proofs(client, done["incident"], [each["intent"] for each in mine]) if wait and is_kill else {}
     if output is Format.JSON:
-        show_json({**done, "receipts": mine, "pending": view["pending"]})
+        shown = [{**each, "proof": proofs[each["intent"]]} if each["intent"] in proofs else each for each in mine]
+        show_json({**done, "receipts": shown, "pending": view["pending"]})
     else:
         for receipt in mine:
             print(f"{done['incident']}  {receipt['wanted']}: {receipt['text']}")
+            show_proof(proofs.get(receipt["intent"]))
         if not mine:
             print(f"{done['incident']}  {done['order']} is under way")
     say(f"undo: {undo}")
     waiting = [pending["target"] for pending in view["pending"] if pending["kind"] == "order"]
-    if wait and (waiting or any(receipt["outcome"] != "done" for receipt in mine)):
+    for proof in proofs.values():
+        require_verified(proof)
+    # A process that did not answer can be proven to be gone; that a run was open somewhere cannot.
+    is_unconfirmed = any(
+        each["outcome"] != "done" and not (each["rung"] == "kill" and each["intent"] in proofs) for each in mine
+    )
+    if wait and (waiting or is_unconfirmed):
         raise fail("not confirmed by all", Exit.UNCONFIRMED)
 
 

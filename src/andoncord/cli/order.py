@@ -94,7 +94,7 @@ pause = _order_command("pause", "Hold every call before it starts; open runs wai
 kill = _order_command(
     "kill",
     "End every run of an agent, and prove it; or refuse every call of a tool. Ended runs cannot be resumed; `andon resume` "
-    "lets new ones start. Of a whole agent it exits with 6 unless the verdict is VERIFIED.",
+    "lets new ones start. It exits with 6 unless the verdict is VERIFIED.",
 )
 monitor = _order_command("monitor", "Have an agent report more often. Nothing is held.")
 quarantine = _order_command(
@@ -158,7 +158,14 @@ def give(target: Target, order: dict[str, Any], *, lasts: str, wait: bool, yes: 
         _confirm(client, target, order, yes=yes)
     body = {"scope": target.scope(), "lasts_s": lasts_s(lasts), **order}
     done = client.post("/api/v1/orders", body)
-    report_standing(client, done, wait=wait, output=output, undo=f"andon resume --order {done['order']} --reason …")
+    report_standing(
+        client,
+        done,
+        wait=wait,
+        output=output,
+        undo=f"andon resume --order {done['order']} --reason …",
+        is_kill=order.get("rung") == "kill",
+    )
 
 
 def respond(target: Target, rung: str, reason: str, *, lasts: str, wait: bool, yes: bool, output: Format) -> None:

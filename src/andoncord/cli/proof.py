@@ -1,5 +1,6 @@
 """The proof of a kill on the terminal: each state of it as it is reached, and what is missing."""
 
+from collections.abc import Sequence
 from threading import Event
 from typing import Any
 
@@ -20,17 +21,25 @@ WAYS = frozenset({"revoke", "verify", "terminate"})
 
 def await_proof(client: Client, incident: str, order: str) -> dict[str, Any] | None:
     """The last verdict on an order, once nothing is under way that could change it; None when there is none in time."""
+    return await_proofs(client, incident, [order])[order]
+
+
+def await_proofs(client: Client, incident: str, orders: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """The same for several orders of an incident, which are waited for together."""
     clock = SystemClock()
     deadline_ns = clock.monotonic_ns() + int(PROOF_S * SECOND_NS)
     pause = Event()
-    while clock.monotonic_ns() < deadline_ns:
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(orders)
+    while None in found.values() and clock.monotonic_ns() < deadline_ns:
         view = client.get(f"/api/v1/incidents/{incident}")
-        verdicts = [each for each in view["verdicts"] if each["order"] == order]
         is_under_way = any(each["kind"] in WAYS for each in view["pending"])
-        if verdicts and (verdicts[-1]["verdict"] == "VERIFIED" or not is_under_way):
-            return dict(verdicts[-1])
-        pause.wait(LOOK_EVERY_S)
-    return None
+        for given in view["verdicts"]:
+            if given["order"] in found:
+                is_final = given["verdict"] == "VERIFIED" or not is_under_way
+                found[given["order"]] = dict(given) if is_final else None
+        if None in found.values():
+            pause.wait(LOOK_EVERY_S)
+    return found
 
 
 def show_proof(proof: dict[str, Any] | None) -> None:
