@@ -163,10 +163,10 @@ class LoopDetector:
             self._last_answers[tool] = call
             if earlier is not None and earlier.is_same(call):
                 return None
-        runs = self._runs
+        runs, exact = self._runs, call.exact
         found = None
         for index, earlier in enumerate(self._recent):
-            if earlier.exact == call.exact or (earlier.tool == tool and earlier.is_same(call)):
+            if earlier.tool == tool and (earlier.exact == exact or earlier.is_same(call)):
                 runs[index] += 1
                 if found is None and not is_exempt:
                     found = self._loop(call, index + 1)
@@ -288,7 +288,10 @@ def _normal(text: str, decoder: json.JSONDecoder) -> Any:
     """A value that is equal for texts that differ only in white space, key order or dropped fields."""
     if text[:1] in ("{", "[") and text.count("{") + text.count("[") <= MAX_BRACKETS:
         try:
-            value = decoder.decode(text)
+            # Without looking for white space around it, of which there is none as a rule.
+            value, end = decoder.raw_decode(text)
+            if end != len(text):
+                value = decoder.decode(text)
         except (ValueError, RecursionError):
             return " ".join(text.split())
         # Runs of white space inside texts show in the source as two spaces or as an escape.

@@ -4,6 +4,9 @@ Derived from the first input of the run, without a model: what is compared are m
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from sys import intern
 from typing import NamedTuple
 
@@ -13,6 +16,8 @@ MAX_READ = 2_000
 """Characters of an input that are read."""
 MAX_WORDS = 10
 """Words of one input that say what it is about: the first ones."""
+FIRST_WORDS = 120
+"""Words that are looked at for the language."""
 MIN_LETTERS = 4
 MIN_HITS = 2
 """Function words of a language before it is believed."""
@@ -48,6 +53,10 @@ _FUNCTION_WORDS: dict[str, frozenset[str]] = {
     }.items()
 }
 """Closed classes of the languages of most texts on the web in Latin letters."""
+_LANGUAGES_OF = {
+    word: tuple(language for language, known in _FUNCTION_WORDS.items() if word in known)
+    for word in frozenset().union(*_FUNCTION_WORDS.values())
+}
 
 
 class Features(NamedTuple):
@@ -72,13 +81,14 @@ def features_of(event: Event) -> Features:
     first = event.attributes.get("first_input_chars")
     size = first if isinstance(first, int) and not isinstance(first, bool) and 0 < first <= len(text) else len(text)
     read = text[: min(size, MAX_READ)]
-    words = [word.casefold() for word in _WORD.findall(read)]
-    language = _language(read, words)
+    words = _WORD.findall(read)
+    first_words = [word.casefold() for word in words[:FIRST_WORDS]]
+    language = _language(read, first_words)
     said = event.attributes.get(CLASS)
     return Features(
         length=_length(size),
         language=language,
-        topic=_topic(words, _FUNCTION_WORDS.get(language, frozenset())),
+        topic=_topic(chain(first_words, map(str.casefold, words[FIRST_WORDS:])), _FUNCTION_WORDS.get(language, frozenset())),
         given=intern(str(said)[:MAX_CLASS].encode("utf-8", "replace").decode()) if said is not None else "",
     )
 
@@ -92,22 +102,25 @@ def _length(size: int) -> str:
 def _language(text: str, words: list[str]) -> str:
     """The script of most letters; of Latin ones the language, where its function words say so."""
     counts: dict[str, int] = {}
-    for letter in text[:400]:
+    for letter, times in Counter(text[:400]).items():
         if letter.isalpha():
             place = ord(letter)
             script = next((name for name, low, high in _SCRIPTS if low <= place <= high), "other")
-            counts[script] = counts.get(script, 0) + 1
+            counts[script] = counts.get(script, 0) + times
     if not counts:
         return "none"
     script = max(sorted(counts), key=counts.__getitem__)
     if script != "latin":
         return script
-    hits = {language: sum(word in known for word in words[:120]) for language, known in _FUNCTION_WORDS.items()}
+    hits = dict.fromkeys(_FUNCTION_WORDS, 0)
+    for word in words:
+        for language in _LANGUAGES_OF.get(word, ()):
+            hits[language] += 1
     best = max(sorted(hits), key=hits.__getitem__)
     return best if hits[best] >= MIN_HITS else "latin"
 
 
-def _topic(words: list[str], function_words: frozenset[str]) -> tuple[str, ...]:
+def _topic(words: Iterable[str], function_words: frozenset[str]) -> tuple[str, ...]:
     """The first words that say something."""
     found: dict[str, None] = {}
     for word in words:

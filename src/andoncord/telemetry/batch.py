@@ -168,25 +168,29 @@ def beat_of(event: Event) -> Beat | None:
 def beats_of(events: Iterable[Event]) -> list[Beat]:
     """What events say about the processes that sent them: each heartbeat, and of everything else the last of each process."""
     beats: list[Beat] = []
-    last: dict[tuple[str, str, bool], Event] = {}
+    last: dict[tuple[str, str, bool], tuple[int, Event]] = {}
     for event in events:
-        if not event.instance or not event.agent:
+        agent, instance = event.agent, event.instance
+        if not instance or not agent:
             continue
         if event.kind is EventKind.HEARTBEAT:
             if (beat := beat_of(event)) is not None:
                 beats.append(beat)
             continue
-        key = (event.agent, event.instance, event.trusted)
+        key = (agent, instance, event.trusted)
+        heard_ns = _heard_ns(event)
         known = last.get(key)
-        if known is None or _heard_ns(event) >= _heard_ns(known):
-            last[key] = event
-    return [*beats, *(beat for event in last.values() if (beat := beat_of(event)) is not None)]
+        if known is None or heard_ns >= known[0]:
+            last[key] = heard_ns, event
+    return [*beats, *(beat for _, event in last.values() if (beat := beat_of(event)) is not None)]
 
 
 def _heard_ns(event: Event) -> int:
     """When the process was alive for sure: a clock that is ahead must not make it look alive after its end."""
-    at_ns, received_ns = event.at_ns, event.received_ns
-    return min(at_ns, received_ns) if at_ns and received_ns else at_ns or received_ns
+    at_ns, received_ns = event.end_ns or event.start_ns, event.received_ns
+    if at_ns and received_ns:
+        return min(received_ns, at_ns)
+    return at_ns or received_ns
 
 
 def _whole(value: str | int | float | bool) -> int:

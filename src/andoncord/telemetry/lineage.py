@@ -19,6 +19,7 @@ _KEYS = (
     *("url", "uri", "path", "file", "file_path", "filepath", "filename", "file_name", "target_file", "relative_path"),
 )
 """Names of arguments that name a datum, in most tools."""
+_NAMING = frozenset(_KEYS)
 _READING = frozenset(
     {"browse", "check", "count", "describe", "fetch", "find", "get", "inspect", "list", "load", "look", "lookup", "open"}
     | {"query", "read", "recall", "retrieve", "search", "show", "view"}
@@ -113,7 +114,7 @@ def _named(arguments: str) -> tuple[str, ...]:
         decoded: Any = _decode(arguments)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return ()
-    if not isinstance(decoded, dict):
+    if not isinstance(decoded, dict) or _NAMING.isdisjoint(decoded):
         return ()
     named = (decoded.get(key) for key in _KEYS)
     return tuple(dict.fromkeys(each for each in named if isinstance(each, str) and 0 < len(each) <= MAX_NAME))[:MAX_DATA]

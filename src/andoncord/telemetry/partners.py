@@ -124,10 +124,10 @@ class Partners:
         if name in _TRANSFERS or name in _MESSAGES:
             other = next((each for each in recipients(event.arguments) if each in self._known), "")
             return other, HANDED_OVER if name in _TRANSFERS else SENT
-        for prefix in _HANDOFFS:
-            if name.startswith(prefix):
-                return self._named(name[len(prefix) :]), HANDED_OVER
-        return "", ""
+        if not name.startswith(_HANDOFFS):
+            return "", ""
+        prefix = next(each for each in _HANDOFFS if name.startswith(each))
+        return self._named(name[len(prefix) :]), HANDED_OVER
 
     def _link(self, event: Event, at_ns: int, found: list[Reach]) -> None:
         """Remember whose span this is, and find the agent above it, now or when its parent arrives."""
