@@ -14,7 +14,7 @@ def request(arguments: str) -> Request:
     action = Asked(
         agent="billing", run_id="r", tool="refund", arguments=arguments, policy_id="p", policy_digest="d", role="cfo"
     )
-    return Request(id="apr_000001", action=action, digest="0f", requested_by="fleet", asked_ns=0, until_ns=100)
+    return Request(id="apr_000001", action=action, digest=action.digest, requested_by="fleet", asked_ns=0, until_ns=100)
 
 
 def test_a_button_says_what_it_said_when_it_was_made() -> None:

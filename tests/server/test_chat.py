@@ -20,13 +20,13 @@ channels:
     key_file: bot.token
     app_key_file: app.token
     url: {url}
-    people: {{U0ADA: ada, U0BOB: bob, U0GONE: gone}}
+    people: {{U0ADA: ada, U0BOB: bob, U0GONE: gone, U0CYD: cyd}}
     approvals: true
 oncall:
   link: https://andon.example.org
   people: {{ada: {{channels: [chat]}}}}
   escalation: {{levels: [{{who: [ada]}}]}}
-approvals: {{roles: {{finance: [ada, bob]}}}}
+approvals: {{roles: {{finance: [ada, bob, cyd]}}}}
 """
 
 
@@ -50,7 +50,7 @@ def server(slack: Slack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def admin(server: ServerProcess) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {server.admin_token}"}
     with httpx2.Client(base_url=f"{server.api_url}/api/v1", headers=headers, timeout=20, trust_env=False) as client:
-        for name, role in (("ada", "commander"), ("bob", "viewer")):
+        for name, role in (("ada", "commander"), ("bob", "viewer"), ("cyd", "commander")):
             assert client.post("/users", json={"name": name, "role": role}).status_code == 201
         yield client
 
@@ -108,7 +108,7 @@ def test_after_a_lost_connection_a_click_pauses_and_what_the_console_does_is_sho
     assert "pause" in slack.buttons(page) or "resolved" in slack.text(page)
 
 
-def asked(admin: httpx2.Client, server: ServerProcess, amount: int, note: str = "") -> str:
+def asked(admin: httpx2.Client, server: ServerProcess, amount: int, *, note: str = "", people: int = 1) -> str:
     """A guard asks for an approval; gives the id of the request."""
     token = admin.post("/tokens", json={"name": "fleet", "scope": "agent", "agent": "refunds"}).json()["token"]
     action = {
@@ -119,6 +119,7 @@ def asked(admin: httpx2.Client, server: ServerProcess, amount: int, note: str = 
         "policy_id": "refund-cap",
         "policy_digest": "d",
         "role": "finance",
+        "people": people,
     }
     body = json.dumps({"instance": "i1", "actions": [action]})
     headers = {"Authorization": f"Bearer {token}"}
@@ -141,6 +142,15 @@ def test_an_approval_is_answered_where_it_is_shown_whole(admin: httpx2.Client, s
     post = eventually(lambda: slack.find(refused, '"amount":300'))
     slack.click("U0ADA", post, "deny")
     eventually(lambda: "denied by ada" in slack.text(post))
+
+    both = asked(admin, server, 350, people=2)
+    post = eventually(lambda: slack.find(both, '"amount":350'))
+    slack.click("U0ADA", post, "grant")
+    eventually(lambda: "1 of 2 approved: ada" in slack.text(post))
+    slack.click("U0ADA", post, "grant")
+    whisper(slack, "U0ADA", "somebody else has to approve it")
+    slack.click("U0CYD", post, "grant")
+    eventually(lambda: "granted by" in slack.text(post))
 
     long = asked(admin, server, 400, note="x" * 4_000)
     post = eventually(lambda: slack.find(long, "cannot be answered here"))

@@ -14,7 +14,7 @@ import msgspec
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.text import visible
 from andoncord.kernel.time import MINUTE_NS, rfc3339
-from andoncord.respond.approval import Request
+from andoncord.respond.approval import Request, whole
 from andoncord.respond.notice import Notice
 
 Doing = Literal["acknowledge", "pause", "grant", "deny"]
@@ -124,28 +124,18 @@ def approval_post(request: Request, *, link: str, buttons: tuple[Button, ...], s
 
 
 def whole_text(request: Request) -> str:
-    """Everything that would be approved, in printable ASCII; empty where that does not fit into one piece.
-
-    >>> from andoncord.respond.approval import Asked
-    >>> asked = Asked(
-    ...     agent="billing", run_id="r1", tool="refund", arguments='{"usd":5}', policy_id="p", policy_digest="d", role="cfo"
-    ... )
-    >>> request = Request(id="apr_1", action=asked, digest="0f", requested_by="billing-token", asked_ns=0, until_ns=10**18)
-    >>> print(whole_text(request).splitlines()[4])
-    arguments: {"usd":5}
-    """
-    action = request.action
-    lines = (
-        f"{request.id} needs a person's word until {rfc3339(request.until_ns)}, of role {json.dumps(action.role)}",
-        f"agent: {json.dumps(action.agent)}, asked with the token {json.dumps(request.requested_by)}",
-        f"run: {json.dumps(action.run_id)}",
-        f"tool: {json.dumps(action.tool)}",
-        f"arguments: {action.arguments}",
-        f"policy: {json.dumps(action.policy_id)} {json.dumps(action.policy_digest)}, order in force: {action.epoch}",
-        f"sha256 of all this: {request.digest}",
+    """Everything that would be approved, in printable ASCII; empty where that does not fit into one piece."""
+    shown = whole(request)
+    if not shown:
+        return ""
+    until, token = rfc3339(request.until_ns), json.dumps(request.requested_by)
+    text = "\n".join(
+        (
+            f"{request.id} needs a person's word until {until}; asked with the token {token}",
+            *(f"{name}: {value}" for name, value in shown),
+        )
     )
-    text = "\n".join(lines)
-    return text if len(text) <= MAX_BLOCK and action.arguments.isascii() and action.arguments.isprintable() else ""
+    return text if len(text) <= MAX_BLOCK else ""
 
 
 def _mac(key: bytes, body: str) -> str:

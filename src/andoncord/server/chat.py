@@ -103,7 +103,7 @@ class Dresser:
         until_ns, shown = request.until_ns, request.digest
         doing: tuple[Doing, ...] = ("grant", "deny") if is_open else ()
         buttons = tuple(self._button(each, request.id, until_ns=until_ns, digest=shown) for each in doing)
-        link = f"{self._link}/approvals" if self._link else ""
+        link = f"{self._link}/approvals/{request.id}" if self._link else ""
         return approval_post(request, link=link, buttons=buttons, status=status)
 
     def read(self, click: Click) -> Sealed:

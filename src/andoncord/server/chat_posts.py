@@ -181,7 +181,8 @@ def page_status(state: State, incident: Incident) -> tuple[tuple[Doing, ...], tu
 def request_status(request: Request) -> tuple[str, ...]:
     """What became of a request."""
     if request.status == "waiting":
-        return ()
+        said = f"{len(request.approved_by)} of {request.people} approved: {', '.join(map(_person, request.approved_by))}"
+        return (said,) if request.approved_by else ()
     by = f" by {_person(request.by)}" if request.by else ""
     return (f"{request.status}{by}" + (f": {request.reason}" if request.reason else ""),)
 
