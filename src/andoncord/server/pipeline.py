@@ -15,6 +15,7 @@ from andoncord.server.inbox import Inbox
 from andoncord.server.late_parents import LateParents
 from andoncord.server.ports import Memory, ServerClock
 from andoncord.server.prepare import Answer, decode
+from andoncord.telemetry.ancestry import Correction
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal, beats_of, event_key, unpack_body
 from andoncord.telemetry.block import Block, digests_in
 from andoncord.telemetry.event import Event
@@ -34,6 +35,9 @@ FORGET_EVERY_NS = HOUR_NS
 """How often processes are forgotten that the store forgot, which does so after a day."""
 KEEP_EVERY_NS = MINUTE_NS
 """How often what detectors have learned is kept; the hour of events that is replayed covers what came since."""
+LOOK_REST = 9
+"""After a look at traces whose parents came later, so many times as long until the next: a tenth of the thread's time at most.
+What comes meanwhile is looked at together."""
 NO_PRICES = Pricing(())
 
 
@@ -82,6 +86,7 @@ class Pipeline:
         self._fleet = FleetMap()
         self._fleet_kept_ns = 0
         self._late = LateParents(writer)
+        self._look_at_ns = 0
         self._figures = FigureTeller(on_figures)
         self._started_ns = clock.now()
         self._faults_told: set[str] = set()
@@ -205,9 +210,16 @@ class Pipeline:
 
     def _correct(self) -> None:
         """Store steps again whose parents came later and name another agent; detectors have judged them by the first name."""
-        found = self._late.look(self._clock.now())
-        if not found:
+        began = self._clock.monotonic_ns()
+        if began < self._look_at_ns:
             return
+        found = self._late.look(self._clock.now())
+        if found:
+            self._store_again(found)
+        ended = self._clock.monotonic_ns()
+        self._look_at_ns = ended + (ended - began) * LOOK_REST
+
+    def _store_again(self, found: Sequence[Correction]) -> None:
         unheard = self._fleet.take_back([each.before for each in found])
         corrected = [each.after for each in found]
         self._fleet.observe(corrected)
