@@ -41,7 +41,7 @@ class Door:
             on_revoked=self.revoked.append,
             on_misuse=self.misused.append,
         )
-        self.auth = self.known.auth
+        self.auth, self.store = self.known.auth, SqlAccess(database)
 
     def bearer(self, secret: str) -> Request:
         return _request({"authorization": f"Bearer {secret}"})

@@ -15,7 +15,9 @@ async def _inside(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("inside")(scope, receive, send)
 
 
-def knock(headers: dict[str, str], *, origins: Any = "same", max_body: int = 100) -> tuple[int, dict[str, str]]:
+def knock(
+    headers: dict[str, str], *, origins: Any = "same", max_body: int = 100, method: str = "GET", outside: str = ""
+) -> tuple[int, dict[str, str]]:
     """Send one request through the doors; the status and the headers of the answer."""
     sent: list[Any] = []
 
@@ -27,13 +29,13 @@ def knock(headers: dict[str, str], *, origins: Any = "same", max_body: int = 100
 
     scope = {
         "type": "http",
-        "method": "POST",
+        "method": method,
         "path": "/",
         "scheme": "http",
         "query_string": b"",
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
-    doors = Doors(_inside, hosts=LOOPBACK_HOSTS | {"andon.internal"}, origins=origins, max_body=max_body)
+    doors = Doors(_inside, hosts=LOOPBACK_HOSTS | {"andon.internal"}, origins=origins, max_body=max_body, outside=outside)
     asyncio.run(doors(scope, receive, send))
     return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
@@ -61,6 +63,20 @@ def test_pages_of_other_origins_are_refused(origin: str) -> None:
 def test_our_own_pages_come_in() -> None:
     """The origin of the request's own host is ours."""
     assert knock({"host": "localhost:8420", "origin": "http://localhost:8420"})[0] == 200
+
+
+def test_forms_of_other_sites_are_refused_by_what_the_browser_says_of_them() -> None:
+    """A browser's own word that a form comes from elsewhere is enough; a link from elsewhere may be followed."""
+    strange = {"host": "localhost:8420", "sec-fetch-site": "cross-site"}
+    assert knock(strange, method="POST")[0] == 403
+    assert knock(strange)[0] == 200
+
+
+def test_pages_that_came_through_a_proxy_are_ours() -> None:
+    """The origin that the settings name is ours too, and an empty one is nobody's."""
+    proxied = {"host": "localhost:8420", "origin": "https://andon.example.org"}
+    assert knock(proxied, outside="https://andon.example.org")[0] == 200
+    assert knock(proxied)[0] == knock({"host": "localhost:8420", "origin": ""})[0] == 403
 
 
 def test_telemetry_takes_nothing_from_pages() -> None:

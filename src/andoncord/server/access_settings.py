@@ -35,9 +35,9 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A session ends after so long, however busy it is."""
     idle_minutes: Annotated[float, msgspec.Meta(gt=0, le=1_440)] = 60.0
     """A session ends when it was not used for so long."""
-    requests_per_s: Annotated[float, msgspec.Meta(gt=0)] = 200.0
+    requests_per_s: Annotated[float, msgspec.Meta(gt=0)] = 500.0
     """Requests a second that one person's tokens and sessions may go on making. Chosen: far beyond what a script needs."""
-    burst: Annotated[int, msgspec.Meta(ge=10)] = 2_000
+    burst: Annotated[int, msgspec.Meta(ge=10)] = 5_000
     """Requests at once, likewise."""
     url: str = ""
     """How people reach the console, such as `https://andon.example.org`, where that is not the address it listens on."""

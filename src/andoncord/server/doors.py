@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MISDIRECTED = 421
 FORBIDDEN = 403
 TOO_LARGE = 413
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
@@ -38,13 +39,17 @@ class Doors:
         hosts: names by which we may be asked, without port.
         origins: `same` lets our own pages in; `none` refuses whatever comes from a browser's page.
         max_body: bytes of a body that are passed on; a longer one is refused or, sent without its length, cut off.
+        outside: our own origin as browsers know it where a proxy stands before us, such as `https://andon.example.org`.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], origins: Literal["same", "none"], max_body: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, hosts: frozenset[str], origins: Literal["same", "none"], max_body: int, outside: str = ""
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._origins = origins
         self._max_body = max_body
+        self._outside = outside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,7 +61,11 @@ class Doors:
         if len(hosts) != 1 or host_name(hosts[0]) not in self._hosts:
             await _refuse(send, MISDIRECTED, "this server was asked for under a name it does not answer to")
             return
-        if origins and (self._origins == "none" or origins != [f"{scope.get('scheme', 'http')}://{hosts[0]}"]):
+        ours = {f"{scope.get('scheme', 'http')}://{hosts[0]}", self._outside} - {""}
+        is_strange = bool(origins) and (self._origins == "none" or len(origins) > 1 or origins[0] not in ours)
+        # Browsers say it themselves, also where they leave the origin out; a link from elsewhere may be followed, a form not.
+        is_strange |= headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in SAFE_METHODS
+        if is_strange:
             await _refuse(send, FORBIDDEN, "requests from pages of another origin are refused")
             return
         length = headers.get("content-length", "0")
@@ -78,6 +87,16 @@ class Doors:
             await send(message)
 
         await self._app(scope, receive_so_much, send_with_headers)
+
+
+def origin_of(url: str) -> str:
+    """The origin of an address; empty for none.
+
+    >>> origin_of("https://andon.example.org/console"), origin_of("")
+    ('https://andon.example.org', '')
+    """
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}" if rest else ""
 
 
 def host_name(host: str) -> str:

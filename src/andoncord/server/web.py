@@ -37,7 +37,7 @@ from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
 from andoncord.server.desk_settings import HandoverSettings, NoticeSettings, OutboxSettings
-from andoncord.server.doors import Doors
+from andoncord.server.doors import Doors, host_name, origin_of
 from andoncord.server.evaluators import Evaluators
 from andoncord.server.guard_wire import GuardWire
 from andoncord.server.guards import MAX_BODY, GuardApi
@@ -112,7 +112,7 @@ def web_app(
         RuleApi(door, declared=declared),
         QualityApi(door, declared=declared, evaluators=evaluators),
         CanaryApi(door, canaries=canaries),
-        AccessApi(door, store=answers, accounts=identity.accounts),
+        AccessApi(door, store=answers, accounts=identity.accounts, url=identity.settings.url),
         UserApi(door, identity=identity),
         BudgetApi(door, budgets=budgets),
         SourceApi(sources),
@@ -134,4 +134,6 @@ def web_app(
         )
     )
 
-    return Doors(GuardWire(app, guards), hosts=settings.hosts, origins="same", max_body=MAX_BODY)
+    outside = origin_of(identity.settings.url)
+    hosts = settings.hosts | ({host_name(outside.partition("://")[2])} if outside else set())
+    return Doors(GuardWire(app, guards), hosts=hosts, origins="same", max_body=MAX_BODY, outside=outside)

@@ -17,7 +17,8 @@ from andoncord.server.ports import AccessStore
 class AccessApi:
     """Routes under `/api/v1`."""
 
-    def __init__(self, door: ApiDoor, *, store: AccessStore, accounts: Accounts) -> None:
+    def __init__(self, door: ApiDoor, *, store: AccessStore, accounts: Accounts, url: str) -> None:
+        self._url = url.rstrip("/")
         self._door = door
         self._accounts = accounts
         self._store = store
@@ -57,7 +58,8 @@ class AccessApi:
         else:
             is_account = self._accounts.find(principal.name) is not None
             code = self._door.auth.login_code(name=principal.name, scopes=() if is_account else (principal.scope,))
-        return answer({"code": code, "url": f"{request.base_url}login#code={code}"}, 201)
+        base = self._url or str(request.base_url).rstrip("/")
+        return answer({"code": code, "url": f"{base}/login#code={code}"}, 201)
 
 
 def _token(token: Token) -> dict[str, Any]:
