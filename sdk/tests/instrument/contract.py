@@ -20,6 +20,7 @@ from andoncord_sdk.instrument._calls import Calls
 
 HELD_S = 0.15
 """How long a held call is watched not to be made."""
+APPROVAL = {"require_approval": {"role": "finance", "hold_s": 20}}
 NO_REFUNDS = {"id": "no-refunds", "effect": "forbid", "tool": "refund", "message": "refunds need a person"}
 PRICES = {"scripted": (2.0, 10.0)}
 INPUT_TOKENS, OUTPUT_TOKENS = 1000, 100
@@ -284,6 +285,25 @@ class AdapterContract(ABC):
         running.join(DEADLINE_S)
         loop.close()
         assert answers == ["done"]
+
+    def test_a_call_that_needs_an_approval_waits_for_it_and_is_made_once(
+        self, desk: Desk, guard: Guard, wire: WireServer
+    ) -> None:
+        """The framework waits with it; somebody approves the very call, and the run ends as if nothing had been."""
+        policy = {"id": "ask", "effect": "forbid", "tool": "refund", "message": "ask", "obligations": [APPROVAL]}
+        wire.ack_of(wire.push("policies", {"policies": [policy]}))
+
+        def approve() -> None:
+            digest = wire.wait_action()
+            assert desk.done == []
+            wire.approvals[digest] = "granted"
+
+        approving = threading.Thread(target=approve)
+        approving.start()
+        assert self.run(self.adapter(guard), Script(Wish("refund"), "done"), desk) == "done"
+
+        approving.join(DEADLINE_S)
+        assert (desk.done, set(wire.approvals.values())) == (["refund 17"], {"used"})
 
     def test_a_restriction_leaves_only_the_tools_that_read(self, desk: Desk, guard: Guard, wire: WireServer) -> None:
         """A tool that writes is refused with the reason; the run goes on with the others."""
