@@ -299,6 +299,20 @@ def test_a_run_is_told_from_start_to_end(wire: WireServer, make_guard: MakeGuard
     assert wire.resources[0]["deployment.environment.name"] == "prod"
 
 
+def test_a_reported_state_is_told_and_checked(wire: WireServer, make_guard: MakeGuard) -> None:
+    """The state arrives for the server's invariants; a validator's word is an evaluation, and one that raises says nothing."""
+    guard = make_guard()
+    guard.validator("broken")(lambda state: state["nothing"])
+    guard.validator("balance")(lambda state: state["balance"] >= 0)
+    with guard.run("book") as run:
+        run.report_state({"balance": -5})
+    assert guard.flush(DEADLINE_S)
+
+    assert wire.wait_log("andoncord.state")["gen_ai.tool.call.arguments"] == '{"balance":-5}'
+    judged = wire.wait_log("gen_ai.evaluation.result")
+    assert (judged["gen_ai.evaluation.name"], judged["gen_ai.evaluation.score.label"]) == ("state.balance", "fail")
+
+
 def test_a_denial_is_told_with_its_reason(wire: WireServer, make_guard: MakeGuard) -> None:
     """Code, message, arguments and consequence of a refusal are reported."""
     guard = make_guard(tools={"look": "read"})

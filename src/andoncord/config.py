@@ -13,6 +13,7 @@ import yaml
 
 from andoncord.adapters.sql.settings import DatabaseSettings
 from andoncord.detect.declared import Declared, Objective
+from andoncord.detect.invalid_state import invariant
 from andoncord.detect.ledger import PER_WEEK
 from andoncord.detect.scope import Scope
 from andoncord.kernel.errors import CallerError
@@ -88,6 +89,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Tools that wait or poll by design; asking them again is no loop."""
     outside: tuple[str, ...] = ()
     """Tools whose arguments leave the house; a secret among them is a leak."""
+    invariants: dict[str, str] = {}
+    """Name → a condition over the `state` that it reports, such as `state.balance >= 0`."""
     scope: Scope | None = None
     """Which files its tasks may change."""
     description: str = ""
@@ -294,6 +297,8 @@ def texts(names: tuple[str, ...], *, beside: Path) -> dict[str, str]:
 
 def _declared(name: str, agent: AgentSettings, heartbeat: HeartbeatSettings) -> Declared:
     objective = agent.objective
+    for check, text in agent.invariants.items():
+        invariant(text, place=f"agents.{name}.invariants.{check}")
     return Declared(
         agent=name,
         tools=dict(agent.tools),
@@ -310,6 +315,7 @@ def _declared(name: str, agent: AgentSettings, heartbeat: HeartbeatSettings) -> 
         step_timeout_s=agent.step_timeout_s,
         polls=agent.polls,
         outside=agent.outside,
+        invariants=dict(agent.invariants),
         scope=agent.scope,
     )
 

@@ -69,6 +69,8 @@ class Admission:
     messages: Sequence[str] = ()
     """Globs over the tools that send or take messages, beside those that are recognised."""
     clock_ns: Callable[[], int] = _platform.boot_ns
+    validators: dict[str, Callable[[Mapping[str, Any]], bool]] = field(default_factory=dict)
+    """Name → says whether a state that a run reports is valid."""
     breaking: Breaking | None = None
     """Circuit breakers; None where none is set."""
     handing: Handing | None = None

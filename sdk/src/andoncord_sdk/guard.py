@@ -62,6 +62,7 @@ _log = logging.getLogger("andoncord_sdk")
 
 ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
 
+Validator = Callable[[Mapping[str, Any]], bool]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -323,6 +324,18 @@ class Guard(Judging):
             return call
 
         return decorate
+
+    def validator(self, name: str) -> Callable[[Validator], Validator]:
+        """Register a check of the state that runs report: it gets the state, and says whether that is valid.
+
+        What it says is heard of as the evaluation `state.<name>`; a state that is not valid is a finding.
+        """
+
+        def register(validate: Validator) -> Validator:
+            self._admission.validators[name] = validate
+            return validate
+
+        return register
 
     def change(self, kind: ChangeKind, old: str, new: str) -> None:
         """Report that something about the agent changed: its prompt, a tool, its model."""

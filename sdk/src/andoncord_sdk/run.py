@@ -17,7 +17,7 @@ from andoncord_sdk.errors import AgentStopped, RunStopped
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.loopwatch import LoopWatch
 from andoncord_sdk.orders import Order
-from andoncord_sdk.otlp import Attributes, LogRecord, SpanRecord
+from andoncord_sdk.otlp import Attributes, LogRecord, SpanRecord, text_of
 from andoncord_sdk.step import ModelStep, Step
 
 RECENT_STEPS = 20
@@ -208,6 +208,32 @@ class Run:
                 "gen_ai.evaluation.score.label": label,
             },
         )
+
+    def report_state(self, state: Mapping[str, Any]) -> None:
+        """Report the state that this run leaves behind, as something that JSON can hold, and have it checked.
+
+        The server holds it against the invariants declared for the agent; the validators of the guard are asked here. A
+        validator that raises has not said anything. Never raises.
+
+        >>> from andoncord_sdk import Guard
+        >>> guard = Guard("doc")
+        >>> @guard.validator("balance")
+        ... def balance(state):
+        ...     return state["balance"] >= 0
+        >>> with guard.run() as run:
+        ...     run.report_state({"balance": 5})
+        """
+        try:
+            self._log("andoncord.state", {"gen_ai.tool.call.arguments": text_of(state)})
+        except Exception:
+            _log.exception("the state of a run could not be reported")
+        for name, validate in self.admission.validators.items():
+            try:
+                is_valid = bool(validate(state))
+            except Exception:
+                _log.exception("validator %s could not say whether the state is valid", name)
+                continue
+            self.score(f"state.{name}", float(is_valid), passed=is_valid)
 
     def fail(self, reason: str) -> None:
         """Mark the run as failed although nothing was raised."""

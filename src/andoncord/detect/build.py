@@ -16,6 +16,7 @@ from andoncord.detect.foreign import ForeignOrder, InjectionExposure
 from andoncord.detect.growth import ContextGrowth
 from andoncord.detect.injection import InjectedAction
 from andoncord.detect.input_mix import InputMix
+from andoncord.detect.invalid_state import InvalidState
 from andoncord.detect.known import EVENT_NAME, mentions, needs
 from andoncord.detect.ledger import Ledger
 from andoncord.detect.loop import Repetition
@@ -68,6 +69,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "context_growth": ContextGrowth,
     "sensitive_output": SensitiveOutput,
     "cascade": Cascade,
+    "invalid_state": InvalidState,
     "feedback_loop": FeedbackLoop,
     "quiet": Quiet,
     "burn_rate": BurnRate,
@@ -319,6 +321,7 @@ def declared_of(agent: str, spec: DeclaredSpec) -> Declared:
         step_timeout_s=spec.step_timeout_s,
         polls=spec.polls,
         outside=spec.outside,
+        invariants=spec.invariants,
         scope=spec.scope,
     )
 

@@ -47,6 +47,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """Tools that wait or poll by design; asking them again is no loop."""
     outside: tuple[str, ...] = ()
     """Tools whose arguments leave the house: mail, web requests, tickets of customers."""
+    invariants: dict[str, str] = {}
+    """Name → a condition over the `state` that the agent reports; where it is false, the state is invalid."""
 
 
 UNDECLARED = Declared(agent="*")

@@ -175,6 +175,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "context_growth",
         "sensitive_output",
         "cascade",
+        "invalid_state",
         "feedback_loop",
         "quiet",
         "burn_rate",
@@ -216,6 +217,7 @@ class DeclaredSpec(_Part, frozen=True, kw_only=True):
     step_timeout_s: float = 60.0
     polls: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    invariants: dict[str, str] = {}
     scope: Scope | None = None
 
 
