@@ -9,7 +9,19 @@ import msgspec
 
 from benchmarks.result import Result
 
-NOT_BENCHMARKS = {"__init__", "change", "fleet", "held_out", "load", "null_fleet", "result", "runner", "week", "week_plants"}
+NOT_BENCHMARKS = {
+    "__init__",
+    "change",
+    "fleet",
+    "held_out",
+    "history",
+    "load",
+    "null_fleet",
+    "result",
+    "runner",
+    "week",
+    "week_plants",
+}
 
 
 def names() -> list[str]:

@@ -1,7 +1,7 @@
 """Wiring: who says how good answers are, beside the pipeline."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +9,14 @@ from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.judge import by_command, by_url
 from andoncord.config import Config
 from andoncord.detect.ports import TelemetryReader
+from andoncord.engine.state import State
 from andoncord.kernel.access import Scope
 from andoncord.server.auth import Auth
 from andoncord.server.canaries import SENDER, Canaries, Canary
 from andoncord.server.evaluators import Evaluator, Evaluators
 from andoncord.server.hub import GuardHub
 from andoncord.server.ports import AccessStore, ServerClock
+from andoncord.server.predictions import Predictions
 
 JUDGES = SENDER
 """In whose name scores of the server's own are sent in."""
@@ -64,6 +66,11 @@ class Quality(NamedTuple):
 
     evaluators: Evaluators
     canaries: Canaries
+    predictions: Predictions
+
+    def parts(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        """What runs for as long as the server does, by name."""
+        return {"evaluators": self.evaluators.run, "canaries": self.canaries.run, "predictions": self.predictions.run}
 
 
 def connect_quality(
@@ -71,6 +78,7 @@ def connect_quality(
     *,
     hub: GuardHub,
     rung_of: Callable[[str], str],
+    state: Callable[[], State],
     beside: Path,
     secret: bytes,
     telemetry: TelemetryReader,
@@ -79,7 +87,7 @@ def connect_quality(
     pass_on: Callable[[str, bytes], Awaitable[bool]],
     log: str,
 ) -> Quality:
-    """Connect evaluators and canary tasks.
+    """Connect evaluators, canary tasks and predictions.
 
     Args:
         rung_of: what is in force for an agent.
@@ -98,4 +106,4 @@ def connect_quality(
     canaries = Canaries(
         load_canaries(config), hub=hub, run=run_hook, rung_of=rung_of, positions=positions, clock=clock, pass_on=pass_on
     )
-    return Quality(evaluators, canaries)
+    return Quality(evaluators, canaries, Predictions(telemetry=telemetry, state=state, clock=clock))
