@@ -35,9 +35,9 @@ FORGET_EVERY_NS = HOUR_NS
 """How often processes are forgotten that the store forgot, which does so after a day."""
 KEEP_EVERY_NS = MINUTE_NS
 """How often what detectors have learned is kept; the hour of events that is replayed covers what came since."""
-LOOK_REST = 9
-"""After a look at traces whose parents came later, so many times as long until the next: a tenth of the thread's time at most.
-What comes meanwhile is looked at together."""
+LOOK_REST = 3
+"""While batches wait, after a look at traces whose parents came later, so many times as long until the next: a quarter of the
+thread's time. What comes meanwhile is looked at together."""
 NO_PRICES = Pricing(())
 
 
@@ -211,7 +211,7 @@ class Pipeline:
     def _correct(self) -> None:
         """Store steps again whose parents came later and name another agent; detectors have judged them by the first name."""
         began = self._clock.monotonic_ns()
-        if began < self._look_at_ns:
+        if began < self._look_at_ns and self._inbox.backlog:
             return
         found = self._late.look(self._clock.now())
         if found:

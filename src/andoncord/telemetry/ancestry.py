@@ -18,7 +18,7 @@ from andoncord.telemetry.stitch import INFERRED, stitch
 MAX_TRACES = 50_000
 """Traces of one generation; two are remembered, about 20 MB."""
 MAX_MODELS = 50_000
-"""Model calls of one generation, remembered by their span ids and by their parents'."""
+"""Span ids of model calls of one generation, and of what is above them."""
 MAX_PENDING = 20_000
 """Traces that wait to be looked at; beyond it the one that waited longest goes, and is counted."""
 LOOK_AFTER_NS = SECOND_NS
@@ -28,7 +28,8 @@ LOOK_AFTER_PER_EVENT_NS = SECOND_NS // 2_000
 
 _GUESSED, _NAMED, _ONE_MORE = 1, 2, 4
 _BITS = _GUESSED | _NAMED
-_MODELS = frozenset({EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED})
+_SPANS = frozenset(kind.value for kind in SPAN_KINDS)
+_MODELS = frozenset({EventKind.MODEL_COMPLETED.value, EventKind.MODEL_FAILED.value})
 
 
 class Correction(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,25 +41,22 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     after: Event
 
 
-class _Recent:
-    """The newest keys with a number each, in two generations: at least `size` of them, at most twice as many."""
+class _Generations:
+    """The newest keys, at least `size` of them and at most twice as many."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._young: dict[str, int] = {}
-        self._old: dict[str, int] = {}
+        self._young: set[str] = set()
+        self._old: set[str] = set()
 
-    def get(self, key: str) -> int | None:
-        found = self._young.get(key)
-        return self._old.get(key) if found is None else found
+    def add(self, keys: Iterable[str]) -> None:
+        self._young.update(keys)
+        if len(self._young) >= self._size:
+            self._young, self._old = set(), self._young
 
-    def put(self, key: str, value: int) -> bool:
-        """Remember a number; whether the older generation was forgotten for it."""
-        self._young[key] = value
-        if len(self._young) < self._size:
-            return False
-        self._young, self._old = {}, self._young
-        return True
+    def among(self, keys: Iterable[str]) -> set[str]:
+        """Those of some keys that are known."""
+        return {key for key in keys if key in self._young or key in self._old}
 
 
 class Ancestry:
@@ -80,35 +78,42 @@ class Ancestry:
         self.known_since_ns = known_since_ns
         self._turned_ns = known_since_ns
         """When the young generation of traces began."""
-        self._traces = _Recent(MAX_TRACES)
-        self._models = _Recent(MAX_MODELS)
-        self._above_models = _Recent(MAX_MODELS)
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+        """What is known of traces, in two generations: whether some steps guessed and some named, and how many there were."""
+        self._models = _Generations(MAX_MODELS)
+        self._above_models = _Generations(MAX_MODELS)
         self._pending: dict[str, int] = {}
         self.forgot = 0
         """Traces that were not looked at, because too many waited."""
 
     def observe(self, events: Iterable[Event], *, now: int) -> None:
-        """Take in the events of one request that are new. Cost: 0.3 µs for each."""
+        """Take in the events of one request that are new. Cost: 0.5 µs for each."""
+        known_since_ns = self.known_since_ns
         here: dict[str, int] = {}
         early: set[str] = set()
+        models: list[Event] = []
         for event in events:
-            trace, kind = event.trace_id, event.kind
+            trace = event.trace_id
             if not trace:
                 continue
+            kind = event.kind._value_
             if INFERRED in event.attributes:
                 bit = _GUESSED
-            elif kind in SPAN_KINDS:
+            elif kind in _SPANS:
                 bit = _NAMED
             else:
                 # A record hangs on a span and has nothing below it.
                 continue
             here[trace] = (here.get(trace, 0) | bit) + _ONE_MORE
-            if kind in _MODELS and (event.input_tokens or event.output_tokens) and self._is_counted_twice(event):
-                self._wait(trace, now, 1)
-            if event.start_ns < self.known_since_ns or _began_ns(event) < self.known_since_ns:
+            if (event.input_tokens or event.output_tokens) and kind in _MODELS:
+                models.append(event)
+            if event.start_ns < known_since_ns or (event.end_ns > event.received_ns and _began_ns(event) < known_since_ns):
                 early.add(trace)
         for trace, seen in here.items():
             self._learn(trace, seen, now, is_early=trace in early)
+        if models:
+            self._learn_models(models, now)
 
     def due(self, now: int, *, limit: int) -> list[str]:
         """The traces to look at now; they wait no longer."""
@@ -123,23 +128,26 @@ class Ancestry:
         return found
 
     def _learn(self, trace: str, seen: int, now: int, *, is_early: bool) -> None:
-        before = self._traces.get(trace)
+        before = self._young.get(trace) or self._old.get(trace)
         known = before or 0
-        both = (known | seen) & _BITS
-        if self._traces.put(trace, (known + (seen & ~_BITS)) & ~_BITS | both):
+        self._young[trace] = (known + (seen & ~_BITS)) | (seen & _BITS)
+        if len(self._young) >= MAX_TRACES:
+            self._young, self._old = {}, self._young
             self.known_since_ns, self._turned_ns = self._turned_ns, now
         is_late = (known & _NAMED and seen & _GUESSED) or (known & _GUESSED and seen & _NAMED)
         if is_late or (before is None and is_early):
             self._wait(trace, now, (known + seen) // _ONE_MORE)
 
-    def _is_counted_twice(self, event: Event) -> bool:
-        """Whether a model call came in another request than the call inside of it, or around it, so that both were counted."""
-        self._models.put(event.span_id, 1)
-        is_inside = bool(event.parent_span_id) and self._models.get(event.parent_span_id) is not None
-        is_around = self._above_models.get(event.span_id) is not None
-        if event.parent_span_id:
-            self._above_models.put(event.parent_span_id, 1)
-        return is_inside or is_around
+    def _learn_models(self, calls: Sequence[Event], now: int) -> None:
+        """Look at traces whose model calls came in other requests than the calls inside of them: both were counted."""
+        spans = [call.span_id for call in calls]
+        above = [call.parent_span_id for call in calls if call.parent_span_id]
+        if twice := self._models.among(above) | self._above_models.among(spans):
+            for call in calls:
+                if call.span_id in twice or call.parent_span_id in twice:
+                    self._wait(call.trace_id, now, 1)
+        self._models.add(spans)
+        self._above_models.add(above)
 
     def _wait(self, trace: str, now: int, events: int) -> None:
         if trace in self._pending:
