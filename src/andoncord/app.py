@@ -324,6 +324,7 @@ async def _control(
         config,
         hub=hub,
         rung_of=lambda agent: control.force(agent).rung,
+        state=lambda: engine.state,
         beside=beside,
         secret=ensure_lease_secret(home, entropy),
         telemetry=telemetry,
@@ -343,6 +344,7 @@ async def _control(
         sources=sources,
         evaluators=quality.evaluators,
         canaries=quality.canaries,
+        predictions=quality.predictions,
         notices=telling.notices,
         tickets=telling.tickets,
         approvals=config.approvals,
@@ -372,7 +374,7 @@ async def _control(
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=Holds(lambda: engine.state)),
         carrier=carrier,
-        beside={"evaluators": quality.evaluators.run, "canaries": quality.canaries.run, **telling.beside(control, identity)},
+        beside={**quality.parts(), **telling.beside(control, identity)},
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app_worker"),

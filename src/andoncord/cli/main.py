@@ -66,6 +66,7 @@ COMMANDS = {
     "trace": Command("trace", "app", "Show what was recorded of one trace.", is_group=True),
     "tail": Command("tail", "tail", "Follow what comes in."),
     "canaries": Command("canaries", "canaries", "Show tasks with known answers, and what came of them."),
+    "predict": Command("predict", "predict", "Say which agents are likely to have an incident soon."),
     "quality": Command("quality", "quality", "Show how good answers are, as judged and as corrected."),
     "series": Command("series", "series", "Show an agent's figures, a minute at a time."),
     "prices": Command("prices", "app", "Show what model calls cost, and take prices of further providers.", is_group=True),

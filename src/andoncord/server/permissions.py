@@ -1,7 +1,7 @@
 """Who may do what, as data: every route of the server and every command of the engine, with what it needs.
 
 A route that is not here keeps the server from starting; a command that is not here is an administrator's. `gate.py` and
-`Control.ask` enforce it, each in one place. What the roles are good for is in `kernel/access.py`.
+`Control.ask` enforce it, each in one place: handlers need not ask again. What the roles are good for is in `kernel/access.py`.
 """
 
 from enum import StrEnum

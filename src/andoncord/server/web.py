@@ -23,6 +23,7 @@ from andoncord.server.api.lifecycle import LifecycleApi
 from andoncord.server.api.oncall import OncallApi
 from andoncord.server.api.orders import OrderApi
 from andoncord.server.api.playbooks import PlaybookApi
+from andoncord.server.api.predictions import PredictionApi
 from andoncord.server.api.quality import QualityApi
 from andoncord.server.api.records import RecordApi
 from andoncord.server.api.rules import RuleApi
@@ -47,6 +48,7 @@ from andoncord.server.leases import LeaseOffice
 from andoncord.server.live import LiveStreams
 from andoncord.server.notices import NotifyPerformer
 from andoncord.server.ports import AccessStore, JournalReader
+from andoncord.server.predictions import Predictions
 from andoncord.server.reading import Reading
 from andoncord.server.settings import ServerSettings
 from andoncord.server.sources import Sources
@@ -66,6 +68,7 @@ def web_app(
     sources: Sources,
     evaluators: Evaluators,
     canaries: Canaries,
+    predictions: Predictions,
     evidence: EvidenceFolder,
     notices: NotifyPerformer,
     tickets: TicketPerformer,
@@ -112,6 +115,7 @@ def web_app(
         RuleApi(door, declared=declared),
         QualityApi(door, declared=declared, evaluators=evaluators),
         CanaryApi(door, canaries=canaries),
+        PredictionApi(door, predictions=predictions),
         AccessApi(door, store=answers, accounts=identity.accounts, url=identity.settings.url),
         UserApi(door, identity=identity),
         BudgetApi(door, budgets=budgets),
