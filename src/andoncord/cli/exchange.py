@@ -185,7 +185,8 @@ def _send(client: httpx2.Client, signal: Signal, body: bytes, sent: Sent) -> Non
         say(f"not taken: {answer.text[:300]}")
         return
     if answer.status_code != 200:
-        raise CallerError(f"the server refused: {answer.status_code} {answer.text[:300]}")
+        remedy = "unset ANDON_TOKEN, or use a token of scope ingest" if answer.status_code in (401, 403) else ""
+        raise CallerError(f"the server refused: {answer.status_code} {answer.text[:300]}", remedy=remedy)
     sent.requests += 1
     partial = answer.json().get("partialSuccess", {}) if answer.content else {}
     sent.rejected += int(partial.get("rejectedSpans", 0)) + int(partial.get("rejectedLogRecords", 0))
