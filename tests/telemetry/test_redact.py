@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+import re2
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -13,7 +14,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from andoncord.kernel.errors import CallerError
-from andoncord.telemetry.redact import parse_patterns, redact_body, redact_text
+from andoncord.telemetry.redact import PatternSpec, default_patterns, parse_patterns, redact_body, redact_text
 
 KEY = "AKIA" + "IOSFODNN7EXAMPLE"
 
@@ -46,6 +47,18 @@ def test_only_the_secret_of_an_assignment_is_masked() -> None:
     assert redact_text("Authorization: Bearer abcdef0123456789abcdef")[0] == "Authorization: Bearer [redacted:bearer]"
     assert redact_text('{"password": "hunter2hunter2"}')[0] == '{"password": "[redacted:secret]"}'
     assert redact_text("postgres://app:s3cret@db/prod")[0] == "postgres://app:[redacted:url-password]@db/prod"
+
+
+HINTED = [spec for spec in default_patterns().patterns if spec.hint]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(HINTED).flatmap(lambda spec: st.tuples(st.just(spec), st.from_regex(f"(?a){spec.pattern}"))))
+def test_a_hint_stands_in_whatever_its_pattern_finds(found: tuple[PatternSpec, str]) -> None:
+    """Looking for the hint first overlooks nothing."""
+    spec, text = found
+    for match in re2.finditer(spec.pattern, text):
+        assert re2.search(spec.hint, match.group(0))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ ATTRIBUTE_MASK = b"\x0a\x14[redacted:attribute]"
 """The value of an attribute that is masked whole."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MORE = 0x80
+"""Set in a byte of a number that is not its last."""
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _TEXT, _ID, _RAW = "text", "id", "raw"
 """Masked as text; left as it is, being random; masked as text if it is text."""
@@ -100,10 +102,13 @@ class Masking:
         kept_from = place = start
         suspect = start
         while place < end:
-            tag, content = body[place], place + 1
-            if tag & 7 == _BYTES and tag < 0x80 and content < end and body[content] < 0x80:
+            tag, content = body[place], place + 2
+            if tag & 7 == _BYTES and tag < _MORE and content < end and (size := body[place + 1]) < _MORE:
                 # Nearly every field has a tag and a length of one byte each.
-                wire, size, content = _BYTES, body[content], place + 2
+                wire = _BYTES
+            elif tag & 7 == _BYTES and tag < _MORE and content < end and body[content] < _MORE:
+                # Texts and spans have lengths of two.
+                wire, size, content = _BYTES, body[place + 1] & 0x7F | body[content] << 7, place + 3
             else:
                 tag, content = _varint(body, place, end)
                 wire = tag & 7

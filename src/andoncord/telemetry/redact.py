@@ -71,6 +71,8 @@ class PatternSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pattern: str
     mask: int = 0
     check: str = ""
+    hint: str = ""
+    """Found inside of whatever the pattern finds; empty for the pattern itself."""
     distinguish: bool = False
 
 
@@ -100,12 +102,16 @@ class _Rule:
         pattern, self.mask = within_json(spec)
         self.spec = spec
         self.pattern = pattern
+        self.hint = spec.hint or without_edges(pattern)
+        """Whatever stands before and after: in protobuf the byte before a text is its length, and the one after it a tag."""
         self.find = re2.compile(pattern).finditer
         self.check = CHECKS[spec.check] if spec.check else None
 
     def places(self, text: str) -> Iterator[Place]:
-        for match in self.find(text):
-            secret = match.group(self.mask)
+        # Texts in which each character is a byte are looked through without counting characters [6 against 14 µs for 1.5 kB].
+        for match in self.find(text.encode() if text.isascii() else text):
+            found = match.group(self.mask)
+            secret = found.decode() if isinstance(found, bytes) else found
             if not secret or "[redacted:" in secret or (self.check is not None and not self.check(secret)):
                 continue
             tag = self.spec.tag
@@ -132,9 +138,8 @@ class Redactor:
             self._texts.Add(rule.pattern)
         self._texts.Compile()
         keys = "(?i)(?:" + "|".join(re2.escape(key) for key in patterns.keys) + r')(?:"|\x12)' if patterns.keys else ""
-        self._in_json = _any_of([*(rule.pattern for rule in self._rules), keys])
-        # The byte before a text in protobuf is its length, and the one after it a tag: either may look like a letter.
-        self._in_protobuf = _any_of([*(without_edges(rule.pattern) for rule in self._rules), keys])
+        # A name that begins where it likes multiplies the states of a matcher, as an address does: then a hint is looked for.
+        self._suspicious = _any_of([*(rule.hint for rule in self._rules), keys])
 
     def text(self, text: str) -> tuple[str, int]:
         """`text` with everything secret or personal replaced by tags, and how many were."""
@@ -162,7 +167,7 @@ class Redactor:
 
     def touches(self, body: bytes) -> bool:
         """Whether a JSON body may hold anything to mask. False is certain, True is a suspicion."""
-        return self._in_json.search(body) is not None
+        return self._suspicious.search(body) is not None
 
     def json(self, body: bytes) -> tuple[bytes, int]:
         """Mask the texts of a JSON body; a body that is no JSON is masked as text."""
@@ -201,7 +206,7 @@ class Redactor:
     def protobuf(self, body: bytes, signal: Signal | None) -> tuple[bytes, int]:
         """Mask the texts of a protobuf export. Without a signal its first record tells which it is."""
         suspicions: list[tuple[int, int]] = []
-        for match in self._in_protobuf.finditer(body):
+        for match in self._suspicious.finditer(body):
             suspicions.append(match.span())
             if len(suspicions) >= MAX_SUSPICIONS:
                 suspicions.append((match.end(), len(body)))
@@ -278,6 +283,7 @@ def parse_patterns(text: str, *, place: str) -> PatternFile:
         patterns = msgspec.convert(yaml.safe_load(text), PatternFile)
         for spec in patterns.patterns:
             re2.compile(spec.pattern)
+            re2.compile(spec.hint)
             if spec.check and spec.check not in CHECKS:
                 raise CallerError(
                     f"unknown check {spec.check!r}", place=f"{place}: {spec.tag}", remedy=f"use one of {sorted(CHECKS)}"
@@ -291,9 +297,15 @@ def parse_patterns(text: str, *, place: str) -> PatternFile:
 
 @cache
 def default_redactor() -> Redactor:
-    """The redactor of the packaged patterns. Package data, read once."""
+    """The redactor of the packaged patterns."""
+    return Redactor(default_patterns())
+
+
+@cache
+def default_patterns() -> PatternFile:
+    """The packaged patterns. Package data, read once."""
     text = resources.files("andoncord").joinpath("redaction/patterns.yaml").read_text(encoding="utf-8")
-    return Redactor(parse_patterns(text, place="redaction/patterns.yaml"))
+    return parse_patterns(text, place="redaction/patterns.yaml")
 
 
 def within_json(spec: PatternSpec) -> tuple[str, int]:
