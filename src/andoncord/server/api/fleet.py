@@ -4,7 +4,6 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.kernel.access import Scope
 from andoncord.server.api.door import DEFAULT_LIMIT, ApiDoor, answer, bounded
 from andoncord.server.reading import Reading
 
@@ -33,27 +32,22 @@ class FleetApi:
 
     async def fleet(self, request: Request) -> Response:
         """The fleet map: every agent that is declared, was seen or has a guard, with its state now."""
-        await self._door.auth.require(request, Scope.READ)
         return answer({"items": await self._reading.fleet()})
 
     async def agent(self, request: Request, agent: str) -> Response:
         """Everything about one agent: tools with permissions, models, versions, changes, whom it reaches, who reaches it."""
-        await self._door.auth.require(request, Scope.READ)
         return answer(await self._reading.agent(agent))
 
     async def series(self, request: Request, agent: str, minutes: int = HOUR, until: str = "", step_s: int = 60) -> Response:
         """Runs, steps, failures, tokens, cost and latency over time; a point in which nothing was heard is unknown, not 0."""
-        await self._door.auth.require(request, Scope.READ)
         return answer(await self._reading.series(agent, minutes=minutes, until=until, step_s=step_s))
 
     async def runs(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
         """The runs of one agent within a time, the latest first, each with its trace."""
-        await self._door.auth.require(request, Scope.READ)
         return answer(await self._reading.runs(agent, minutes=minutes, until=until))
 
     async def touched(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
         """Files changed, commands run and systems reached by one agent within a time."""
-        await self._door.auth.require(request, Scope.READ)
         return answer(await self._reading.touched_by(agent, minutes=minutes, until=until))
 
     async def events(
@@ -63,6 +57,5 @@ class FleetApi:
 
         Without `after` there are no items: `next` is where news will begin. `kind` is one kind, or several with commas.
         """
-        await self._door.auth.require(request, Scope.READ)
         kinds = [each for each in kind.split(",") if each]
         return answer(await self._reading.tail(after=after, agent=agent, kinds=kinds, limit=bounded(limit)))

@@ -1,5 +1,6 @@
 """Who is on call, telling them, and saying that one looks after an incident."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from andoncord.respond.notice import Delivery
 from andoncord.respond.oncall import TOGETHER
 from andoncord.respond.rota import AHEAD_NS, person_at, spans
 from andoncord.server.api.door import ApiDoor, answer
+from andoncord.server.auth import ForbiddenError
 from andoncord.server.notices import NotifyPerformer
 from andoncord.server.requests import MAX_NAME, MAX_TEXT, Body
 
@@ -30,8 +32,8 @@ class Acknowledging(Body):
 class Testing(Body):
     """Send a test."""
 
-    to: str = Field(min_length=1, max_length=MAX_NAME)
-    """A rota, a person or a channel."""
+    to: str = Field(default="", max_length=MAX_NAME)
+    """A rota, a person or a channel; empty for everybody and every channel of the escalation."""
 
 
 class OncallApi:
@@ -56,7 +58,6 @@ class OncallApi:
 
     async def oncall(self, request: Request, days: int = 0) -> Response:
         """Who is on call now in each rota, with the shifts of the days ahead, the escalation, and what will hurt."""
-        await self._door.auth.require(request, Scope.READ)
         if not 0 <= days <= MAX_DAYS:
             raise CallerError(f"is 0 to {MAX_DAYS}", place="days")
         oncall, now = self._notices.oncall, self._door.control.clock.now()
@@ -71,6 +72,7 @@ class OncallApi:
             more = {"shifts": shown} if days else {"until": shown[0]["until"]}
             rotas.append({"rota": name, "person": person or None, "channels": channels, **more})
         doubts = [{"text": text, "remedy": remedy} for text, remedy in oncall.doubts(now)]
+        doubts += [{"text": text, "remedy": remedy} for text, remedy in self._who_cannot_answer()]
         for name, standing in self._notices.connections.items():
             if why := standing():
                 doubts.append({"text": f"{name} is not connected: {why}", "remedy": "look at its address and token"})
@@ -78,12 +80,23 @@ class OncallApi:
         channels = sorted(self._notices.channels)
         return answer({"rotas": rotas, "escalation": escalation, "channels": channels, "doubts": doubts})
 
+    def _who_cannot_answer(self) -> Iterator[tuple[str, str]]:
+        """People who are told and could not say that they look after it."""
+        for name, why in self._notices.answerers.items():
+            try:
+                actor = self._door.auth.actor_named(name, via="check")
+            except ForbiddenError:
+                yield f"{name} {why} and has no account in force", f"andon user add {name} --role responder"
+                continue
+            if Scope.RESPOND not in actor.may:
+                yield f"{name} {why} and may not acknowledge anything", f"andon user role {name} responder"
+
     async def test(self, request: Request, body: Testing) -> Response:
-        """Send a test to a rota, a person or a channel, and say what became of it."""
-        principal = await self._door.auth.require(request, Scope.RESPOND)
+        """Send a test to a rota, a person, a channel or everybody, and say what became of it."""
+        principal = self._door.principal(request)
         oncall = self._notices.oncall
         known = (*oncall.people, *oncall.rotas, *self._notices.channels)
-        if body.to not in known:
+        if body.to not in ("", *known) or not known:
             shown = ", ".join(sorted(known)) or "nobody is configured"
             raise CallerError(f"there is no rota, person or channel {body.to!r}", place="to", remedy=f"known: {shown}")
         key = self._door.control.entropy.identifier("test")
@@ -92,7 +105,6 @@ class OncallApi:
 
     async def deliveries(self, request: Request, incident: str) -> Response:
         """What became of every notice about an incident on its way to every target."""
-        await self._door.auth.require(request, Scope.READ)
         found = self._door.control.state.incident(incident)
         items = [
             _shown(each, found.acknowledged_by, found.acknowledged_ns)
