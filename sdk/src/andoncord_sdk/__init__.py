@@ -11,7 +11,8 @@ from andoncord_sdk.errors import (
     RunHandedOver,
     RunStopped,
 )
-from andoncord_sdk.guard import Guard, GuardState
+from andoncord_sdk.guard import Guard
+from andoncord_sdk.introduction import GuardState
 from andoncord_sdk.run import Run, current_run
 from andoncord_sdk.step import ModelStep, Step
 

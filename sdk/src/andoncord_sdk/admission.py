@@ -161,6 +161,13 @@ class Admission:
             urgent=True,
         )
 
+    def forget_other_threads(self) -> None:
+        """In a forked child, where only the forking thread exists."""
+        parts = (self.enforcer, self.breaking, self.gate, self.duties, self.handing, self.lease, self.allowance, self.flag)
+        for part in parts:
+            if part is not None:
+                part.forget_other_threads()
+
     def _admit(self, run: "Run", call: "GuardedCall") -> Order | Errand | None:
         while True:
             if (flag := self.flag) is not None and flag.words[0] != flag.seen:

@@ -2,13 +2,11 @@
 
 import atexit
 import functools
-import inspect
 import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -16,10 +14,10 @@ from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission, OnLoop, OnUnknownPrice, ToolKind
 from andoncord_sdk.allowance import Allowance
 from andoncord_sdk.approval import Approvals
-from andoncord_sdk.arguments import arguments_of
 from andoncord_sdk.asking import AskedApprovals
-from andoncord_sdk.breaker import Breakers, BreakerSettings, Changed
-from andoncord_sdk.breaking import Breaking, settings_in
+from andoncord_sdk.breaker import BreakerSettings
+from andoncord_sdk.breaker_board import BreakerBoard
+from andoncord_sdk.breaking import settings_in
 from andoncord_sdk.budget import Limits, micro_usd
 from andoncord_sdk.config import ChangeListener, Config
 from andoncord_sdk.duties import SnapshotHook
@@ -28,22 +26,22 @@ from andoncord_sdk.evaluate import Evaluations
 from andoncord_sdk.exporter import Exporter
 from andoncord_sdk.flag import open_flag
 from andoncord_sdk.follow import Follower, order_in
+from andoncord_sdk.guarding import carrying, guarded
 from andoncord_sdk.handing import Carry, Handing
 from andoncord_sdk.heartbeat import Heartbeat
+from andoncord_sdk.introduction import GuardState, heartbeat, hello, resource
 from andoncord_sdk.judging import Judging
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
 from andoncord_sdk.link import Ack, ControlLink, Report
-from andoncord_sdk.orders import Epoch, Gate, Order
-from andoncord_sdk.otlp import SEVERITY_WARN, Attributes, LogRecord, Record
+from andoncord_sdk.orders import Gate, Order
+from andoncord_sdk.otlp import Attributes, LogRecord, Record
 from andoncord_sdk.policy import PolicySet
 from andoncord_sdk.prices import Prices
-from andoncord_sdk.proctree import own_identity
 from andoncord_sdk.run import Run, current_run
 from andoncord_sdk.spill import Spill
 from andoncord_sdk.wire import Endpoint
 
-SDK_VERSION = "0.1.0"
 FIRST_CONTACT_S = 2.0
 """A new guard waits this long for the orders in force and its first lease, so that a stopped agent does not act before it
 hears of it. After this start-up grace a missing lease counts as one that has ended."""
@@ -65,25 +63,6 @@ ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
 Validator = Callable[[Mapping[str, Any]], bool]
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardState:
-    """A guard at one instant."""
-
-    rung: str
-    epoch: Epoch | None
-    reason: str
-    in_flight: int
-    runs_active: int
-    steps_started: int
-    steps_ended: int
-    is_connected: bool
-    """The order stream is open."""
-    lease_left_s: float | None
-    """Seconds until the lease ends, negative once it has; None without a server."""
-    records_dropped: int
-    """Telemetry lost since the start."""
 
 
 class Guard(Judging):
@@ -188,7 +167,6 @@ class Guard(Judging):
         self._may_share_memory = may_share_memory
         self._limits = Limits(None if budget_usd is None else micro_usd(budget_usd), budget_tokens, budget_calls)
         self._own_prices = tuple(prices)
-        self._environment = environment
         self._system = system or agent
         self._heartbeat_s = heartbeat_s
         self._runs: dict[str, Run] = {}
@@ -196,8 +174,6 @@ class Guard(Judging):
         self._is_closed = False
         self._config = Config()
         self._adapters: dict[str, frozenset[str]] = {}
-        self._own_breakers = dict(breakers or {})
-        self._clock_ns = clock_ns
         self._link: ControlLink | None = None
         self._admission = Admission(
             agent=agent,
@@ -228,7 +204,8 @@ class Guard(Judging):
             changed=self._config_changed,
             acknowledge=self._acknowledge,
         )
-        self._set_breakers({})
+        self._board = BreakerBoard(self._admission, breakers or {}, tell=self._tell)
+        self._board.set({})
         self._exporter: Exporter | None = None
         self._heartbeat: Heartbeat | None = None
         self._keeper: LeaseKeeper | None = None
@@ -297,31 +274,9 @@ class Guard(Judging):
 
         def decorate(fn: Callable[P, T]) -> Callable[P, T]:
             tool = name or fn.__name__
-            named, replaced = arguments_of(fn)
             if effect:
-                self._carry(tool, lambda arguments: _called(fn, *replaced(arguments)))
-
-            if inspect.iscoroutinefunction(fn):
-
-                @functools.wraps(fn)
-                async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                    async with self.enclosing_run(tool).step(tool, named(args, kwargs), can_replace=True) as step:
-                        if step.replacement is not None:
-                            args, kwargs = replaced(step.replacement)  # type: ignore[assignment]
-                        step.result = result = await fn(*args, **kwargs)
-                    return result
-
-                return call_async  # type: ignore[return-value]  # T is the coroutine here
-
-            @functools.wraps(fn)
-            def call(*args: P.args, **kwargs: P.kwargs) -> T:
-                with self.enclosing_run(tool).step(tool, named(args, kwargs), can_replace=True) as step:
-                    if step.replacement is not None:
-                        args, kwargs = replaced(step.replacement)  # type: ignore[assignment]
-                    step.result = result = fn(*args, **kwargs)
-                return result
-
-            return call
+                self._carry(tool, carrying(fn))
+            return guarded(fn, lambda arguments: self.enclosing_run(tool).step(tool, arguments, can_replace=True))
 
         return decorate
 
@@ -490,7 +445,7 @@ class Guard(Judging):
         if not self._admission.role and isinstance(welcome.get("role"), str):
             self._admission.role = welcome["role"]
         try:
-            self._set_breakers(settings_in(welcome.get("breakers") or {}))
+            self._board.set(settings_in(welcome.get("breakers") or {}))
         except (ValueError, TypeError) as wrong:
             _log.warning("the breakers sent at registration could not be set, those in force stay: %s", wrong)
         if isinstance(rows := welcome.get("prices"), list):
@@ -511,95 +466,17 @@ class Guard(Judging):
         if self._link is not None:
             self._link.tell(Report(capabilities=self.capabilities, state=self._follower.state()))
 
-    def _set_breakers(self, declared: Mapping[str, BreakerSettings]) -> None:
-        """Take over breakers that the control plane declares, beside one's own. What does not change keeps what it knows."""
-        settings = {**declared, **self._own_breakers}
-        current = self._admission.breaking
-        if settings == ({} if current is None else current.breakers.settings):
-            return
-        breaking = Breaking(Breakers(settings, changed=self._breaker_changed), clock_ns=self._clock_ns) if settings else None
-        self._admission.breaking = breaking
-        self._admission.ended = None if breaking is None else breaking.ended
-
-    def _breaker_changed(self, change: Changed) -> None:
-        """Report it at once: an open breaker is a finding."""
-        self._report(
-            LogRecord(
-                event_name="andoncord.guard.degraded",
-                at_ns=_platform.now_ns(),
-                severity=SEVERITY_WARN,
-                attributes={
-                    "gen_ai.agent.name": self.agent,
-                    "gen_ai.tool.name": change.name,
-                    "andoncord.decision.code": f"breaker_{change.after}",
-                    "andoncord.decision.message": f"the breaker of {change.name} is {change.after}: {change.why}",
-                },
-            ),
-            urgent=True,
-        )
-        self._tell()
-
     def _hello(self) -> dict[str, Any]:
-        order, lease = self._admission.gate.order, self._admission.lease
-        epoch = order.epoch
-        return {
-            "agent": self.agent,
-            "instance": self.instance,
-            "kind": "guard",
-            "pid": _platform.pid(),
-            "host": _platform.hostname(),
-            "process": own_identity(),
-            "sdk_version": SDK_VERSION,
-            "capabilities": list(self.capabilities),
-            "epoch": None if epoch is None else list(epoch),
-            "rung": order.rung.word,
-            "nonce": "" if lease is None else lease.ask(),
-            "tools": dict(self._admission.tools or {}),
-            "environment": self._environment,
-            "role": self._admission.role,
-        }
+        return hello(self._admission, instance=self.instance, capabilities=self.capabilities)
 
     def _resource(self) -> Attributes:
-        return {
-            "service.name": self._system,
-            "service.instance.id": self.instance,
-            "gen_ai.agent.name": self.agent,
-            "deployment.environment.name": self._environment,
-            "telemetry.sdk.name": "andoncord",
-            "telemetry.sdk.language": "python",
-            "telemetry.sdk.version": SDK_VERSION,
-            "process.pid": _platform.pid(),
-        }
+        return resource(self._admission, instance=self.instance, system=self._system)
 
     def _beat(self) -> None:
         self._report_heartbeat(is_closed=False)
 
     def _report_heartbeat(self, *, is_closed: bool) -> None:
-        """Say how the guard is; the last one says goodbye, so that its silence afterwards is no alarm."""
-        now = self.state
-        self._report(
-            LogRecord(
-                event_name="andoncord.heartbeat",
-                at_ns=_platform.now_ns(),
-                attributes={
-                    "gen_ai.agent.name": self.agent,
-                    "andoncord.guard.rung": now.rung,
-                    "andoncord.guard.epoch": "" if now.epoch is None else f"{now.epoch[0]}.{now.epoch[1]}",
-                    "andoncord.guard.in_flight": now.in_flight,
-                    "andoncord.guard.runs_active": now.runs_active,
-                    "andoncord.guard.steps_started": now.steps_started,
-                    "andoncord.guard.steps_ended": now.steps_ended,
-                    "andoncord.guard.records_dropped": now.records_dropped,
-                    "andoncord.guard.closed": is_closed,
-                    **({"andoncord.guard.breakers": breakers} if (breakers := self._breakers_text()) else {}),
-                    "andoncord.config.version": self._config.version,
-                },
-            )
-        )
-
-    def _breakers_text(self) -> str:
-        breaking = self._admission.breaking
-        return "" if breaking is None else ",".join(f"{name}:{state}" for name, state in breaking.breakers.not_closed().items())
+        self._report(heartbeat(self._admission, self.state, config_version=self._config.version, is_closed=is_closed))
 
     def _beat_interval_s(self) -> float:
         is_monitored = self._admission.gate.order.rung >= Rung.MONITOR
@@ -613,33 +490,17 @@ class Guard(Judging):
         self._lock = threading.Lock()
         self._config.forget_other_threads()
         self._evaluations.forget_other_threads()
-        self._admission.enforcer.forget_other_threads()
-        if self._admission.breaking is not None:
-            self._admission.breaking.forget_other_threads()
-        self._admission.gate.forget_other_threads()
+        self._admission.forget_other_threads()
         for run in self._runs.values():
             run.forget_other_threads()
         if self._exporter is not None:
             self._exporter.restart_after_fork(self._resource())
         if self._heartbeat is not None:
             self._heartbeat.start()
-        self._admission.duties.forget_other_threads()
-        if self._admission.handing is not None:
-            self._admission.handing.forget_other_threads()
-        if self._admission.lease is not None:
-            self._admission.lease.forget_other_threads()
-        if self._admission.allowance is not None:
-            self._admission.allowance.forget_other_threads()
-        if self._admission.flag is not None:
-            self._admission.flag.forget_other_threads()
         if self._keeper is not None:
             self._keeper.start()
         if self._link is not None:
             self._link.start()
-
-
-def _called(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    return fn(*args, **kwargs)
 
 
 _guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from andoncord_sdk import _platform
 from andoncord_sdk.capture import take_capture
 from andoncord_sdk.exporter import Exporter
-from andoncord_sdk.guard import SDK_VERSION
+from andoncord_sdk.introduction import SDK_VERSION
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.link import Ack, ControlLink, Outcome
 from andoncord_sdk.orders import Epoch, Gate, Order, parse_epoch

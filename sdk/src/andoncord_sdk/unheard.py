@@ -2,7 +2,7 @@
 
 from andoncord_sdk import _platform
 from andoncord_sdk.exporter import Exporter
-from andoncord_sdk.guard import SDK_VERSION
+from andoncord_sdk.introduction import SDK_VERSION
 from andoncord_sdk.otlp import SEVERITY_WARN, Attributes, LogRecord
 from andoncord_sdk.wire import Endpoint
 
