@@ -192,6 +192,16 @@ class TelemetryStoreContract:
         assert [int(event.span_id, 16) for event in open_reader().trace(TRACE)] == [1, 2, 3]
         assert open_reader().trace("ef" * 16) == ()
 
+    def test_events_can_be_read_without_what_was_said(
+        self, stored: Callable[[Sequence[Event]], TelemetryWriter], open_reader: Callable[[], TelemetryReader]
+    ) -> None:
+        """Whoever counts gets everything but the texts."""
+        stored([a_span(1, arguments="{}", result="done", input_tokens=7), a_span(2, output_text="Hello")])
+
+        found = open_reader().of_agents(["a-1"], since_ns=0, until_ns=9_000, limit=9, with_texts=False)
+        assert [(event.arguments, event.result, event.output_text) for event in found] == [("", "", "")] * 2
+        assert [(event.name, event.input_tokens) for event in found] == [("orders.lookup", 7), ("orders.lookup", 0)]
+
     def test_agents_are_read_by_time(
         self, stored: Callable[[Sequence[Event]], TelemetryWriter], open_reader: Callable[[], TelemetryReader]
     ) -> None:
@@ -204,6 +214,8 @@ class TelemetryStoreContract:
         both = reader.of_agents(["a-1", "b"], since_ns=1_000, until_ns=2_000, limit=9)
         assert [event.at_ns for event in both] == [1_000, 1_500, 2_000]
         assert reader.of_agents([], since_ns=0, until_ns=9_000, limit=9) == ()
+        fleet = [f"x-{number}" for number in range(3_000)]
+        assert [event.agent for event in reader.of_agents([*fleet, "b"], since_ns=0, until_ns=9_000, limit=9)] == ["b"]
         calls = reader.of_agents(["b"], kinds=[EventKind.TOOL_COMPLETED], since_ns=0, until_ns=9_000, limit=9)
         assert [event.at_ns for event in calls] == [1_500]
         assert reader.of_agents(["b"], kinds=[EventKind.QUALITY_SCORED], since_ns=0, until_ns=9_000, limit=9) == ()

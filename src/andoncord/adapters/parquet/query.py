@@ -11,6 +11,8 @@ from andoncord.telemetry.event import Event
 
 UNNESTED = "SELECT unnest(?::BIGINT[])"
 """A list of numbers, given as one parameter, as rows."""
+MAX_ASKED = 200
+"""Marks that are looked for; with more of them nearly every block has one, and looking costs more than reading."""
 EARLIEST, LATEST = -(2**63), 2**63 - 1
 
 
@@ -44,7 +46,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     received_ns: int = EARLIEST
 
     def marks(self) -> list[str]:
-        """What a block or a segment must be marked with, one of these; empty when anything will do."""
+        """What a block or a segment must be marked with, one of these; empty when anything will do, or many things."""
+        if len(self.agents) * max(1, len(self.kinds)) > MAX_ASKED:
+            return []
         return [mark(agent, kind) for agent in self.agents for kind in self.kinds or ("",)]
 
     def may_hold(self, segment: Segment) -> bool:
@@ -54,17 +58,18 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
             and segment.max_at_ns >= self.from_ns
             and segment.min_at_ns <= self.until_ns
             and segment.max_received_ns >= self.received_ns
-            and (segment.marks == ANY or not self.agents or any(each in segment.marks for each in self.marks()))
+            and (segment.marks == ANY or not (marks := self.marks()) or any(each in segment.marks for each in marks))
         )
 
     def fitting(self, first_id: int, index: Index, gone: Collection[int]) -> Iterator[tuple[int, int, int]]:
         """Time, id and place of the events of a block that fit, without those that are gone."""
+        agents, traces = frozenset(self.agents), frozenset(self.traces)
         for place, at_ns in enumerate(index.at_ns):
             if (
                 self.from_ns <= at_ns <= self.until_ns
-                and (not self.agents or index.agent[place] in self.agents)
+                and (not agents or index.agent[place] in agents)
                 and (not self.kinds or index.kind[place] in self.kinds)
-                and (not self.traces or index.trace_id[place] in self.traces)
+                and (not traces or index.trace_id[place] in traces)
                 and first_id + place > self.after_id
                 and index.received_ns[place] >= self.received_ns
                 and first_id + place not in gone
