@@ -150,7 +150,7 @@ def test_work_goes_to_a_person_under_the_name_that_the_program_gives_it(desk: De
 
 def test_what_nobody_could_be_told_is_neither_held_nor_done(desk: Desk, guard: Guard, paid: list[dict[str, Any]]) -> None:
     """The agent hears exactly that, and may do it again later."""
-    desk.filing = (503, {})
+    desk.filing = (403, {})
     desk.orders(1, HOLD)
     with guard.run() as run, pytest.raises(CallDenied, match="could not be") as refused:
         run.call("payments.refund", lambda **arguments: paid.append(arguments), usd=1)

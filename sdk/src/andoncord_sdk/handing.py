@@ -26,7 +26,7 @@ from andoncord_sdk.obligation import RequireApproval, Snapshot
 from andoncord_sdk.orders import Order
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord, text_of
 from andoncord_sdk.side_effect import effect_digest
-from andoncord_sdk.wire import UNREACHABLE, Endpoint, post
+from andoncord_sdk.wire import UNREACHABLE, Endpoint, WireError, post
 
 if TYPE_CHECKING:
     from andoncord_sdk.run import Run
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 HAND_OVER, HOLD = "hand-over", "hold"
 TIMEOUT_S = 2.0
+PATIENCE_S = 30.0
+"""How long a call waits for a control plane that is away, before it hears that it was neither made nor held."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
 TEXT_MAX = 4_000
 STEPS_TOLD = 20
 PERFORMED_MAX = 10_000
@@ -161,14 +164,25 @@ class Handing:
             raise _refusal(self._agent, run, call, *found)
 
     def file(self, key: str, diverted: Diverted, path: str, body: Mapping[str, Any]) -> None:
-        """Tell the control plane, and keep what it made of it for whoever asked."""
-        try:
-            said = post(self._endpoint, path, dict(body), timeout_s=TIMEOUT_S)
-            filed = Filed(str(said["id"]), str(said["status"]), "")
-        except UNREACHABLE as lost:
-            filed = Filed("", "", f"{lost}")
-        except (TypeError, KeyError) as wrong:
-            filed = Filed("", "", f"the answer is not one: {wrong!r}")
+        """Tell the control plane, for a while also where it is away, and keep what it made of it for whoever asked.
+
+        Telling it twice is telling it once.
+        """
+        end_s, pause_s = _platform.monotonic_s() + PATIENCE_S, FIRST_PAUSE_S
+        while True:
+            try:
+                said = post(self._endpoint, path, dict(body), timeout_s=TIMEOUT_S)
+                filed = Filed(str(said["id"]), str(said["status"]), "")
+            except UNREACHABLE as lost:
+                filed = Filed("", "", f"{lost}")
+                is_refused = isinstance(lost, WireError) and 400 <= lost.status < 500
+                if not is_refused and _platform.monotonic_s() + pause_s < end_s:
+                    threading.Event().wait(_platform.jittered(pause_s))
+                    pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+                    continue
+            except (TypeError, KeyError) as wrong:
+                filed = Filed("", "", f"the answer is not one: {wrong!r}")
+            break
         with self._lock:
             self.filed[key] = (diverted, filed)
 

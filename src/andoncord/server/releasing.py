@@ -12,7 +12,8 @@ from andoncord.kernel.effect import Effect, Outcome, Receipt
 from andoncord.kernel.time import SECOND_NS
 from andoncord.respond.ladder import FENCING
 from andoncord.server.errands import EffectLedger
-from andoncord.server.hub import Ack, Guard, GuardHub
+from andoncord.server.hub import GuardHub
+from andoncord.server.points import Ack, Guard
 from andoncord.server.ports import ServerClock
 
 FIND_S = 3.0
@@ -20,7 +21,7 @@ FIND_S = 3.0
 ANSWER_S = 20.0
 """How long one side effect may take until nobody knows what came of it."""
 LOOK_S = 0.5
-AWAY_S = 5.0
+AWAY_S = 3.0
 """How long a process that was asked may be away, before nobody waits for it any more: chosen, longer than a reconnect takes."""
 OUTBOX = "outbox"
 HELD, DONE, FAILED, UNKNOWN = "held", "done", "failed", "unknown"
@@ -97,7 +98,7 @@ class ReleasePerformer:
         now = self._clock.now()
         self._mark(f"{key}@{guard.instance}", now)
         self._mark(key, now, is_whole=False)
-        self._hub.forget_acks(key)
+        self._hub.answers.forget(key)
         body = {"order_id": key, "effect": told, "until_ns": now + int(ANSWER_S * SECOND_NS)}
         self._hub.send([guard], "release", body)
         ack = await self._answer(key, guard)
@@ -110,7 +111,7 @@ class ReleasePerformer:
         end_ns = self._clock.monotonic_ns() + int(ANSWER_S * SECOND_NS)
         away_since_ns = 0
         while (now_ns := self._clock.monotonic_ns()) < end_ns:
-            ack = (await self._hub.collect(key, [guard.instance], timeout_s=LOOK_S)).get(guard.instance)
+            ack = (await self._hub.answers.collect(key, [guard.instance], timeout_s=LOOK_S)).get(guard.instance)
             if ack is not None:
                 return ack
             is_there = any(each.instance == guard.instance and each.is_connected for each in self._hub.points(guard.agent))
