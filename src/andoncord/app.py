@@ -76,11 +76,12 @@ from andoncord.server.feeds import DigestFeed, FindingFeed
 from andoncord.server.figures import Misuse
 from andoncord.server.health import Health
 from andoncord.server.holds import HOLDS_FILE, HoldFeed
-from andoncord.server.hub import Force, GuardHub
+from andoncord.server.hub import GuardHub
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.listening import WebServer, listen, reserve, target_of, url_of
 from andoncord.server.live import LiveStreams
 from andoncord.server.performers import GuardPerformers, compiled_policies
+from andoncord.server.points import Force
 from andoncord.server.reading import Reading
 from andoncord.server.releasing import ReleasePerformer
 from andoncord.server.sources import Sources

@@ -18,7 +18,8 @@ from andoncord.kernel.errors import CallerError
 from andoncord.kernel.time import HOUR_NS, SECOND_NS, Instant
 from andoncord.server.canaries import CAPABILITY, Canaries, Canary
 from andoncord.server.canary_settings import CanarySettings
-from andoncord.server.hub import Ack, Force, Guard, GuardHub, Registration
+from andoncord.server.hub import GuardHub
+from andoncord.server.points import Ack, Force, Guard, Registration
 from andoncord.telemetry.event import Event
 from andoncord.telemetry.otlp import decode_logs_json
 from andoncord.testing.clock import SimClock

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from andoncord.kernel.errors import CallerError, NotFoundError
-from andoncord.server.hub import GONE_AFTER_NS, MAX_QUEUED, Ack, Force, Guard, GuardHub, Registration
+from andoncord.server.hub import GONE_AFTER_NS, MAX_QUEUED, GuardHub
+from andoncord.server.points import Ack, Force, Guard, Registration
 from andoncord.testing.system import CountedEntropy, HandClock
 
 
@@ -87,7 +88,7 @@ def test_collecting_ends_when_everybody_answered() -> None:
         yard = Yard()
         guards = [yard.join("i1"), yard.join("i2")]
         yard.hub.send(guards, "config", {"order_id": "o"})
-        waiting = asyncio.create_task(yard.hub.collect("o", ["i1", "i2"], timeout_s=5))
+        waiting = asyncio.create_task(yard.hub.answers.collect("o", ["i1", "i2"], timeout_s=5))
         await asyncio.sleep(0)
         for guard in guards:
             yard.hub.acknowledge(guard, Ack(order_id="o", outcome="enforced", state={"rung": "pause"}))
@@ -105,9 +106,9 @@ def test_nobody_answers_for_another_agent() -> None:
     yard.hub.send([mine], "terminate", {"order_id": "o"})
 
     yard.hub.acknowledge(other, Ack(order_id="o", outcome="enforced", detail={"process_tree_empty": True}))
-    assert yard.hub.acks("o") == {}
+    assert yard.hub.answers.acks("o") == {}
     yard.hub.acknowledge(mine, Ack(order_id="o", outcome="enforced"))
-    assert set(yard.hub.acks("o")) == {"i1"}
+    assert set(yard.hub.answers.acks("o")) == {"i1"}
 
 
 def test_collecting_gives_up_in_time() -> None:
@@ -117,10 +118,10 @@ def test_collecting_gives_up_in_time() -> None:
         yard = Yard()
         guard = yard.join("i1")
         yard.hub.send([guard], "config", {"order_id": "o"})
-        assert await yard.hub.collect("o", ["i1"], timeout_s=0.01) == {}
+        assert await yard.hub.answers.collect("o", ["i1"], timeout_s=0.01) == {}
 
         yard.hub.acknowledge(guard, Ack(order_id="o", outcome="enforced"))
-        assert set(yard.hub.acks("o")) == {"i1"}
+        assert set(yard.hub.answers.acks("o")) == {"i1"}
 
     asyncio.run(story())
 

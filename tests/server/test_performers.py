@@ -12,8 +12,9 @@ from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
-from andoncord.server.hub import GONE_AFTER_NS, Ack, Force, Guard, GuardHub, Registration, order_id
+from andoncord.server.hub import GONE_AFTER_NS, GuardHub
 from andoncord.server.performers import GuardPerformers
+from andoncord.server.points import Ack, Force, Guard, Registration, order_id
 from andoncord.telemetry.batch import Beat
 from andoncord.testing.system import CountedEntropy, HandClock
 
@@ -340,7 +341,7 @@ def test_a_supervisor_that_freezes_is_an_enforcement_point(world: World) -> None
         await world.guard("s1", holds(pids=[4]), kind="supervisor", can=("pause", "kill", "terminate"))
         await world.guard("s2", obeys, kind="supervisor", can=("terminate",))
         receipts = await world.order(), await world.order("none", 2), await world.order("restrict", 3)
-        await world.hub.collect(order_id("a", (1, 3)), ["s1"], timeout_s=5)
+        await world.hub.answers.collect(order_id("a", (1, 3)), ["s1"], timeout_s=5)
         return receipts
 
     paused, released, restricted = world.run(story)

@@ -9,8 +9,9 @@ import pytest
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
 from andoncord.adapters.parquet.writer import ParquetTelemetryWriter
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
-from andoncord.server.hub import Ack, Force, GuardHub, Registration, order_id
+from andoncord.server.hub import GuardHub
 from andoncord.server.leases import LeaseOffice
+from andoncord.server.points import Ack, Force, Registration, order_id
 from andoncord.server.watching import VerifyPerformer
 from andoncord.telemetry.batch import event_key
 from andoncord.telemetry.event import Event, EventKind

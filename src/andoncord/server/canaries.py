@@ -18,7 +18,8 @@ from andoncord.kernel.time import SECOND_NS, rfc3339
 from andoncord.respond.ladder import height
 from andoncord.server.canary_settings import CanarySettings
 from andoncord.server.errands import RunHook
-from andoncord.server.hub import Guard, GuardHub
+from andoncord.server.hub import GuardHub
+from andoncord.server.points import Guard
 from andoncord.server.ports import AccessStore, ServerClock
 from andoncord.server.scores import Score, score_log
 
@@ -217,8 +218,8 @@ class Canaries:
         guard = sorted(able, key=lambda one: one.instance)[sum(each.counts.values()) % len(able)]
         order = f"canary-{each.name}-{now}"
         self._hub.send([guard], CAPABILITY, {"order_id": order, "name": each.name, "input": settings.input})
-        ack = (await self._hub.collect(order, [guard.instance], timeout_s=settings.answer_within_s)).get(guard.instance)
-        self._hub.forget_acks(order)
+        ack = (await self._hub.answers.collect(order, [guard.instance], timeout_s=settings.answer_within_s)).get(guard.instance)
+        self._hub.answers.forget(order)
         if ack is None:
             return _Heard(missed=f"no answer from {guard.instance} within {settings.answer_within_s:g} s")
         if ack.outcome == "refused":

@@ -16,7 +16,8 @@ from andoncord.kernel.time import DAY_NS
 from andoncord.respond.archive import MANIFEST, SIGNATURE, check, pack, safe_name
 from andoncord.respond.evidence import MAX_EVENTS, Bundle, seal
 from andoncord.server.casework import write_durably
-from andoncord.server.hub import Guard, GuardHub
+from andoncord.server.hub import GuardHub
+from andoncord.server.points import Guard
 from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event
 
@@ -241,7 +242,7 @@ class CapturePerformer:
             missing["supervisor"] = "the supervisor is of a version that cannot look when asked, or is not connected"
             return []
         self._hub.send(able, "capture", {"order_id": intent, "agent": agent})
-        acks = await self._hub.collect(intent, [guard.instance for guard in able], timeout_s=ASK_S)
+        acks = await self._hub.answers.collect(intent, [guard.instance for guard in able], timeout_s=ASK_S)
         if not acks:
             missing["supervisor"] = f"the supervisor did not answer within {ASK_S:g} s"
         for instance, ack in acks.items():

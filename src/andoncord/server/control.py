@@ -22,8 +22,9 @@ from andoncord.respond.ladder import FENCING
 from andoncord.server.auth import ForbiddenError
 from andoncord.server.cases import cases
 from andoncord.server.forces import force_of
-from andoncord.server.hub import Force, Guard, GuardHub
+from andoncord.server.hub import GuardHub
 from andoncord.server.permissions import needed_for
+from andoncord.server.points import Force, Guard
 from andoncord.server.ports import Entropy, ServerClock
 from andoncord.telemetry.batch import Beat
 

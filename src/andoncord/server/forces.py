@@ -9,7 +9,7 @@ from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, Outcome, Receipt
 from andoncord.respond.ladder import height
 from andoncord.respond.orders import Scope, StandingOrder, lacking
-from andoncord.server.hub import Force, Guard
+from andoncord.server.points import Force, Guard
 
 
 def force_of(state: State, agent: str, roles: Collection[str] = ()) -> Force:

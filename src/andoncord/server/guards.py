@@ -14,8 +14,8 @@ from andoncord.server.api.door import answer
 from andoncord.server.auth import Auth, ForbiddenError, Principal
 from andoncord.server.budgets import Asked, BudgetOffice
 from andoncord.server.control import Control
-from andoncord.server.hub import Ack, Force, Guard, Registration
 from andoncord.server.leases import LeaseOffice
+from andoncord.server.points import Ack, Force, Guard, Registration
 from andoncord_sdk.lease import orders_digest
 
 PREFIX = "/api/v1/guards"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from andoncord.respond.verify import Tree
-from andoncord.server.hub import Guard
+from andoncord.server.points import Guard
 
 
 def tree_in(state: Mapping[str, Any]) -> Tree | None:

@@ -1,18 +1,19 @@
 """The guard hub: who can stop an agent, how orders reach them, and what they answered."""
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.respond.ladder import height
+from andoncord.server.answers import AnswerBook
+from andoncord.server.points import Ack, Force, Guard, Kind, Registration, check_state, order_id
 from andoncord.server.ports import Entropy, Flags, Processes, ServerClock
+from andoncord.server.server_event import encoded_event
 
 PING_S = 0.5
 PING = ("ping", b"{}")
@@ -29,119 +30,8 @@ MAX_DEPARTED = 10_000
 FLAG = "flag"
 """The capability of a guard that looks at a flag in shared memory."""
 
-Kind = Literal["guard", "supervisor"]
 HOLDING = {"pause": {"pause"}, "kill": {"kill"}, "none": {"pause", "kill"}}
 """What a supervisor must declare to be asked for a rung: freezing and ending is all that it can do, and undo."""
-
-
-class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """What a guard or supervisor says about itself when it connects."""
-
-    agent: str
-    instance: str
-    kind: Kind = "guard"
-    pid: int = 0
-    host: str = ""
-    process: dict[str, Any] = {}
-    """Number, start, boot and pid namespace of the process; empty where there are none to tell."""
-    sdk_version: str = ""
-    capabilities: tuple[str, ...] = ()
-    epoch: tuple[int, int] | None = None
-    tools: dict[str, str] | None = None
-    environment: str = ""
-    role: str = ""
-    """What the agent acts as; orders can be given to a role."""
-    rung: str = "none"
-    """What the guard has in force."""
-    nonce: str = ""
-    """Of its request for a first lease; empty where it keeps none."""
-
-
-class Ack(msgspec.Struct, frozen=True, kw_only=True):
-    """What a guard made of one order."""
-
-    order_id: str
-    epoch: tuple[int, int] | None = None
-    outcome: Literal["enforced", "refused", "failed"]
-    at_ns: int = 0
-    state: dict[str, Any] = {}
-    detail: dict[str, Any] = {}
-
-
-class _State(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a reported state is read here; there may be more in it."""
-
-    in_flight: tuple[dict[str, Any], ...] = ()
-    steps_started: int = 0
-    breakers: dict[str, str] = {}
-
-
-class Force(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in force for an agent, as the journal says: the strictest in one word, and each order."""
-
-    rung: str
-    epoch: tuple[int, int]
-    reason: str = ""
-    by: str = ""
-    incident: str = ""
-    orders: tuple[dict[str, Any], ...] = ()
-    """Every order in force, as guards read it; empty where there is none but the one in one word."""
-    dropped: tuple[str, ...] = ()
-    """Quarantines that ended with their messages dropped."""
-
-
-@dataclass(slots=True, eq=False)
-class Guard:
-    """One registered enforcement point."""
-
-    id: str
-    token_id: str
-    registration: Registration
-    seen_ns: int
-    queue: asyncio.Queue[tuple[str, bytes] | None] | None = None
-    """What is to be sent, encoded; None is the end."""
-    state: dict[str, Any] = field(default_factory=dict)
-    """What it last reported about itself."""
-    told: tuple[int, ...] = ()
-    """The epoch of the order that was sent to it last."""
-
-    @property
-    def agent(self) -> str:
-        return self.registration.agent
-
-    @property
-    def instance(self) -> str:
-        return self.registration.instance
-
-    @property
-    def holder(self) -> str:
-        """Who holds a part of a budget: of an instance that was started anew under its name, the present process."""
-        process = msgspec.json.encode([self.registration.pid, self.registration.process])
-        return f"{self.instance} {hashlib.sha256(process).hexdigest()[:16]}"
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether its order stream is open."""
-        return self.queue is not None
-
-
-@dataclass(slots=True)
-class _Answers:
-    """What came in for one order."""
-
-    acks: dict[str, Ack] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-    """Agents to whose enforcement points it was sent: nobody answers for another's."""
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-def order_id(agent: str, epoch: tuple[int, int]) -> str:
-    """Orders are told apart by agent and epoch, so an order that is sent again after a crash is the same order.
-
-    >>> order_id("refund", (1, 7))
-    'refund@1.7'
-    """
-    return f"{agent}@{epoch[0]}.{epoch[1]}"
 
 
 class GuardHub:
@@ -171,7 +61,7 @@ class GuardHub:
         self._seen_here: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._guards: dict[str, Guard] = {}
         self._named: dict[tuple[str, str, Kind], Guard] = {}
-        self._answers: OrderedDict[str, _Answers] = OrderedDict()
+        self.answers = AnswerBook(MAX_ORDERS_REMEMBERED)
         self._departed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._came = asyncio.Event()
         self._closed = False
@@ -184,7 +74,7 @@ class GuardHub:
         Raises:
             CallerError: there are too many.
         """
-        if (known := self._named.get(_name(registration))) is not None:
+        if (known := self._named.get(_name_in(registration))) is not None:
             self._drop(known)
         if len(self._guards) >= MAX_GUARDS:
             self._forget_gone()
@@ -193,7 +83,7 @@ class GuardHub:
         guard = Guard(
             id=self._entropy.identifier("grd"), token_id=token_id, registration=registration, seen_ns=self._clock.now()
         )
-        self._guards[guard.id] = self._named[_name(registration)] = guard
+        self._guards[guard.id] = self._named[guard.name] = guard
         self._departed.pop((guard.agent, guard.instance), None)
         self._see(guard)
         if registration.role:
@@ -245,7 +135,7 @@ class GuardHub:
         Raises:
             CallerError: its state cannot be read.
         """
-        _check_state(state)
+        check_state(state)
         guard.registration = msgspec.structs.replace(guard.registration, capabilities=capabilities)
         guard.state = state or guard.state
         guard.seen_ns = self._clock.now()
@@ -278,7 +168,7 @@ class GuardHub:
         """End every stream, so that nothing keeps the server from stopping."""
         self._closed = True
         for guard in self._guards.values():
-            _end_stream(guard)
+            guard.end_stream()
 
     # Who is there.
 
@@ -329,9 +219,9 @@ class GuardHub:
         encoded = msgspec.json.encode(body)  # Once for all of them.
         is_flagged = event == "order" and self._flags is not None and _holds(body)
         order = body.get("order_id")
-        answers = self._answers_to(order) if order else _Answers()
         for guard in guards:
-            answers.asked.add(guard.agent)
+            if order:
+                self.answers.ask(order, guard.agent)
             guard.told = tuple(body["epoch"]) if event == "order" and "epoch" in body else guard.told
             if is_flagged and self._flags is not None:
                 self._flags.show(guard.id, body)
@@ -340,7 +230,7 @@ class GuardHub:
             try:
                 guard.queue.put_nowait((event, encoded))
             except asyncio.QueueFull:
-                _end_stream(guard)
+                guard.end_stream()
 
     def order_body(self, agent: str, force: Force) -> dict[str, Any]:
         """An order as guards read it."""
@@ -359,7 +249,7 @@ class GuardHub:
     async def stream(self, guard: Guard) -> AsyncIterator[bytes]:
         """The guard's server-sent events: first what is in force, then whatever comes, and a ping when nothing does."""
         queue: asyncio.Queue[tuple[str, bytes] | None] = asyncio.Queue(MAX_QUEUED)
-        _end_stream(guard)
+        guard.end_stream()
         guard.queue = queue
         self._came.set()
         number = 0
@@ -383,7 +273,7 @@ class GuardHub:
     def _in_force(self, guard: Guard) -> tuple[str, bytes]:
         """The event that tells a guard what is in force for its agent."""
         body = self.order_body(guard.agent, self._force(guard.agent))
-        self._answers_to(body["order_id"]).asked.add(guard.agent)
+        self.answers.ask(body["order_id"], guard.agent)
         guard.told = tuple(body["epoch"])
         return "order", msgspec.json.encode(body)
 
@@ -394,60 +284,24 @@ class GuardHub:
     # Answers in.
 
     def acknowledge(self, guard: Guard, ack: Ack) -> None:
-        """Keep what a guard answered. Each instance's last answer to an order counts, if its agent was asked.
+        """Keep what a guard answered, and what it said of itself with it.
 
         Raises:
             CallerError: its state cannot be read; an order that was answered so is not confirmed.
         """
-        _check_state(ack.state)
+        check_state(ack.state)
         guard.seen_ns = self._clock.now()
         if ack.state:
             guard.state = ack.state
-        answers = self._answers.get(ack.order_id)
-        if answers is None or guard.agent not in answers.asked:
-            return  # What was heard before it was sent, by the flag or with a lease, is sent and answered again.
-        answers.acks[guard.instance] = ack
-        answers.arrived.set()
-
-    def acks(self, order: str) -> dict[str, Ack]:
-        """What came in for an order so far, by instance."""
-        answers = self._answers.get(order)
-        return dict(answers.acks) if answers else {}
-
-    def forget_acks(self, order: str) -> None:
-        """Ask as if for the first time: what was answered to this order does not count any more."""
-        if (answers := self._answers.get(order)) is not None:
-            answers.acks.clear()
-
-    async def collect(self, order: str, instances: Iterable[str], *, timeout_s: float) -> dict[str, Ack]:
-        """The answers to an order, as soon as all of `instances` answered or when the time is up."""
-        answers = self._answers_to(order)
-        missing = set(instances)
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        # Only those still missing are looked for at each arrival: a thousand answers come one by one.
-        while missing := {instance for instance in missing if instance not in answers.acks}:
-            answers.arrived.clear()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await answers.arrived.wait()
-            except TimeoutError:
-                break
-        return dict(answers.acks)
-
-    def _answers_to(self, order: str) -> _Answers:
-        answers = self._answers.setdefault(order, _Answers())
-        self._answers.move_to_end(order)
-        while len(self._answers) > MAX_ORDERS_REMEMBERED:
-            self._answers.popitem(last=False)
-        return answers
+        self.answers.add(guard.agent, guard.instance, ack)
 
     def _drop(self, guard: Guard) -> None:
-        _end_stream(guard)
+        guard.end_stream()
         if self._flags is not None:
             self._flags.free(guard.id)
         self._guards.pop(guard.id, None)
-        if self._named.get(_name(guard.registration)) is guard:
-            del self._named[_name(guard.registration)]
+        if self._named.get(guard.name) is guard:
+            del self._named[guard.name]
 
     def _forget_gone(self) -> None:
         horizon = self._clock.now() - GONE_AFTER_NS
@@ -455,42 +309,11 @@ class GuardHub:
             self._drop(guard)
 
 
-def server_event(name: str, number: int, body: dict[str, Any]) -> bytes:
-    r"""One server-sent event.
-
-    >>> server_event("ping", 3, {})
-    b'id: 3\nevent: ping\ndata: {}\n\n'
-    """
-    return encoded_event(name, number, msgspec.json.encode(body))
-
-
-def encoded_event(name: str, number: int, body: bytes) -> bytes:
-    """One server-sent event whose body is JSON already."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), body)
-
-
-def _end_stream(guard: Guard) -> None:
-    queue, guard.queue = guard.queue, None
-    if queue is None:
-        return
-    while queue.full():
-        queue.get_nowait()
-    queue.put_nowait(None)
-
-
-def _check_state(state: dict[str, Any]) -> None:
-    """Refuse what would break whoever reads the states of all."""
-    try:
-        msgspec.convert(state, _State)
-    except msgspec.ValidationError as wrong:
-        raise CallerError(str(wrong), place="state", remedy="send what this version of the SDK sends") from None
-
-
 def _holds(order: dict[str, Any]) -> bool:
     """Whether an order, or one of those that it is made of, holds something: a flag is for raising alone."""
     return any(height(str(each["rung"])) >= height("restrict") for each in (order, *order.get("orders", ())))
 
 
-def _name(registration: Registration) -> tuple[str, str, Kind]:
+def _name_in(registration: Registration) -> tuple[str, str, Kind]:
     """What tells an enforcement point from every other."""
     return registration.agent, registration.instance, registration.kind

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from andoncord.engine.run import Engine
 from andoncord.kernel.errors import ConflictError
-from andoncord.server.hub import server_event
+from andoncord.server.server_event import server_event
 
 PING_S = 15.0
 MAX_STREAMS = 100

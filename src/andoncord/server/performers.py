@@ -15,7 +15,8 @@ from andoncord.kernel.ports import Performer
 from andoncord.kernel.time import SECOND_NS
 from andoncord.server.forces import discounted, force_ordered
 from andoncord.server.holding import covered
-from andoncord.server.hub import GONE_AFTER_NS, Ack, Guard, GuardHub, order_id
+from andoncord.server.hub import GONE_AFTER_NS, GuardHub
+from andoncord.server.points import Ack, Guard, order_id
 from andoncord.server.ports import ServerClock
 
 ANSWERED = "enforced"
@@ -191,7 +192,7 @@ class GuardPerformers:
             if began or self._clock.monotonic_ns() >= end_ns:
                 return ack
             await asyncio.sleep(PROBE_AGAIN_S)
-            self._hub.forget_acks(order)
+            self._hub.answers.forget(order)
 
     async def _ask(
         self, effect: Effect, guards: Sequence[Guard], event: str, body: dict[str, Any], *, order: str
@@ -205,7 +206,7 @@ class GuardPerformers:
         """The answers of these guards, and whatever else has come in, at the latest at the effect's deadline."""
         passed_s = (self._clock.monotonic_ns() - since_ns) / 1_000_000_000
         timeout_s = max(0.0, effect.deadline_ms / 1_000 - passed_s)
-        return await self._hub.collect(order, [guard.instance for guard in guards], timeout_s=timeout_s)
+        return await self._hub.answers.collect(order, [guard.instance for guard in guards], timeout_s=timeout_s)
 
     async def _ask_guards(
         self,

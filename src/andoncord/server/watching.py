@@ -24,8 +24,9 @@ from andoncord.respond.verify import (
     judge_containment,
 )
 from andoncord.server.holding import covered, tree_in
-from andoncord.server.hub import GuardHub, order_id
+from andoncord.server.hub import GuardHub
 from andoncord.server.leases import LeaseOffice
+from andoncord.server.points import order_id
 from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event, EventKind
 
@@ -132,7 +133,7 @@ class VerifyPerformer:
         supervisors = {point.instance for point in self._hub.points(effect.target, kind="supervisor")}
         holding = {point.instance for point in holders}
         # An answer that came after the order's own deadline is an answer all the same, and a supervisor's last look counts.
-        for instance, ack in self._hub.acks(order_id(effect.target, (generation, counter))).items():
+        for instance, ack in self._hub.answers.acks(order_id(effect.target, (generation, counter))).items():
             if instance in holding:
                 acks.pop(instance, None)
             elif instance in supervisors:
