@@ -156,6 +156,7 @@ def test_the_audit_says_who_was_let_in(server: ServerProcess, person: Person) ->
     assert ("login", False, None, "sign in") in of
     assert ("denied", False, "paul", "GET /api/v1/audit") in of
     assert ("change", True, "local", "POST /api/v1/users") in of
+    assert any((each["what"], each["about"]) == ("account made", "paul as responder") for each in items)
     assert all(each["address"] == "127.0.0.1" for each in items)
     assert "hunter" not in str(items)
     assert person.http.get("/api/v1/audit?kind=odd").status_code == 422

@@ -1,5 +1,6 @@
 """`andon user`: the accounts of people."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -19,8 +20,8 @@ def add(
     role: Annotated[Role, typer.Option(help="What the account is good for.")] = Role.VIEWER,
     no_password: Annotated[bool, typer.Option("--no-password", help="They sign in by one-time links or elsewhere.")] = False,
 ) -> None:
-    """Make an account. Asks for a password, unless told otherwise."""
-    password = "" if no_password else typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    """Make an account. Asks for a password, or reads it from standard input where that is no terminal."""
+    password = "" if no_password else _typed("Password")
     Client().post("/api/v1/users", {"name": name, "role": role.value, "password": password})
     say(f"{name} is a {role.value}. One-time link: andon login --user {name}. Undo: andon user disable {name}")
 
@@ -45,7 +46,7 @@ def role(name: NameArgument, role: Annotated[Role, typer.Argument(help="What the
 @app.command()
 def password(name: NameArgument) -> None:
     """Change a password. The sessions of the account end."""
-    typed = typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    typed = _typed("New password")
     Client().post(f"/api/v1/users/{name}/password", {"password": typed})
     say(f"the password of {name} is changed; their sessions ended")
 
@@ -62,3 +63,11 @@ def enable(name: NameArgument) -> None:
     """Let a disabled account sign in again."""
     Client().post(f"/api/v1/users/{name}/enable", {})
     say(f"{name} may sign in again")
+
+
+def _typed(what: str) -> str:
+    """A secret from the terminal, twice; from a pipe, its first line."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    typed: str = typer.prompt(what, hide_input=True, confirmation_prompt=True, err=True)
+    return typed

@@ -116,7 +116,7 @@ def web_app(
         QualityApi(door, declared=declared, evaluators=evaluators),
         CanaryApi(door, canaries=canaries),
         PredictionApi(door, predictions=predictions),
-        AccessApi(door, store=answers, accounts=identity.accounts, url=identity.settings.url),
+        AccessApi(door, store=answers, accounts=identity.accounts, log=identity.log, url=identity.settings.url),
         UserApi(door, identity=identity),
         BudgetApi(door, budgets=budgets),
         SourceApi(sources),

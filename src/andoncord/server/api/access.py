@@ -6,9 +6,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.kernel.access import Token
+from andoncord.kernel.access import Token, scopes_text
 from andoncord.kernel.time import rfc3339
 from andoncord.server import requests as bodies
+from andoncord.server.access_log import AccessLog
 from andoncord.server.accounts import Accounts
 from andoncord.server.api.door import ApiDoor, answer
 from andoncord.server.ports import AccessStore
@@ -17,10 +18,11 @@ from andoncord.server.ports import AccessStore
 class AccessApi:
     """Routes under `/api/v1`."""
 
-    def __init__(self, door: ApiDoor, *, store: AccessStore, accounts: Accounts, url: str) -> None:
+    def __init__(self, door: ApiDoor, *, store: AccessStore, accounts: Accounts, log: AccessLog, url: str) -> None:
         self._url = url.rstrip("/")
         self._door = door
         self._accounts = accounts
+        self._log = log
         self._store = store
 
     def router(self) -> APIRouter:
@@ -42,6 +44,8 @@ class AccessApi:
         token, secret = self._door.auth.create_token(
             name=body.name, scopes=body.wanted, agent=body.agent, owner=body.owner, days=body.days
         )
+        about = f"{token.id} for {token.owner or token.name}: {scopes_text(token.scopes)} {token.agent}".rstrip()
+        self._log.changed(self._door.principal(request).actor, "token made", about)
         return answer({**_token(token), "token": secret}, 201)
 
     async def revoke_token(self, request: Request, token_id: str) -> Response:
@@ -58,6 +62,7 @@ class AccessApi:
         else:
             is_account = self._accounts.find(principal.name) is not None
             code = self._door.auth.login_code(name=principal.name, scopes=() if is_account else (principal.scope,))
+        self._log.changed(principal.actor, "login link made", user or principal.name)
         base = self._url or str(request.base_url).rstrip("/")
         return answer({"code": code, "url": f"{base}/login#code={code}"}, 201)
 

@@ -71,11 +71,15 @@ class UserApi:
 
     async def add(self, request: Request, body: NewUser) -> Response:
         """Make an account."""
-        return answer(_account(await self._accounts.add(body.name, body.role, password=body.password)), 201)
+        made = await self._accounts.add(body.name, body.role, password=body.password)
+        self._log.changed(self._door.principal(request).actor, "account made", f"{made.name} as {made.role.value}")
+        return answer(_account(made), 201)
 
     async def set_role(self, request: Request, name: str, body: RoleBody) -> Response:
         """Change what an account is good for, from its next request on."""
-        return answer(_account(self._accounts.set_role(name, body.role)))
+        changed = self._accounts.set_role(name, body.role)
+        self._log.changed(self._door.principal(request).actor, "role given", f"{changed.name} as {changed.role.value}")
+        return answer(_account(changed))
 
     async def set_password(self, request: Request, name: str, body: PasswordBody) -> Response:
         """Change a password; the sessions of the account end."""
