@@ -76,7 +76,11 @@ class ChangeSeen(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int
     span_id: str = ""
     announced: bool = True
-    """False when no change event said so and the versions on runs gave it away (SIG-5: inferred)."""
+    """False when no change event said so and what was seen gave it away (SIG-5: inferred)."""
+    how: str = ""
+    """What it was inferred from; empty where it was announced."""
+    confidence: float = 1.0
+    """How sure that anything changed at all; below 1 where it was inferred. By kind of evidence, not calibrated."""
     passed_before: int = 0
     judged_before: int = 0
     passed_after: int = 0

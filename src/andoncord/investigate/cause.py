@@ -12,6 +12,7 @@ import msgspec
 from andoncord.detect.finding import Finding
 from andoncord.investigate.casefile import Avoid, Cause, ChangeSeen
 from andoncord.investigate.change import SIGNIFICANT, RunOutcome, worse_by_chance
+from andoncord.investigate.inferred import NAMED
 from andoncord.investigate.steps import Step
 from andoncord.investigate.symptom import MAX_EVIDENCE, causes_of_pattern
 from andoncord.kernel.text import quoted, visible
@@ -89,7 +90,8 @@ def _from_change(
     else:
         against.append("the versions did not overlap in time, so anything else that changed then would look the same")
     if not change.announced:
-        against.append("nobody announced it; inferred from the versions that runs name")
+        score = min(score, change.confidence)
+        against.append(f"nobody announced it; inferred from the {change.how or 'versions that runs name'}")
     score *= _concurrency(change, changes, against) * _placebo(change, outcomes, reasons, against)
     if change.at_ns > onset_ns:
         score *= CONCURRENT_SHARE
@@ -104,7 +106,7 @@ def _from_change(
         reasons=tuple(reasons),
         against=tuple(against),
         avoid=Avoid(agent=change.agent, version=change.after, because=f"runs on version {quoted(change.after, 40)} went wrong")
-        if change.after
+        if change.after and change.confidence >= NAMED
         else None,
     )
 

@@ -14,6 +14,7 @@ from math import comb
 import msgspec
 
 from andoncord.investigate.casefile import ChangeSeen
+from andoncord.investigate.inferred import NAMED, inferred
 from andoncord.investigate.steps import MODEL_KINDS, in_order
 from andoncord.kernel.time import DAY_NS
 from andoncord.telemetry.event import Event, EventKind
@@ -27,7 +28,13 @@ MIN_OVERLAP = 3
 MIN_STEADY = 5
 """Sightings of an old value before a new one counts as a change nobody announced. Chosen."""
 SIGNIFICANT = 0.05
-_VERSION_KINDS = {"prompt_version": "prompt", "config_version": "config", "tool_version": "tool", "model_version": "model"}
+_VERSION_KINDS = {
+    "prompt_version": "prompt",
+    "config_version": "config",
+    "tool_version": "tool",
+    "model_version": "model",
+    "agent_version": "deployment",
+}
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +109,7 @@ def changes(events: Sequence[Event], *, agents: Iterable[str], first_ns: int, no
     outcomes = outcomes_of(events)
     seen: list[ChangeSeen] = []
     for agent in dict.fromkeys(agents):
-        raw = [*_announced(events, agent), *_unannounced(events, agent)]
+        raw = [*_announced(events, agent), *_unannounced(events, agent), *inferred(in_order(events), agent)]
         raw.sort(key=lambda change: (change.at_ns, not change.announced))
         announced = {change.after for change in raw if change.announced}
         kept: list[ChangeSeen] = []
@@ -146,7 +153,8 @@ def _unannounced(events: Iterable[Event], agent: str) -> list[ChangeSeen]:
         for kind, value in values:
             if not value:
                 continue
-            seen = counts[kind]
+            # Tools have versions of their own.
+            seen = counts[f"tool {event.name}" if kind == "tool" else kind]
             if value not in seen and seen:
                 before = max(seen, key=lambda each: seen[each])
                 if seen[before] >= MIN_STEADY:
@@ -159,6 +167,8 @@ def _unannounced(events: Iterable[Event], agent: str) -> list[ChangeSeen]:
                             at_ns=event.start_ns or event.at_ns,
                             span_id=event.span_id,
                             announced=False,
+                            how="versions that runs name",
+                            confidence=NAMED,
                         )
                     )
             seen[value] += 1
