@@ -1,8 +1,7 @@
 """Bodies of telemetry requests: how they may be compressed, and that a small one cannot become a huge one."""
 
-import zlib
-
 import zstandard
+from zlib_ng import zlib_ng
 
 from andoncord.kernel.errors import CallerError
 
@@ -49,7 +48,7 @@ def decompress(body: bytes, content_encoding: str, *, limit: int) -> bytes:
     for _ in range(MAX_MEMBERS):
         try:
             part, rest, is_complete = member(rest, limit - len(whole))
-        except (zlib.error, zstandard.ZstdError) as error:
+        except (zlib_ng.error, zstandard.ZstdError) as error:  # type: ignore[misc]
             raise CallerError(f"the {bare} body cannot be decompressed: {error}") from None
         whole += part
         if len(whole) > limit:
@@ -64,7 +63,7 @@ def decompress(body: bytes, content_encoding: str, *, limit: int) -> bytes:
 def _zlib_member(body: bytes, limit: int) -> tuple[bytes, bytes, bool]:
     """The first member unpacked, up to one byte past the limit; what follows it; whether it was complete."""
     # 47: zlib or gzip, told apart by their first bytes.
-    inflater = zlib.decompressobj(wbits=47)
+    inflater = zlib_ng.decompressobj(wbits=47)
     return inflater.decompress(body, limit + 1), inflater.unused_data, inflater.eof
 
 
