@@ -121,6 +121,7 @@ class Telling:
         )
         sockets = sockets_of(config, beside=self._beside, clicked=desk.clicked, chance=self._chance)
         notices.connections |= {name: partial(_standing, socket) for name, socket in sockets.items()}
+        notices.answerers |= {who: f"may click in {name}" for name, room in rooms.items() for who in room.people.values()}
         return {"chat": posts.run, **{f"chat {name}": socket.run for name, socket in sockets.items()}}
 
 

@@ -40,7 +40,9 @@ def who(
 
 @app.command("test")
 def send_test(
-    to: Annotated[str, typer.Argument(metavar="NAME", help="A rota, a person or a channel.")],
+    to: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="A rota, a person or a channel; everybody without it.", show_default=False)
+    ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Send a test message, and say what became of it. Exits with 6 when it did not reach everybody it was for."""
@@ -54,6 +56,22 @@ def send_test(
             say(cell(text))
     if came["outcome"] != "done":
         raise typer.Exit(Exit.UNCONFIRMED)
+
+
+@app.command()
+def deliveries(
+    incident: Annotated[str, typer.Argument(metavar="INCIDENT")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Say what became of every message about an incident, on its way to everybody it was for."""
+    found: list[dict[str, Any]] = Client().get(f"/api/v1/incidents/{incident}/deliveries")["items"]
+    if output is Format.JSON:
+        show_json(found)
+        return
+    rows = [(e["at"], e["state"], e["channel"], e["person"], str(e["attempts"]), e["provider_id"], e["why"]) for e in found]
+    show_table(("at", "state", "channel", "person", "attempts", "provider id", "why"), rows)
+    if not found:
+        say(f"nobody was told about {incident}")
 
 
 @app.command()

@@ -167,7 +167,8 @@ def _undelivered(incident: Incident, intents: list[Intent]) -> Iterator[Overdue]
     for intent in intents:
         receipt = intent.receipt
         if intent.effect.kind.value in _NOTICES and receipt is not None and receipt.outcome is not Outcome.DONE:
-            why = receipt.detail.get("missing") or receipt.detail.get("reason") or receipt.outcome.value
+            said = receipt.detail.get("missing") or receipt.detail.get("reason") or receipt.outcome.value
+            why = "; ".join(map(str, said)) if isinstance(said, list) else said
             text = f"{_named(intent)} did not arrive: {why}"
             yield _overdue(Fault.NOTICE_UNDELIVERED, incident.id, intent.effect.target, text, receipt.at_ns)
 

@@ -113,7 +113,9 @@ def receipt_text(intent: Intent) -> str:
             return f"reached {', '.join(detail['reached'])}{because}"
         case _:
             ticket = detail.get("ticket")
-            return f"{ticket['id']} {ticket['url']}".strip() if ticket else f"{receipt.outcome.value}{because}"
+            return (
+                f"{detail['tracker']} {ticket['id']} {ticket['url']}".strip() if ticket else f"{receipt.outcome.value}{because}"
+            )
 
 
 def _moment(at_ns: int, kind: str, text: str, agent: str, *, key: bool = False) -> dict[str, Any]:

@@ -69,6 +69,9 @@ class NotifyPerformer:
         self.channels = dict(channels)
         self.connections: dict[str, Callable[[], str]] = {}
         """Connections that stand all the time, and what keeps each from standing; empty where nothing does."""
+        self.answerers: dict[str, str] = {}
+        """Accounts that have to be able to answer, and why."""
+        self.answerers |= dict.fromkeys(oncall.people, "is on call")
         self.deliveries = deliveries
         self._clock = clock
         self._chance = chance
@@ -84,8 +87,14 @@ class NotifyPerformer:
         return await self._tell(intent, notice, names, deadline_ms=effect.deadline_ms)
 
     async def test(self, key: str, *, to: str, by: str) -> Receipt:
-        """Send a test to a rota, a person or a channel."""
-        return await self._tell(key, trial(key=key, by=by, to=to), [to], deadline_ms=TEST_MS)
+        """Send a test to a rota, a person or a channel; where `to` is empty to everybody, and the escalation's channels."""
+        names = [to] if to else self._everybody()
+        return await self._tell(key, trial(key=key, by=by, to=to or "everybody"), names, deadline_ms=TEST_MS)
+
+    def _everybody(self) -> list[str]:
+        levels = self.oncall.escalation.levels if self.oncall.escalation else ()
+        named = [name for level in levels for name in level.who if name in self.channels]
+        return [*self.oncall.people, *dict.fromkeys(named)]
 
     async def _tell(self, intent: str, notice: Notice, names: Sequence[str], *, deadline_ms: int) -> Receipt:
         missing: list[str] = []

@@ -85,6 +85,17 @@ def held_agents(view: Json) -> list[str]:
     return sorted({order["agent"] for order in view["orders"] if _holds(order, view)})
 
 
+def told(view: Json) -> list[Json]:
+    """Every message about the incident and what became of it, the newest first."""
+    sent: list[Json] = [
+        {**each, "at": receipt["at"]}
+        for receipt in view.get("receipts", ())
+        if receipt["kind"] == "notify"
+        for each in receipt["detail"].get("deliveries", ())
+    ]
+    return sent[::-1]
+
+
 def suspects(view: Json) -> list[Json]:
     """The steps worth looking at: at most three, and none that the ranking gives no weight."""
     return [suspect for suspect in view["responsible"][:3] if suspect["score"] >= 0.005]
