@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import msgspec
 import typer
@@ -24,6 +25,7 @@ from andoncord.respond.archive import MANIFEST, MAX_ARCHIVE_BYTES, MAX_FILES, SI
 app = typer.Typer(no_args_is_help=True)
 SHOWN_LINES = 40
 MAX_LINE = 2_000
+CAPTURE_S = 10.0
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,27 @@ def list_bundles(incident: Annotated[str, typer.Argument(metavar="INCIDENT")], o
         for each in items
     ]
     show_table(columns, rows)
+
+
+@app.command()
+def capture(
+    agent: Annotated[str, typer.Argument(metavar="AGENT")],
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the record.")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Seal evidence about an agent as it is now; nothing is stopped by it."""
+    client = Client()
+    done = client.post(f"/api/v1/agents/{quote(agent, safe='')}/evidence", {"reason": reason})
+    receipt = client.receipt(done["receipt_url"], timeout_s=CAPTURE_S)
+    if receipt is None:
+        raise fail(f"no receipt within {CAPTURE_S:g} s", Exit.TOO_LONG)
+    if output is Format.JSON:
+        show_json({**done, "receipt": receipt})
+    else:
+        print(f"{done['incident']}  {receipt['wanted']}: {receipt['text']}")
+    if receipt["outcome"] != "done":
+        raise typer.Exit(Exit.UNCONFIRMED)
+    say(f"take it out: andon evidence export {done['incident']}")
 
 
 @app.command()

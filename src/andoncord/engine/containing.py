@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.engine.drafts import intent_draft, order_draft
+from andoncord.engine.drafts import capture_draft, intent_draft, order_draft
 from andoncord.engine.mitigating import mitigate
 from andoncord.engine.recovering import recovery_begun
 from andoncord.engine.revoking import revoke, revoked
@@ -26,6 +26,9 @@ WITHIN_MS = 30_000
 """The same for what an order about one tool or run lets go on: nothing is ended where it is not seen to stop, so there is
 time for slow heartbeats and for the end of calls. Chosen: half of what the commands wait for a verdict."""
 TERMINATE_MS = 5_000
+CAPTURED_BY_HAND = 32
+"""Agents of orders by hand in one incident whose evidence is sealed: a bundle may be large, and the fleet too."""
+MORE_AGENTS = "by-person/capture"
 WATCHED_AT_ONCE = 32
 """Agents of one order by hand whose verdicts are waited for at the same time."""
 
@@ -276,8 +279,13 @@ def contain_by_person(state: State, incident: Incident) -> Iterator[Draft]:
         first = state.step(incident.id, key)
         if first is not None and first.id in verified:
             continue
+        captured, drafts = _captured_by_person(state, incident, intent)
+        if drafts:
+            yield from drafts
+            return
         is_in_force = intent.standing in state.orders.in_force if intent.standing else state.rung_of(agent) == "kill"
         may_end = intent.effect.parameters["rung"] == "kill" and is_in_force and intent.receipt.detail.get("supervised") is True
+        may_end = may_end and captured
         drafts, done = _verify_one(
             state, incident, key, f"{intent.step}/terminate", intent, may_end=may_end, at_most_ms=VERIFY_MS
         )
@@ -285,6 +293,29 @@ def contain_by_person(state: State, incident: Incident) -> Iterator[Draft]:
         watched += not done
         if drafts or watched >= WATCHED_AT_ONCE:
             return
+
+
+def _captured_by_person(state: State, incident: Incident, order: Intent) -> tuple[bool, list[Draft]]:
+    """Whether nothing is lost any more by ending the agent of an order by hand; and the drafts that see to it.
+
+    Evidence is sealed while the agent is watched, so that neither waits for the other.
+    """
+    assert order.receipt is not None
+    parameters = order.effect.parameters
+    if parameters["rung"] not in FENCING or parameters.get("within"):
+        return True, []
+    key = f"{order.step}/capture"
+    capture = state.step(incident.id, key)
+    if capture is not None:
+        return capture.receipt is not None, []
+    sealed = sum(step.startswith("by-person/") and step.endswith("/capture") for step in state.steps.get(incident.id, ()))
+    if sealed >= CAPTURED_BY_HAND:
+        why = f"evidence of the first {CAPTURED_BY_HAND} agents was sealed; of another: andon evidence capture AGENT"
+        body = {"step": MORE_AGENTS, "name": "capture", "skipped": why}
+        return True, [] if MORE_AGENTS in incident.judged else [Draft(kind="step.judged", incident=incident.id, body=body)]
+    return False, [
+        capture_draft(state, incident.id, key, order.effect.target, list(order.receipt.detail.get("acks", ())), by=order.by)
+    ]
 
 
 def _last_order(state: State, incident: Incident, agent: str) -> Intent | None:

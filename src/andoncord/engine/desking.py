@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from andoncord.engine.asked import needed, text_of
-from andoncord.engine.drafts import intent_draft
+from andoncord.engine.drafts import capture_draft, intent_draft
 from andoncord.engine.facts import EffectHeld, PersonAsked, WorkHandedOver
 from andoncord.engine.state import State
 from andoncord.kernel.effect import EffectKind
@@ -135,6 +135,18 @@ def discard(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> t
         "reason": needed(text_of(wish, "reason"), "reason"),
     }
     return (Draft(kind="effect.discarded", incident=chosen[0].incident, by=wish.by, body=body),)
+
+
+def capture(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """Seal evidence about an agent as it is now, whatever is in force for it."""
+    incident = state.incident(needed(wish.incident, "incident"))
+    agent = needed(wish.agent, "agent")
+    if agent not in incident.agents:
+        raise CallerError(f"{agent!r} is not part of {incident.id}", remedy=f"its agents: {', '.join(incident.agents)}")
+    known = [each for each in state.intents_of(incident.id) if each.step.startswith("evidence/")]
+    if any(each.receipt is None for each in known):
+        raise ConflictError("evidence is being sealed", remedy="wait for its receipt")
+    return (capture_draft(state, incident.id, f"evidence/{len(known) + 1}/{agent}", agent, [], by=wish.by),)
 
 
 def _chosen(state: State, wish: PersonAsked) -> list[Held]:

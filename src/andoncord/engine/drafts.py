@@ -11,6 +11,9 @@ from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState
 from andoncord.respond.ladder import height
 
+CAPTURE_MS = 2_000
+"""How long sealing evidence may take (RSP-14)."""
+
 
 def intent_draft(
     state: State,
@@ -87,6 +90,23 @@ def order_draft(
         },
         by=by,
         offset=offset,
+    )
+
+
+def capture_draft(
+    state: State, incident: str, step: str, agent: str, acknowledgements: list[dict[str, Any]], *, by: str
+) -> Draft:
+    """A draft to seal evidence about an agent, as a person wants it."""
+    return intent_draft(
+        state,
+        incident,
+        step,
+        EffectKind.CAPTURE,
+        agent,
+        deadline_ms=CAPTURE_MS,
+        reversal="nothing to undo",
+        parameters={"acknowledgements": acknowledgements},
+        by=by,
     )
 
 

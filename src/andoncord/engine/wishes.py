@@ -405,6 +405,7 @@ COMMANDS: dict[str, Callable[[State, PersonAsked, Sequence[Playbook]], tuple[Dra
     "star": lifecycle.star,
     "acknowledge": _acknowledge,
     "open_ticket": ticketing.open_by_person,
+    "capture": desking.capture,
     "take_handover": desking.take,
     "finish_handover": desking.finish,
     "return_handover": desking.give_back,

@@ -237,7 +237,7 @@ class Control:
         by, needed = who.by, needed_for(command)
         if needed not in who.may:
             raise ForbiddenError(f"{command.replace('_', ' ')} needs scope {needed.value}, which {who.name!r} has not")
-        if command == "contain" and not incident:
+        if command in ("contain", "capture") and not incident:
             incident = await self._home_of(agent, by=by, parameters=parameters, key=key)
         wish = PersonAsked(command=command, by=by, incident=incident, agent=agent, parameters=dict(parameters), key=key)
         return await self.engine.submit(wish)
@@ -257,11 +257,12 @@ class Control:
         if agent not in known_agents:
             raise _unknown(agent, known_agents)
         rung, reason = str(parameters.get("rung", "")), str(parameters.get("reason", ""))
+        title = f"{rung} of {agent} ordered by hand" if rung else f"evidence of {agent} sealed by hand"
         declaration = PersonAsked(
             command="declare",
             by=by,
             agent=agent,
-            parameters={"title": f"{rung} of {agent} ordered by hand", "severity": "high", "reason": reason},
+            parameters={"title": title, "severity": "high" if rung else "low", "reason": reason},
             key=f"{key}/declare" if key else "",
         )
         entries = await self.engine.submit(declaration)

@@ -27,6 +27,7 @@ _G = "/api/v1/guards"
 
 API: dict[str, Scope | Need] = {
     f"GET {_A}/agents": Scope.READ,
+    f"POST {_A}/agents/{{agent}}/evidence": Scope.RESPOND,
     f"POST {_A}/agents/{{agent}}/orders": Scope.RESPOND,
     f"GET {_A}/approvals": Scope.READ,
     f"POST {_A}/approvals": Need.GUARD,
@@ -189,6 +190,7 @@ COMMANDS: dict[str, Scope] = {
     "star": Scope.RESPOND,
     "acknowledge": Scope.RESPOND,
     "open_ticket": Scope.RESPOND,
+    "capture": Scope.RESPOND,
     "take_handover": Scope.RESPOND,
     "finish_handover": Scope.RESPOND,
     "return_handover": Scope.RESPOND,
