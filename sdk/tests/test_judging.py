@@ -121,3 +121,42 @@ def test_what_cannot_be_drawn_is_refused() -> None:
             guard.evaluator("x", **wrong)(lambda run: True)
     with pytest.raises(ValueError, match="human_"):
         guard.evaluator("human_review")(lambda run: True)
+
+
+def test_versions_are_noticed_where_nobody_declares_them(
+    wire: WireServer, make_guard: MakeGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decorated tool is reported with a digest of how it is written, a steady prompt with one of its text; others without."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=a,service.version=1.4%2B7")
+    guard = make_guard()
+
+    def first(order: str) -> str:
+        """Look an order up."""
+        return order
+
+    def second(order: str, *, fast: bool = False) -> str:
+        """Look an order up."""
+        return order
+
+    old, new = guard.tool("look")(first), guard.tool("look.new")(second)
+    with guard.run() as run:
+        old("17")
+        new("18")
+        run.call("plain", lambda: 1)
+        for _ in range(4):
+            run.model_call(model="small", system="Be kind.", output="x", input_tokens=1, output_tokens=1)
+    assert guard.flush(DEADLINE_S)
+
+    def seen() -> dict[str, list[object]]:
+        found: dict[str, list[object]] = {}
+        for span in wire.spans:
+            said = {item["key"]: next(iter(item["value"].values())) for item in span["attributes"]}
+            found.setdefault(span["name"], []).append(said.get("andoncord.tool.version") or said.get("gen_ai.prompt.version"))
+        return found
+
+    spans = wire.wait(lambda: len(seen().get("chat small", ())) == 4 and seen())
+    assert spans["execute_tool plain"] == [None]
+    assert spans["execute_tool look"][0]
+    assert spans["execute_tool look"] != spans["execute_tool look.new"]
+    assert [bool(version) for version in spans["chat small"]] == [False, False, True, True]
+    assert wire.resources[-1]["service.version"] == "1.4+7"

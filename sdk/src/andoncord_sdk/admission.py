@@ -22,6 +22,7 @@ from andoncord_sdk.orders import Gate, Order
 from andoncord_sdk.otlp import SEVERITY_WARN, LogRecord
 from andoncord_sdk.policy import MAX_NEAR_MISSES, BoundPolicies, PolicySet
 from andoncord_sdk.prices import Prices
+from andoncord_sdk.versions import Versions
 
 if TYPE_CHECKING:
     from andoncord_sdk.run import Run
@@ -71,6 +72,8 @@ class Admission:
     clock_ns: Callable[[], int] = _platform.boot_ns
     validators: dict[str, Callable[[Mapping[str, Any]], bool]] = field(default_factory=dict)
     """Name → says whether a state that a run reports is valid."""
+    versions: Versions = field(default_factory=Versions)
+    """Of tools and of the prompt, as they were noticed."""
     breaking: Breaking | None = None
     """Circuit breakers; None where none is set."""
     handing: Handing | None = None

@@ -274,6 +274,7 @@ class Guard(Judging):
 
         def decorate(fn: Callable[P, T]) -> Callable[P, T]:
             tool = name or fn.__name__
+            self._admission.versions.note_tool(tool, fn)
             if effect:
                 self._carry(tool, carrying(fn))
             return guarded(fn, lambda arguments: self.enclosing_run(tool).step(tool, arguments, can_replace=True))
@@ -490,6 +491,7 @@ class Guard(Judging):
         self._lock = threading.Lock()
         self._config.forget_other_threads()
         self._evaluations.forget_other_threads()
+        self._admission.versions.forget_other_threads()
         self._admission.forget_other_threads()
         for run in self._runs.values():
             run.forget_other_threads()

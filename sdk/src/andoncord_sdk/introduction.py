@@ -8,6 +8,7 @@ from andoncord_sdk.admission import Admission
 from andoncord_sdk.orders import Epoch
 from andoncord_sdk.otlp import Attributes, LogRecord
 from andoncord_sdk.proctree import own_identity
+from andoncord_sdk.versions import deployed
 
 SDK_VERSION = "0.1.0"
 
@@ -58,6 +59,7 @@ def resource(admission: Admission, *, instance: str, system: str) -> Attributes:
     return {
         "service.name": system,
         "service.instance.id": instance,
+        "service.version": deployed(),
         "gen_ai.agent.name": admission.agent,
         "deployment.environment.name": admission.environment,
         "telemetry.sdk.name": "andoncord",

@@ -282,7 +282,11 @@ class Step(GuardedCall):
         if repeats is not None:
             self.nudge = f"{self.name} repeated {repeats} times without progress. Try something else, or stop and say why."
             self.run.tell_nudge(self.nudge)
-        return {"gen_ai.tool.call.arguments": self.arguments_text, "gen_ai.tool.call.result": result}
+        return {
+            "gen_ai.tool.call.arguments": self.arguments_text,
+            "gen_ai.tool.call.result": result,
+            "andoncord.tool.version": self.run.admission.versions.of_tool(self.name),
+        }
 
 
 class ModelStep(GuardedCall):
@@ -349,6 +353,7 @@ class ModelStep(GuardedCall):
             "gen_ai.usage.input_tokens": self.input_tokens,
             "gen_ai.usage.output_tokens": self.output_tokens,
             "gen_ai.usage.cost": None if self.cost_usd is None else float(self.cost_usd),
+            "gen_ai.prompt.version": self.run.admission.versions.of_prompt(self.system),
             "gen_ai.system_instructions": text_of([{"type": "text", "content": self.system}]) if self.system else None,
             "gen_ai.input.messages": _messages("user", self.input),
             "gen_ai.output.messages": _messages("assistant", self.output),
