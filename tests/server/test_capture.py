@@ -127,3 +127,29 @@ def test_a_store_that_hangs_does_not_hold_up_the_stop(tmp_path: Path, monkeypatc
 
     assert (receipt.outcome, receipt.detail["unknown"]) == (Outcome.DONE, ["events"])
     assert facts(manifest)["events"] == "unknown"
+
+
+def test_only_some_bundles_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While as many are read as may be, another is sealed without events and says why; one that is given up leaves its turn."""
+    monkeypatch.setattr(capture, "READ_S", 0.05)
+    monkeypatch.setattr(capture, "READ_AT_ONCE", 1)
+    store, folder = _Stuck(), EvidenceFolder(tmp_path / "evidence")
+    performer = CapturePerformer(folder=folder, telemetry=store, clock=HandClock(), state=State)  # type: ignore[arg-type]
+
+    async def perform() -> list[Receipt]:
+        try:
+            slow, crowded = await asyncio.gather(*(performer.perform(f"inc_1.00{number}", CAPTURE) for number in (2, 3)))
+            cancelled = asyncio.create_task(performer.perform("inc_1.004", CAPTURE))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+        finally:
+            store.release.set()
+        async with performer._turns:
+            pass
+        return [slow, crowded, await performer.perform("inc_1.005", CAPTURE)]
+
+    unknown = [receipt.detail["unknown"] for receipt in asyncio.run(perform())]
+    manifest = json.loads((tmp_path / "evidence/inc_1/inc_1.003" / MANIFEST).read_bytes())
+
+    assert unknown == [["events"], ["events"], []]
+    assert "others were being captured" in json.dumps(manifest["facts"])

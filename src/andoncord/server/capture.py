@@ -25,6 +25,9 @@ ASK_S = 1.3
 """How long supervisors are waited for. What they would have said is then unknown, and the bundle says so."""
 READ_S = 1.5
 """How long the store is waited for, from the same start. Sealing and writing come after it: under 2 s in all."""
+READ_AT_ONCE = 4
+"""Bundles whose events are in memory at once, each up to some 40 MB. What does not get its turn within the time is sealed
+without events, which the incident holds in the store."""
 CAPTURES = "capture"
 """The capability of a supervisor that can look at its tree when asked."""
 
@@ -141,20 +144,32 @@ class CapturePerformer:
         self._hub = hub
         self._versions = versions
         self._around = around
+        self._turns = asyncio.Semaphore(READ_AT_ONCE)
 
     async def perform(self, intent: str, effect: Effect) -> Receipt:
         now, agent = self._clock.now(), effect.target
         missing: dict[str, str] = {}
-        reading = asyncio.create_task(asyncio.to_thread(self._read, agent, now))
+        turn = asyncio.create_task(self._turns.acquire())
+        reading = asyncio.create_task(self._read_in_turn(turn, agent, now))
         asking = asyncio.create_task(self._ask(intent, agent, missing))
-        await asyncio.wait((reading, asking), timeout=READ_S)
+        try:
+            await asyncio.wait((reading, asking), timeout=READ_S)
+        except asyncio.CancelledError:
+            turn.cancel()
+            if turn.done() and not turn.cancelled():
+                self._turns.release()
+            raise
         supervised = asking.result() if asking.done() else []
         asking.cancel()
         events: Sequence[Event] | None = None
         liveness: Sequence[Mapping[str, Any]] = ()
-        if not reading.done():
+        if not turn.done():
+            missing["events"] = f"others were being captured for {READ_S:g} s; the incident holds them in the store"
+            turn.cancel()
+            reading.cancel()
+        elif not reading.done():
             missing["events"] = f"the store did not answer within {READ_S:g} s; the incident holds them there"
-            reading.add_done_callback(_swallow)
+            reading.add_done_callback(self._give_up)
         elif reading.exception() is not None:
             missing["events"] = f"the store did not answer: {reading.exception()}"
         else:
@@ -175,7 +190,12 @@ class CapturePerformer:
             )
             return bundle, self._folder.write(effect.incident, intent, bundle)
 
-        bundle, directory = await asyncio.to_thread(build)
+        has_turn = reading.done() and not reading.cancelled()
+        try:
+            bundle, directory = await asyncio.to_thread(build)
+        finally:
+            if has_turn:
+                self._turns.release()
         detail = {
             "path": str(directory),
             "sha256": bundle.sha256,
@@ -223,6 +243,15 @@ class CapturePerformer:
                 "sdk": sorted({guard.registration.sdk_version for guard in points}),
             },
         }
+
+    async def _read_in_turn(self, turn: "asyncio.Task[Any]", agent: str, now: int) -> tuple[Sequence[Event], list[Any]]:
+        """Read once it is this one's turn, which goes on until the bundle is sealed: its events are in memory for so long."""
+        await turn
+        return await asyncio.to_thread(self._read, agent, now)
+
+    def _give_up(self, reading: "asyncio.Task[Any]") -> None:
+        _swallow(reading)
+        self._turns.release()
 
     def _read(self, agent: str, now: int) -> tuple[Sequence[Event], list[Any]]:
         liveness = [msgspec.to_builtins(beat) for beat in self._telemetry.beats() if beat.agent == agent]

