@@ -74,8 +74,8 @@ TOOL: dict[str, dict[str, Any]] = {
 }
 
 
-def decoded(*spans: tuple[str, str, dict[str, Any]]) -> dict[str, Event]:
-    """Events by their span's id, of spans given as id, parent and attributes."""
+def request(*spans: tuple[str, str, dict[str, Any]]) -> bytes:
+    """A request with spans given as id, parent and attributes."""
     listed = [
         {
             "traceId": "a" * 32,
@@ -93,7 +93,12 @@ def decoded(*spans: tuple[str, str, dict[str, Any]]) -> dict[str, Event]:
     ]
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
     body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": listed}]}]}
-    return {event.span_id[0]: event for event in decode_traces_json(json.dumps(body).encode(), received_ns=0).events}
+    return json.dumps(body).encode()
+
+
+def decoded(*spans: tuple[str, str, dict[str, Any]]) -> dict[str, Event]:
+    """Events by their span's id, of spans given as id, parent and attributes."""
+    return {event.span_id[0]: event for event in decode_traces_json(request(*spans), received_ns=0).events}
 
 
 @pytest.mark.parametrize("family", MODEL)
@@ -156,3 +161,24 @@ def test_a_message_to_another_agent_is_a_call() -> None:
     asked = decoded(("1", "", {"a2a.method.name": "GetTask"}))["1"]
 
     assert (sent.kind, sent.name, asked.kind) == (EventKind.TOOL_COMPLETED, "SendMessage", EventKind.OTHER)
+
+
+def test_scores_in_the_attributes_of_a_span_are_scores() -> None:
+    """What evaluators wrote into the span they judged is an event each, of the span's agent, and counted as accepted."""
+    said = {
+        "openinference.span.kind": "LLM",
+        "evaluations.0.evaluation.name": "grounded",
+        "evaluations.0.evaluation.score": 0.25,
+        "evaluations.0.evaluation.label": "fail",
+        "evaluations.1.evaluation.name": "polite",
+        "evaluations.1.evaluation.label": "pass",
+        "evaluations.1.evaluation.explanation": "it says please",
+        "evaluations.x": "no number",
+    }
+    body = request(("1", "", {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "bot"}), ("2", "1", said))
+    found = decode_traces_json(body, received_ns=0)
+    scores = [event for event in found.events if event.kind is EventKind.QUALITY_SCORED]
+
+    assert [(each.name, each.score, each.passed) for each in scores] == [("grounded", 0.25, False), ("polite", None, True)]
+    assert {(each.agent, each.span_id[0], each.end_ns) for each in scores} == {("bot", "2", 2)}
+    assert (found.seen, len(found.events)) == (4, 4)

@@ -80,6 +80,15 @@ class Inside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     field: FieldName
 
 
+class NumberedScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A family that writes what evaluators said of a span into its attributes: `<prefix><number>.<name, score or label>`."""
+
+    prefix: str
+    name: str
+    score: str
+    label: str
+
+
 class AliasTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table as it is written in `aliases/table.yaml`."""
 
@@ -88,6 +97,7 @@ class AliasTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     kind_by_presence: tuple[KindByPresence, ...]
     fields: dict[FieldName, tuple[str, ...]]
     numbered_messages: tuple[NumberedMessages, ...]
+    numbered_scores: tuple[NumberedScores, ...]
     inside: tuple[Inside, ...]
     short: dict[str, str]
     events: dict[str, EventKind]

@@ -19,6 +19,10 @@ MAX_NAME = 256
 MAX_TASK = 1_024
 """Characters kept of a task."""
 MAX_EXTRA = 48
+MAX_SCORES = 50
+"""Scores in the attributes of one span."""
+SCORES = "scores"
+"""Among the fields of a span, beside those of its event: the events of what evaluators said of it."""
 """Attributes kept beside the fields of an event."""
 MAX_KEYS = 4_096
 """Attribute names remembered with what becomes of them; the rest is looked up piece by piece."""
@@ -58,8 +62,9 @@ _SPAN_KINDS = {
 _EXCEPTION = ("exception.message", "exception.stacktrace")
 _SHARED = ("run_id", "session_id", "instance", "system", "environment")
 """Fields that a record takes from its resource where it does not say them itself."""
-_FIELD, _SHORT, _EXTRA, _NUMBERED, _IGNORED = range(5)
-"""What becomes of an attribute: a field of the event, kept under a short name, kept as it is, a piece of a message, nothing."""
+_FIELD, _SHORT, _EXTRA, _NUMBERED, _SCORED, _IGNORED = range(6)
+"""What becomes of an attribute: a field of the event, kept under a short name, kept as it is, a piece of a message or a score,
+nothing."""
 Slot = tuple[int, str, int]
 """What becomes of an attribute, the name it goes by, and its rank among the names of its field, 0 first."""
 
@@ -133,6 +138,8 @@ class Canon:
         self._inside = table.inside
         self._holders = frozenset(row.attribute for row in table.inside)
         self._numbered_prefixes = tuple(row.prefix for row in table.numbered_messages)
+        self._scores = table.numbered_scores
+        self._score_prefixes = tuple(row.prefix for row in table.numbered_scores)
         self._events = table.events
         self._passed, self._failed = table.passed_labels, table.failed_labels
         self._slots: dict[str, Slot] = {name: (_IGNORED, "", 0) for name, _ in (*self._kinds, *self._presence)}
@@ -166,6 +173,8 @@ class Canon:
         event["name"] = _name(self._span_name(kind, fields, event["agent"], raw.name))
         _texts(event, fields, kind, extra)
         _usage(event, fields, kind, extra)
+        if SCORES in fields:
+            event[SCORES] = self._scored(event, fields[SCORES])
         return event
 
     def log(self, raw: RawLog, source: Source, received_ns: int) -> dict[str, Any]:
@@ -221,6 +230,8 @@ class Canon:
                 pass
             elif becomes == _NUMBERED:
                 numbered.append((key, value))
+            elif becomes == _SCORED:
+                fields.setdefault(SCORES, {})[key] = value
             elif name not in extra and (becomes == _SHORT or len(extra) < MAX_EXTRA):
                 extra[name] = value if type(value) is str and len(value) <= MAX_NAME else _scalar(value)
         if numbered:
@@ -231,7 +242,11 @@ class Canon:
 
     def _learn(self, key: str) -> Slot:
         """What becomes of an attribute that the table does not name."""
-        slot = (_NUMBERED, "", 0) if key.startswith(self._numbered_prefixes) else (_EXTRA, key[:MAX_NAME], 0)
+        slot: Slot = (_EXTRA, key[:MAX_NAME], 0)
+        if key.startswith(self._numbered_prefixes):
+            slot = (_NUMBERED, "", 0)
+        elif key.startswith(self._score_prefixes):
+            slot = (_SCORED, "", 0)
         if len(self._slots) < MAX_KEYS and len(key) <= MAX_NAME:
             self._slots[key] = slot
         return slot
@@ -309,6 +324,27 @@ class Canon:
         if kind is EventKind.CHANGE_MADE:
             return fields.get("change_kind", "")
         return event_name if kind is EventKind.OTHER else fields.get("tool") or fields.get("model", "")
+
+    def _scored(self, span: dict[str, Any], given: Attributes) -> list[dict[str, Any]]:
+        """The fields of the scores that a span carries in its attributes, each an event of its own at the end of the span."""
+        found: dict[tuple[str, int], dict[str, Any]] = {}
+        for key, value in given.items():
+            for row in self._scores:
+                number, _, rest = key.removeprefix(row.prefix).partition(".")
+                if key.startswith(row.prefix) and _is_number(number):
+                    field = {row.name: "name", row.score: "score", row.label: "label"}.get(rest)
+                    if field is not None:
+                        found.setdefault((row.prefix, int(number)), {})[field] = value
+        kept = {name: span[name] for name in ("agent", "received_ns", "trace_id", "span_id", *_SHARED) if name in span}
+        scores: list[dict[str, Any]] = []
+        for said in [found[key] for key in sorted(found)][:MAX_SCORES]:
+            over_ns = span["end_ns"] or span["start_ns"]
+            extra: dict[str, Scalar] = {}
+            event = {**kept, "kind": EventKind.QUALITY_SCORED, "start_ns": over_ns, "end_ns": over_ns, "attributes": extra}
+            event["name"] = _name(said.get("name", ""))
+            self._score(event, said, extra)
+            scores.append(event)
+        return scores
 
     def _score(self, event: dict[str, Any], fields: Attributes, extra: dict[str, Scalar]) -> None:
         score = fields.get("score")

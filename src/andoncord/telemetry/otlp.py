@@ -15,7 +15,7 @@ from andoncord.telemetry import otlp_json, otlp_metrics, otlp_protobuf
 from andoncord.telemetry.aliases import default_table
 from andoncord.telemetry.batch import Encoding, Signal
 from andoncord.telemetry.block import Block
-from andoncord.telemetry.canonical import Canon, Source, Trust, finish
+from andoncord.telemetry.canonical import SCORES, Canon, Source, Trust, finish
 from andoncord.telemetry.event import CLOCK_SKEW, CLOCK_TOLERANCE_NS, Event
 from andoncord.telemetry.raw import BAD_TIMESTAMP, MALFORMED, TOO_MANY, Bad, Batches, RawLog, RawSpan, Unreadable
 from andoncord.telemetry.stitch import settle
@@ -175,11 +175,16 @@ def _draft(
             for record in records:
                 if ledger.takes(record):
                     fields = read(record, source, received_ns)
+                    scores = fields.pop(SCORES, ())
                     ahead_ns = (fields["end_ns"] or fields["start_ns"]) - received_ns
                     if received_ns and ahead_ns > CLOCK_TOLERANCE_NS:
                         fields["attributes"][CLOCK_SKEW] = round(ahead_ns / SECOND_NS, 1)
                     drafts.append(fields)
                     fallbacks.append(source.agent)
+                    if scores:
+                        ledger.seen += len(scores)
+                        drafts += scores
+                        fallbacks += [source.agent] * len(scores)
     except Unreadable as unreadable:
         ledger.takes(Bad(MALFORMED, str(unreadable)))
     settle(drafts, fallbacks)
