@@ -170,6 +170,24 @@ def overdue(now: int, text: str = "order for indexer has no receipt") -> dict[st
     }
 
 
+def answers(agent: str, hostile: str = "") -> dict[str, Any]:
+    """How good an agent's answers are."""
+    corrected = {"judged": 0.91, "rate": 0.87, "low": 0.82, "high": 0.91, "labels": 64, "refused": ""}
+    refused = {"judged": 0.7, "rate": None, "low": None, "high": None, "labels": 3, "refused": "needs 10 labels of runs"}
+    rate = {"agent": agent, "trusted": True, "runs": 412, "worth": 390.0, "without_verdict": 0, "objective": 0.9}
+    canary = {"name": "total", "agent": agent, "every": "1h", "asked_at": "2026-01-05T08:00:00Z", "due_at": None}
+    return {
+        "rates": [
+            {**rate, "evaluator": f"helpful{hostile}", "corrected": corrected, "state": "unknown"},
+            {**rate, "evaluator": "polite", "corrected": refused, "state": "unknown", "without_verdict": 4},
+        ],
+        "days": 7,
+        "canaries": [{**canary, "state": "wrong", "why": f"the answer is another: Sydney{hostile}"}],
+        "risk": {"agent": agent, "probability": 0.034, "recency": 0.011, "because": ["a change in the last 12 hours"]},
+        "why_no_risk": "",
+    }
+
+
 def influence(agent: str, hostile: str = "") -> dict[str, Any]:
     """A circle that grows, between agents whose names may be an attack."""
     one, other = hostile or "planner", "refund-agent"
