@@ -9,7 +9,7 @@ import hashlib
 import signal
 import sys
 import traceback
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
@@ -17,7 +17,6 @@ from andoncord.kernel.errors import CallerError
 from andoncord.server.bodies import BodyTooLargeError, UnsupportedError, decompress
 from andoncord.telemetry.batch import Batch, Encoding, Signal, keys_of, pack_body
 from andoncord.telemetry.block import Block, events_in, pack
-from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.misdirected import export_of
 from andoncord.telemetry.otlp import Decoded, Drafted, Rejection, draft
 from andoncord.telemetry.prices import Price, Pricing
@@ -61,7 +60,6 @@ _COMPLAINTS: dict[str, type[CallerError]] = {
     "wrong": CallerError,
 }
 _BROKEN = "broken"
-_MODELS = frozenset((EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED))
 NO_PRICES = Pricing(())
 
 
@@ -158,7 +156,7 @@ def answer(job: bytes, *, limit: int, pricing: Pricing = NO_PRICES) -> bytes:
         batch, drafted = _prepare(_jobs.decode(job), limit=limit)
         block = None
         if drafted.drafts:
-            _price(drafted.drafts, pricing)
+            pricing.price(drafted.drafts)
             block = pack(drafted.drafts, keys=b"".join(keys_of(drafted.drafts)))
     except CallerError as wrong:
         kind = next(name for name, error in _COMPLAINTS.items() if isinstance(wrong, error))
@@ -169,23 +167,6 @@ def answer(job: bytes, *, limit: int, pricing: Pricing = NO_PRICES) -> bytes:
         place = f"{type(fault).__name__} in {last.name}, line {last.lineno} of {last.filename.rpartition('/')[2]}"
         return _encoder.encode(Answer(complaint=Complaint(kind=_BROKEN, message=place)))
     return _encoder.encode(Answer(batch=batch, rejected=drafted.rejected, seen=drafted.seen, block=block))
-
-
-def _price(drafts: list[dict[str, Any]], pricing: Pricing) -> None:
-    """Put a price on the model calls among events that are given by their fields."""
-    for fields in drafts:
-        if fields["kind"] not in _MODELS or fields.get("cost_micro_usd"):
-            continue
-        call = Event(
-            kind=fields["kind"],
-            name=fields.get("name", ""),
-            input_tokens=fields.get("input_tokens", 0),
-            output_tokens=fields.get("output_tokens", 0),
-            attributes=fields["attributes"],
-        )
-        (priced,) = pricing.priced((call,))
-        if priced is not call:
-            fields["attributes"], fields["cost_micro_usd"] = priced.attributes, priced.cost_micro_usd
 
 
 def packed_setup(setup: Setup) -> bytes:

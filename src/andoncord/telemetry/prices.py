@@ -23,6 +23,8 @@ COST_FROM = "cost_from"
 """Attribute of a call whose cost we computed: the provider and date of the price."""
 _MODELS = frozenset((EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED))
 
+NOTHING: dict[str, Scalar] = {}
+
 Usd = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
 
 
@@ -115,31 +117,47 @@ class Pricing:
         """The events, each model call with tokens and without a cost priced, or marked as of unknown price."""
         return tuple(self._one(event) if event.kind in _MODELS and not event.cost_micro_usd else event for event in events)
 
+    def price(self, drafts: Iterable[dict[str, Any]]) -> None:
+        """The same, in place, for events that are given by their fields (see `telemetry.block.pack`)."""
+        for fields in drafts:
+            if fields["kind"] in _MODELS and not fields.get("cost_micro_usd"):
+                found = self._found(
+                    fields.get("name", ""),
+                    fields.get("input_tokens", 0),
+                    fields.get("output_tokens", 0),
+                    fields.get("attributes", NOTHING),
+                )
+                if found is not None:
+                    fields["cost_micro_usd"], fields["attributes"] = found
+
     def _one(self, event: Event) -> Event:
-        if not event.input_tokens and not event.output_tokens:
+        found = self._found(event.name, event.input_tokens, event.output_tokens, event.attributes)
+        if found is None:
             return event
-        attributes = event.attributes
-        if COST_UNKNOWN in attributes or COST_FROM in attributes:
-            return event
+        return msgspec.structs.replace(event, cost_micro_usd=found[0], attributes=found[1])
+
+    def _found(self, model: str, given: int, said: int, attributes: dict[str, Scalar]) -> tuple[int, dict[str, Scalar]] | None:
+        """What a call cost, and what its attributes are then; None where there is nothing to be priced."""
+        if (not given and not said) or COST_UNKNOWN in attributes or COST_FROM in attributes:
+            return None
         provider = attributes.get("provider", "")
         provider = provider if isinstance(provider, str) else str(provider)
-        row = self._prices.row(event.name, provider=provider, input_tokens=event.input_tokens)
+        row = self._prices.row(model, provider=provider, input_tokens=given)
         cost = (
             None
             if row is None
             else self._prices.cost_micro_usd(
-                event.name,
+                model,
                 provider=provider,
-                input_tokens=event.input_tokens,
-                output_tokens=event.output_tokens,
+                input_tokens=given,
+                output_tokens=said,
                 cache_read_tokens=_count(attributes.get("cache_read_tokens", 0)),
                 cache_write_tokens=_count(attributes.get("cache_write_tokens", 0)),
             )
         )
         if row is None or cost is None:
-            return msgspec.structs.replace(event, attributes={**attributes, COST_UNKNOWN: True})
-        said = f"{row.get('provider', 'own')} {row['date']}"
-        return msgspec.structs.replace(event, cost_micro_usd=cost, attributes={**attributes, COST_FROM: said})
+            return 0, {**attributes, COST_UNKNOWN: True}
+        return cost, {**attributes, COST_FROM: f"{row.get('provider', 'own')} {row['date']}"}
 
 
 def _count(value: Scalar) -> int:
