@@ -85,6 +85,7 @@ from andoncord.server.points import Force
 from andoncord.server.reading import Reading
 from andoncord.server.releasing import ReleasePerformer
 from andoncord.server.sources import Sources
+from andoncord.server.standing_watch import StandingWatch
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker_process import WorkerProcess, python_command
@@ -362,6 +363,7 @@ async def _control(
     )
     findings = FindingFeed(telemetry=telemetry, positions=access, engine=engine, log=log)
     setup = WorkerSetup(home=str(home), beside=str(beside), config=config, grpc_target=target_of(grpc))
+    standing = StandingWatch(engine=engine, telemetry=telemetry, clock=clock)
     process = ControlProcess(
         engine=engine,
         hub=hub,
@@ -375,7 +377,7 @@ async def _control(
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=Holds(lambda: engine.state)),
         carrier=carrier,
-        beside={**quality.parts(), **telling.beside(control, identity)},
+        beside={**quality.parts(), **telling.beside(control, identity), "standing orders": standing.run},
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app_worker"),

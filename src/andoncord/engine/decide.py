@@ -16,6 +16,7 @@ from andoncord.engine.facts import (
     FindingArrived,
     GuardAhead,
     OncallLoaded,
+    OrderBroken,
     PersonAsked,
     PlaybooksLoaded,
     ReceiptArrived,
@@ -25,6 +26,7 @@ from andoncord.engine.facts import (
     WorkHandedOver,
 )
 from andoncord.engine.judging import judged
+from andoncord.engine.proving import broken
 from andoncord.engine.restored import hold
 from andoncord.engine.state import Intent, State
 from andoncord.engine.wishes import grant
@@ -55,12 +57,21 @@ def decide(state: State, fact: Fact, *, playbooks: Sequence[Playbook]) -> tuple[
             whose = {"log": log} if log else {}
             body = {"first_seq": fact.first_seq, "last_seq": last, "sha256": fact.sha256, **whose}
             return (Draft(kind="telemetry.digested", body=body),)
-        case GuardAhead():
-            return tuple(hold(state, fact, playbooks=playbooks))
+        case GuardAhead() | OrderBroken():
+            return _of_orders(state, fact, playbooks)
         case ApprovalAsked() | ApprovalsTaken() | WorkHandedOver() | EffectHeld():
             return _of_agents(state, fact)
         case _:
             return _of_ourselves(state, fact)
+
+
+def _of_orders(state: State, fact: GuardAhead | OrderBroken, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:
+    """What becomes known of orders later."""
+    match fact:
+        case GuardAhead():
+            return tuple(hold(state, fact, playbooks=playbooks))
+        case OrderBroken():
+            return broken(state, fact)
 
 
 def _of_agents(state: State, fact: ApprovalAsked | ApprovalsTaken | WorkHandedOver | EffectHeld) -> tuple[Draft, ...]:

@@ -70,6 +70,15 @@ class GuardAhead(msgspec.Struct, frozen=True, kw_only=True):
     rung: str
 
 
+class OrderBroken(msgspec.Struct, frozen=True, kw_only=True):
+    """A call began that an order in force holds, after the verdict that it does not."""
+
+    order: str
+    """The intent that told the agent of it."""
+    why: str
+    now_ns: int
+
+
 class PlaybooksLoaded(msgspec.Struct, frozen=True, kw_only=True):
     """These are the playbooks from now on; incidents that are open keep theirs."""
 
@@ -128,6 +137,7 @@ Fact = (
     | TelemetryDigested
     | SystemNoted
     | GuardAhead
+    | OrderBroken
     | TimePassed
     | PlaybooksLoaded
     | OncallLoaded

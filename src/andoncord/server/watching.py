@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +27,7 @@ from andoncord.server.hub import GuardHub
 from andoncord.server.leases import LeaseOffice
 from andoncord.server.points import order_id
 from andoncord.server.ports import ServerClock
+from andoncord.server.within import HOLDING, STEP_KINDS, holds, is_within, words
 from andoncord.telemetry.event import Event, EventKind
 
 LOOK_EVERY_S = 0.1
@@ -38,8 +38,6 @@ LOOK_SHARE = 10
 MAX_EVENTS = 2_000
 IN_FLIGHT_LOOK_BACK_NS = 10 * MINUTE_NS
 """How long before the fence a call may have begun that is looked for among those without an end."""
-HOLDING = frozenset({*FENCING, "restrict"})
-STEP_KINDS = (EventKind.STEP_STARTED, EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED)
 WATCHED_KINDS = (EventKind.HEARTBEAT, *STEP_KINDS)
 
 
@@ -105,11 +103,11 @@ class VerifyPerformer:
             )
             for ack in acks
             for call in ack["state"].get("in_flight", ())
-            if not within or _holds(within, str(call.get("tool", "")), str(call.get("run_id", "")))
+            if not within or holds(within, str(call.get("tool", "")), str(call.get("run_id", "")))
         ]
         fenced_ns = min((ack["at_ns"] for ack in acks), default=effect.parameters.get("ordered_ns") or self._clock.now())
         events = await self._trusted(effect.target, STEP_KINDS, after_ns=fenced_ns - IN_FLIGHT_LOOK_BACK_NS)
-        events = [event for event in events if not within or _holds(within, event.name, event.run_id)]
+        events = [event for event in events if not within or holds(within, event.name, event.run_id)]
         # A guard that is gone by now had declared its tools when the verdict before this one was given.
         tools = {call["tool"]: "read" for call in effect.parameters.get("in_flight", ()) if call["disposition"] == "aborted"}
         for guard in self._hub.points(effect.target):
@@ -155,7 +153,7 @@ class VerifyPerformer:
         return Observation(
             agent=effect.target,
             rung=parameters["rung"],
-            within=_words_within(parameters.get("within")),
+            within=words(parameters.get("within")),
             instances=tuple(
                 _evidence(
                     instance,
@@ -209,39 +207,17 @@ def _evidence(
         in_flight_at_ack=tuple(str(call.get("tool", "")) for call in state.get("in_flight", ())),
         pulses=tuple(_pulse(event) for event in later if event.kind is EventKind.HEARTBEAT),
         steps_after_ack=len({event.span_id for event in later if event.kind in STEP_KINDS}),
-        calls_within=len({event.span_id for event in later if within and _is_within(event, within)}),
+        calls_within=len({event.span_id for event in later if within and is_within(event, within)}),
         open_within=tuple(
             str(call.get("tool", ""))
             for call in state.get("in_flight", ())
             if within
             and call.get("span_id") not in ended
-            and _holds(within, str(call.get("tool", "")), str(call.get("run_id", "")))
+            and holds(within, str(call.get("tool", "")), str(call.get("run_id", "")))
         ),
         tree=inside or tree_in(state),
         gone_pid=gone_pid,
     )
-
-
-def _words_within(within: Mapping[str, Any] | None) -> str:
-    """What an order about one tool or run holds, in words; empty where it holds nothing, only slows it or opens a breaker."""
-    return str(within["text"]) if within and within["rung"] in HOLDING else ""
-
-
-def _is_within(event: Event, within: Mapping[str, Any]) -> bool:
-    """Whether a step is one that must not begin any more, as a guard reads the order."""
-    if event.kind not in STEP_KINDS or not _holds(within, event.name, event.run_id):
-        return False
-    # Only of what has ended is it known that it was a tool.
-    return within["rung"] in FENCING or event.kind is not EventKind.STEP_STARTED
-
-
-def _holds(within: Mapping[str, Any], tool: str, run_id: str) -> bool:
-    """Whether an order about one tool or run holds a call, as far as can be told from outside the guard."""
-    if within["rung"] not in HOLDING or not fnmatchcase(tool, within["tool"]) or within["run"] not in ("", run_id):
-        return False
-    # Without a list the guard alone knows which tools read.
-    allow = within["allow"]
-    return within["rung"] in FENCING or (bool(allow) and not any(fnmatchcase(tool, glob) for glob in allow))
 
 
 def _pulse(event: Event) -> Pulse:
