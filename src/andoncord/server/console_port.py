@@ -11,7 +11,9 @@ from andoncord.respond.approval import ApprovalSettings
 from andoncord.server.console.people_port import Session
 from andoncord.server.console.port import PutCookies
 from andoncord.server.control import Control
+from andoncord.server.desk_reads import DeskReads
 from andoncord.server.elsewhere import Elsewhere
+from andoncord.server.goodness import Goodness
 from andoncord.server.health import Health, shown_overdue
 from andoncord.server.identity import Identity
 from andoncord.server.ordering import Ordering
@@ -36,10 +38,14 @@ class ServerConsolePort(ServerPeople):
         reading: Reading,
         health: Health,
         spreading: Spreading,
+        answers: Goodness,
+        desk: DeskReads,
     ) -> None:
         super().__init__(control=control, identity=identity, approvals=approvals)
+        self.desk = desk
         self._control = control
         self._spreading = spreading
+        self._answers = answers
         self._reading = reading
         self._health = health
         self._auth = identity.auth
@@ -87,6 +93,9 @@ class ServerConsolePort(ServerPeople):
 
     async def runs(self, agent: str) -> dict[str, Any]:
         return await self._reading.runs(agent, minutes=SHOWN_MINUTES)
+
+    async def answers(self, agent: str) -> dict[str, Any]:
+        return await self._answers.of(agent)
 
     async def influence(self, agent: str) -> dict[str, Any]:
         return await self._spreading.influence(agent=agent, minutes=SHOWN_MINUTES)
@@ -142,6 +151,7 @@ class ServerConsolePort(ServerPeople):
     ) -> None:
         if command in ("grant_approval", "deny_approval"):
             parameters = self.grant_parameters(dict(parameters))
+        parameters = self.desk.completed(command, incident, parameters)
         if command == "lift":
             parameters = {**parameters, "agents": Ordering(self._control).agents_of(str(parameters["order"]))}
         await self._control.ask(command, who=_actor(who), incident=incident, agent=agent, parameters=parameters, key=key)

@@ -151,6 +151,8 @@ CONSOLE: dict[str, Scope | Need] = {
     "GET /approvals/{request_id}": Scope.READ,
     "POST /approvals/{request_id}/{form}": Scope.APPROVE,
     "GET /audit": Scope.ADMIN,
+    "GET /desk": Scope.READ,
+    "POST /desk/{form}": Scope.READ,
     "GET /fleet": Scope.READ,
     "GET /fleet/{agent:path}": Scope.READ,
     "GET /incidents": Scope.READ,

@@ -37,9 +37,11 @@ from andoncord.server.capture import EvidenceFolder
 from andoncord.server.console.routes import console_router
 from andoncord.server.console_port import ServerConsolePort
 from andoncord.server.control import Control
+from andoncord.server.desk_reads import DeskReads
 from andoncord.server.desk_settings import HandoverSettings, NoticeSettings, OutboxSettings
 from andoncord.server.doors import Doors, host_name, origin_of
 from andoncord.server.evaluators import Evaluators
+from andoncord.server.goodness import Goodness
 from andoncord.server.guard_wire import GuardWire
 from andoncord.server.guards import MAX_BODY, GuardApi
 from andoncord.server.health import Health
@@ -101,6 +103,8 @@ def web_app(
         app.include_router(router, prefix=prefix)
 
     spreading = Spreading(control)
+    known = Goodness(control=control, declared=declared, evaluators=evaluators, canaries=canaries, predictions=predictions)
+    desk = DeskReads(control, outbox=outbox, notices=notice_settings, approvals=approvals)
     own_health = HealthApi(door, health=health, leases=leases, version=version)
     for routes in (
         own_health,
@@ -113,7 +117,7 @@ def web_app(
         RecordApi(door, reading=reading, journal=journal, live=live),
         PlaybookApi(door, journal=journal),
         RuleApi(door, declared=declared),
-        QualityApi(door, declared=declared, evaluators=evaluators),
+        QualityApi(door, answers=known),
         CanaryApi(door, canaries=canaries),
         PredictionApi(door, predictions=predictions),
         AccessApi(door, store=answers, accounts=identity.accounts, log=identity.log, url=identity.settings.url),
@@ -124,7 +128,7 @@ def web_app(
         OncallApi(door, notices=notices),
         TicketApi(door, tickets=tickets),
         ApprovalApi(door, settings=approvals),
-        DeskApi(door, handover=handover, outbox=outbox, notices=notice_settings, approvals=approvals, fallback=fallback),
+        DeskApi(door, reads=desk, handover=handover, outbox=outbox, fallback=fallback),
     ):
         include(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
@@ -133,7 +137,14 @@ def web_app(
     include(
         console_router(
             ServerConsolePort(
-                control=control, identity=identity, approvals=approvals, reading=reading, health=health, spreading=spreading
+                control=control,
+                identity=identity,
+                approvals=approvals,
+                reading=reading,
+                health=health,
+                spreading=spreading,
+                answers=known,
+                desk=desk,
             )
         )
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.requests import Request
 from tests.server.console import sample_fleet
+from tests.server.console.sample_desk import SampleDesk
 from tests.server.console.sample_people import SamplePeople
 
 from andoncord.kernel.errors import ConflictError, NotFoundError
@@ -548,9 +549,12 @@ class SampleConsole(SamplePeople):
         self._fleet = fleet
         self.asked: list[dict[str, Any]] = []
         self.forgotten = 0
+        self.approves = False
+        """Whether who is signed in may approve."""
         self.codes = {"good-code": GOOD_COOKIE}
         self._keys = 0
         super().__init__(HOSTILE if self.is_hostile else "")
+        self.desk = SampleDesk(HOSTILE if self.is_hostile else "")
 
     def now_ns(self) -> int:
         return NOW_NS
@@ -608,6 +612,9 @@ class SampleConsole(SamplePeople):
     async def runs(self, agent: str) -> dict[str, Any]:
         return sample_fleet.runs_of(agent, NOW_NS)
 
+    async def answers(self, agent: str) -> dict[str, Any]:
+        return sample_fleet.answers(agent, HOSTILE if self.is_hostile else "")
+
     async def influence(self, agent: str) -> dict[str, Any]:
         return sample_fleet.influence(agent, HOSTILE if self.is_hostile else "")
 
@@ -628,7 +635,8 @@ class SampleConsole(SamplePeople):
         return HOSTILE_VIEW["id"] in self.views
 
     def session(self, request: Request) -> Session | None:
-        return Session(name="mira", csrf=CSRF) if request.cookies.get(COOKIE) == GOOD_COOKIE else None
+        may = frozenset(("read", "respond", *(["approve"] if self.approves else ())))
+        return Session(name="mira", csrf=CSRF, may=may) if request.cookies.get(COOKIE) == GOOD_COOKIE else None
 
     def exchange(self, request: Request, code: str) -> PutCookies | None:
         cookie = self.codes.pop(code, None)

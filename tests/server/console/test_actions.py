@@ -276,3 +276,23 @@ def test_an_answer_needs_the_sessions_own_proof(client: TestClient, console: Sam
     digest = console.requests["apr_000001"].digest
     answer = client.post("/approvals/apr_000001/grant", data={**SEALED, "csrf": "forged", "digest": digest})
     assert (answer.status_code, console.asked) == (409, [])
+
+
+def test_the_desk_lets_go_exactly_what_it_shows_and_only_for_who_may_approve(
+    client: TestClient, console: SampleConsole
+) -> None:
+    """The form carries the ids and the digest of what is above it; a notice goes out in the words of the form."""
+    assert not parse(client.get("/desk").text).all("form", action="/desk/release")
+    console.approves = True
+    page = parse(client.get("/desk").text)
+    form = page.one("form", action="/desk/release")
+    client.post("/desk/release", data={**form.fields(), "reason": "checked"})
+    notice = page.one("form", action="/desk/send")
+    client.post("/desk/send", data={**notice.fields(), "text": "In my words."})
+
+    released, sent = console.asked
+    assert released["command"] == "release_held"
+    assert released["parameters"] == {"ids": ["eff_000001", "eff_000002"], "digest": "e" * 64, "reason": "checked"}
+    assert (sent["command"], sent["incident"], sent["parameters"]["text"]) == ("send_statement", "inc_000001", "In my words.")
+    assert client.post("/desk/release", data={**form.fields(), "csrf": "forged", "reason": "x"}).status_code == 409
+    assert client.post("/desk/finish", data={**SEALED, "item": "hnd_000001"}).status_code == 422

@@ -15,7 +15,7 @@ from andoncord.server.console.routes import console_router
 ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
 TRACE = f"/traces/{'ab' * 16}"
 AGENTS = ["/fleet", "/fleet?state=unknown", "/fleet/refund-agent", "/fleet/archiver", TRACE, "/spread", "/spread?datum=search"]
-PAGES = ["/", "/incidents", "/incidents?state=all", *AGENTS, *ROOMS, "/login"]
+PAGES = ["/", "/desk", "/incidents", "/incidents?state=all", *AGENTS, *ROOMS, "/login"]
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What waits for people over HTTP: work that was handed over, side effects that are held, drafted notices, questions."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from fastapi import APIRouter
@@ -11,15 +11,13 @@ from starlette.responses import Response
 
 from andoncord.engine.desking import MAX_AT_ONCE
 from andoncord.engine.facts import EffectHeld, WorkHandedOver
-from andoncord.engine.stating import statements
 from andoncord.kernel.errors import CallerError, NotFoundError
-from andoncord.kernel.time import rfc3339
-from andoncord.respond.approval import ApprovalSettings
-from andoncord.respond.desk import OPEN_ITEM, Held, Item, SideEffect, Work, batch_digest, check_effect, check_work
+from andoncord.respond.desk import OPEN_ITEM, SideEffect, Work, batch_digest, check_effect, check_work
 from andoncord.respond.steps import ANSWERS
 from andoncord.server.api.door import ApiDoor, answer
 from andoncord.server.auth import ForbiddenError
-from andoncord.server.desk_settings import HandoverSettings, NoticeSettings, OutboxSettings
+from andoncord.server.desk_reads import DeskReads, effect_view, item_view
+from andoncord.server.desk_settings import HandoverSettings, OutboxSettings
 from andoncord.server.requests import MAX_NAME, MAX_TEXT, Body
 
 MAX_BODY = 1 << 20
@@ -71,18 +69,16 @@ class DeskApi:
         self,
         door: ApiDoor,
         *,
+        reads: DeskReads,
         handover: HandoverSettings,
         outbox: OutboxSettings,
-        notices: NoticeSettings,
-        approvals: ApprovalSettings,
         fallback: Callable[[str, str], str],
     ) -> None:
         self._door = door
         self._fallback = fallback
         self._handover = handover
         self._outbox = outbox
-        self._notices = notices
-        self._approvals = approvals
+        self._reads = reads
 
     def router(self) -> APIRouter:
         """Every route, with its sentence for the OpenAPI document."""
@@ -148,11 +144,11 @@ class DeskApi:
         wanted = OPEN_ITEM if status == "open" else (status,)
         found = self._door.control.state.desk.items.values()
         shown = [each for each in found if (status == "all" or each.status in wanted) and agent in ("", each.work.agent)]
-        return answer({"items": [_item(each) for each in shown]})
+        return answer({"items": [item_view(each) for each in shown]})
 
     async def item(self, request: Request, item: str) -> Response:
         """One item, with everything that came along."""
-        return answer(_item(self._door.control.state.desk.item(item)))
+        return answer(item_view(self._door.control.state.desk.item(item)))
 
     async def take(self, request: Request, item: str) -> Response:
         """Take an item up, so that nobody else does the same."""
@@ -185,27 +181,33 @@ class DeskApi:
                 if status in ("all", each.status) and agent in ("", each.effect.agent) and incident in ("", each.incident)
             ]
         shown = found[:MAX_AT_ONCE]
-        body = {"items": [_effect(each) for each in shown], "digest": batch_digest(shown), "left_off": len(found) - len(shown)}
+        body = {
+            "items": [effect_view(each) for each in shown],
+            "digest": batch_digest(shown),
+            "left_off": len(found) - len(shown),
+        }
         return answer(body)
 
     async def release(self, request: Request, body: Chosen) -> Response:
         """Have exactly these side effects carried out, each once."""
-        return await self._door.do(request, "release_held", parameters=self._chosen(body))
+        return await self._door.do(
+            request, "release_held", parameters=self._reads.completed("release_held", "", body.model_dump())
+        )
 
     async def discard(self, request: Request, body: Chosen) -> Response:
         """Drop these side effects for good."""
-        return await self._door.do(request, "discard_held", parameters=self._chosen(body))
+        return await self._door.do(
+            request, "discard_held", parameters=self._reads.completed("release_held", "", body.model_dump())
+        )
 
     async def statements(self, request: Request, incident: str) -> Response:
         """The notices that were drafted for an incident, and whom each would go to."""
-        found = statements(self._door.control.state, incident)
-        return answer({"items": [{**each, "to": list(self._notices.of(each["audience"]))} for each in found]})
+        return answer({"items": self._reads.notices(incident)})
 
     async def send(self, request: Request, incident: str, draft: str, body: Statement) -> Response:
         """Send a notice in these words to those whom the settings name for its audience."""
-        drafted = next((each for each in statements(self._door.control.state, incident) if each["draft"] == draft), None)
-        to = list(self._notices.of(drafted["audience"])) if drafted else []
-        said = {"draft": draft, "subject": body.subject, "text": body.text, "to": to}
+        words = {"draft": draft, "subject": body.subject, "text": body.text}
+        said = self._reads.completed("send_statement", incident, words)
         return await self._door.do(request, "send_statement", incident=incident, parameters=said)
 
     async def reject(self, request: Request, incident: str, draft: str, body: Saying) -> Response:
@@ -215,11 +217,8 @@ class DeskApi:
 
     async def answered(self, request: Request, incident: str, body: Answering) -> Response:
         """Answer what a playbook asks, as somebody in the role that it names."""
-        said = {**body.model_dump(), "roles": self._approvals.roles}
+        said = self._reads.completed("answer_ask", incident, body.model_dump())
         return await self._door.do(request, "answer_ask", incident=incident, parameters=said)
-
-    def _chosen(self, body: Chosen) -> dict[str, Any]:
-        return {**body.model_dump(), "role": self._outbox.role, "roles": self._approvals.roles}
 
     async def _told(self, request: Request, kind: type[Told]) -> Told:
         """What a guard says about an agent that its token covers.
@@ -244,15 +243,3 @@ class DeskApi:
 def _one_of(status: str, known: tuple[str, ...]) -> None:
     if status not in known:
         raise CallerError(f"unknown status {status!r}", place="status", remedy=f"use one of: {', '.join(known)}")
-
-
-def _item(item: Item) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(item)
-    times = {"received_at": rfc3339(shown.pop("received_ns")), "changed_at": rfc3339(shown.pop("changed_ns"))}
-    return {**shown, **times}
-
-
-def _effect(held: Held) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(held)
-    times = {"held_at": rfc3339(shown.pop("held_ns")), "changed_at": rfc3339(shown.pop("changed_ns"))}
-    return {**shown, **times}

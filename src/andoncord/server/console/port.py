@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
+from andoncord.server.console.desk_port import DeskPort
 from andoncord.server.console.people_port import PeoplePort, Session
 
 PutCookies = Callable[[Response], None]
@@ -19,6 +20,11 @@ class ConsolePort(PeoplePort, Protocol):
     """`demo` puts the banner of a simulated fleet on every page."""
     provider: str
     """What the button of the identity provider says; empty where there is none."""
+
+    @property
+    def desk(self) -> DeskPort:
+        """What waits for a person because an agent may not do it."""
+        ...
 
     @property
     def has_passwords(self) -> bool:
@@ -67,6 +73,10 @@ class ConsolePort(PeoplePort, Protocol):
 
     async def runs(self, agent: str) -> Mapping[str, Any]:
         """An agent's runs of the last hour."""
+        ...
+
+    async def answers(self, agent: str) -> Mapping[str, Any]:
+        """How good an agent's answers are, its canary tasks, and what is predicted of it."""
         ...
 
     async def influence(self, agent: str) -> Mapping[str, Any]:

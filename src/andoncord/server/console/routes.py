@@ -18,6 +18,7 @@ from andoncord.server.console import charts, overview, spread
 from andoncord.server.console import fleet as fleets
 from andoncord.server.console import room as rooms
 from andoncord.server.console.assets import load_assets
+from andoncord.server.console.desk import DeskPages
 from andoncord.server.console.filters import template_environment
 from andoncord.server.console.forms import CONTAIN, DECLARE, ROOM_FORMS, Form
 from andoncord.server.console.people import PeoplePages
@@ -117,6 +118,7 @@ class _Console:
         router.add_api_route("/traces/{trace_id}", self.trace_page, methods=["GET"])
         router.add_api_route("/agents/{agent}/contain", self.contain_agent, methods=["POST"])
         PeoplePages(self._port, face=self, session=self._port.session, status_of=status_of).add_to(router)
+        DeskPages(self._port.desk, face=self, session=self._port.session, status_of=status_of).add_to(router)
         return router
 
     # Pages
@@ -171,8 +173,8 @@ class _Console:
             found = await self._port.agent(agent)
         except NotFoundError as error:
             return self.missing(request, session, str(error))
-        series, touched, runs = await asyncio.gather(
-            self._port.series(agent), self._port.touched(agent), self._port.runs(agent)
+        series, touched, runs, answers = await asyncio.gather(
+            self._port.series(agent), self._port.touched(agent), self._port.runs(agent), self._port.answers(agent)
         )
         return self.render(
             request,
@@ -185,6 +187,7 @@ class _Console:
             series_cut=series["is_cut"],
             touched=touched,
             runs=runs,
+            answers=answers,
         )
 
     async def spread_page(self, request: Request) -> Response:
