@@ -24,16 +24,19 @@ class LateParents:
         self._forgot_told = 0
 
     def remember(self, events: Iterable[Event], *, since_ns: int, limit: int) -> Iterator[Event]:
-        """Pass on what the store kept, and know it afterwards: everything received since an instant, or the last `limit`."""
-        count, first_ns = 0, 0
+        """Pass on what the store kept, and know it afterwards: everything received since an instant, or the last `limit`.
+
+        Where there was more, what came before counts as unknown: it is looked up when it matters.
+        """
+        count = last_ns = 0
         # What came in one request was received at one instant.
         for received_ns, request in groupby(events, key=lambda event: event.received_ns):
             group = list(request)
-            first_ns = first_ns or received_ns
+            last_ns = max(last_ns, received_ns)
             count += len(group)
             self._ancestry.observe(group, now=received_ns)
             yield from group
-        self._ancestry.known_since_ns = max(since_ns, first_ns) if count >= limit else since_ns
+        self._ancestry.known_since_ns = last_ns if count >= limit else since_ns
 
     def observe(self, events: Iterable[Event], *, now: int) -> None:
         """The new events of one request."""
