@@ -3,29 +3,26 @@
 Derived from the first input of the run, without a model: what is compared are many runs with many runs, not one with another.
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterable
-from itertools import chain
 from sys import intern
 from typing import NamedTuple
 
 from andoncord.telemetry.event import Event
 
-MAX_READ = 2_000
-"""Characters of an input that are read."""
+MAX_READ = 200
+"""Characters of an input that are read: it is done for every run, before anything else about it is known."""
 MAX_WORDS = 10
 """Words of one input that say what it is about: the first ones."""
-FIRST_WORDS = 120
-"""Words that are looked at for the language."""
-MIN_LETTERS = 4
+MIN_LETTERS, MAX_LETTERS = 4, 32
 MIN_HITS = 2
 """Function words of a language before it is believed."""
+ENOUGH_HITS = 4
+"""After which nobody counts on."""
 CLASS = "input_class"
 """Attribute in which emitters may say what kind of input it is."""
 MAX_CLASS = 64
 
-_WORD = re.compile(r"[^\W\d_]{2,}")
+_NO_LETTERS = str.maketrans(dict.fromkeys((chr(code) for code in range(128) if not chr(code).isalpha()), " "))
 _SCRIPTS: tuple[tuple[str, int, int], ...] = (
     ("latin", 0x0041, 0x024F),
     ("greek", 0x0370, 0x03FF),
@@ -53,6 +50,10 @@ _FUNCTION_WORDS: dict[str, frozenset[str]] = {
     }.items()
 }
 """Closed classes of the languages of most texts on the web in Latin letters."""
+_LANGUAGES_OF: dict[str, tuple[str, ...]] = {
+    word: tuple(language for language, words in _FUNCTION_WORDS.items() if word in words)
+    for word in frozenset().union(*_FUNCTION_WORDS.values())
+}
 _LANGUAGES_OF = {
     word: tuple(language for language, known in _FUNCTION_WORDS.items() if word in known)
     for word in frozenset().union(*_FUNCTION_WORDS.values())
@@ -81,14 +82,13 @@ def features_of(event: Event) -> Features:
     first = event.attributes.get("first_input_chars")
     size = first if isinstance(first, int) and not isinstance(first, bool) and 0 < first <= len(text) else len(text)
     read = text[: min(size, MAX_READ)]
-    words = _WORD.findall(read)
-    first_words = [word.casefold() for word in words[:FIRST_WORDS]]
-    language = _language(read, first_words)
+    words = read.casefold().translate(_NO_LETTERS).split()
+    language = _language(read, words)
     said = event.attributes.get(CLASS)
     return Features(
         length=_length(size),
         language=language,
-        topic=_topic(chain(first_words, map(str.casefold, words[FIRST_WORDS:])), _FUNCTION_WORDS.get(language, frozenset())),
+        topic=_topic(words, _FUNCTION_WORDS.get(language, frozenset())),
         given=intern(str(said)[:MAX_CLASS].encode("utf-8", "replace").decode()) if said is not None else "",
     )
 
@@ -101,30 +101,40 @@ def _length(size: int) -> str:
 
 def _language(text: str, words: list[str]) -> str:
     """The script of most letters; of Latin ones the language, where its function words say so."""
-    counts: dict[str, int] = {}
-    for letter, times in Counter(text[:400]).items():
-        if letter.isalpha():
-            place = ord(letter)
-            script = next((name for name, low, high in _SCRIPTS if low <= place <= high), "other")
-            counts[script] = counts.get(script, 0) + times
-    if not counts:
+    if not text.isascii():
+        script = _script(text)
+        if script != "latin":
+            return script
+    elif not words and not any(map(str.isalpha, text)):
         return "none"
-    script = max(sorted(counts), key=counts.__getitem__)
-    if script != "latin":
-        return script
-    hits = dict.fromkeys(_FUNCTION_WORDS, 0)
+    hits: dict[str, int] = {}
     for word in words:
-        for language in _LANGUAGES_OF.get(word, ()):
-            hits[language] += 1
+        if word in _LANGUAGES_OF:
+            for language in _LANGUAGES_OF[word]:
+                hits[language] = hits.get(language, 0) + 1
+                if hits[language] == ENOUGH_HITS:
+                    return language
+    if not hits:
+        return "latin"
     best = max(sorted(hits), key=hits.__getitem__)
     return best if hits[best] >= MIN_HITS else "latin"
 
 
-def _topic(words: Iterable[str], function_words: frozenset[str]) -> tuple[str, ...]:
+def _script(text: str) -> str:
+    counts: dict[str, int] = {}
+    for letter, count in Counter(text).items():
+        if letter.isalpha():
+            place = ord(letter)
+            script = next((name for name, low, high in _SCRIPTS if low <= place <= high), "other")
+            counts[script] = counts.get(script, 0) + count
+    return max(sorted(counts), key=counts.__getitem__) if counts else "none"
+
+
+def _topic(words: list[str], function_words: frozenset[str]) -> tuple[str, ...]:
     """The first words that say something."""
     found: dict[str, None] = {}
     for word in words:
-        if len(word) >= MIN_LETTERS and word not in function_words and len(word) <= 32:
+        if MIN_LETTERS <= len(word) <= MAX_LETTERS and word not in function_words:
             found[intern(word)] = None
             if len(found) == MAX_WORDS:
                 break
