@@ -6,9 +6,12 @@ import msgspec
 import pytest
 
 from andoncord.engine.audit import GRACE_NS, IDLE_NS, OURS, PERSON_NS, Fault, audit
+from andoncord.engine.facts import OncallLoaded
+from andoncord.engine.run import next_due_ns
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.time import DAY_NS, SECOND_NS
-from andoncord.kernel.vocabulary import Severity
+from andoncord.kernel.vocabulary import Mode, Severity
+from andoncord.respond.oncall import Escalation, Level
 from andoncord.testing.story import Story, finding
 
 
@@ -112,3 +115,24 @@ def test_what_the_engine_ordered_may_not_stand_without_a_next_step(story: Story)
     story.state.incidents[incident.id] = msgspec.structs.replace(incident, plan=None)
 
     assert Fault.NOTHING_NEXT in faults(story, IDLE_NS + SECOND_NS)
+
+
+def test_a_page_that_was_due_and_was_not_sent_is_late(story: Story) -> None:
+    """An escalation whose time nobody brings is a fault of the machinery; what nobody is there for any more is undelivered."""
+    levels = (Level(who=("ada",), wait="5m"), Level(who=("bob",)))
+    story.submit(OncallLoaded(escalation=Escalation(levels=levels)))
+    story.find(finding(severity=Severity.CRITICAL, mode=Mode.ALERT))
+    story.find(finding("f2", severity=Severity.MEDIUM, mode=Mode.ALERT, agent="other", trace_id="t2", run_id="r2"))
+    story.run()
+    due_ns = next_due_ns(story.state)
+    assert due_ns is not None
+    assert Fault.EFFECT_LATE not in [each.fault for each in audit(story.state, now=due_ns + GRACE_NS)]
+
+    late = [each for each in audit(story.state, now=story.now + DAY_NS) if "was not sent" in each.text]
+    assert {(each.fault, each.incident) for each in late} == {
+        (Fault.EFFECT_LATE, "inc_000001"),
+        (Fault.EFFECT_LATE, "inc_000002"),
+    }
+    story.submit(OncallLoaded(escalation=None))
+    late = [each for each in audit(story.state, now=story.now + DAY_NS) if each.text.startswith("a gathered")]
+    assert [each.fault for each in late] == [Fault.NOTICE_UNDELIVERED]

@@ -84,7 +84,7 @@ def check(
     Nothing is sent. Exits with 1 when something was found.
     """
     from andoncord import config as configuration
-    from andoncord.app_channels import channels_of
+    from andoncord.app_channels import channels_of, trackers_of
 
     if not file.is_file():
         raise fail(f"{file} is not there", Exit.NOT_FOUND)
@@ -93,6 +93,8 @@ def check(
         config = configuration.load_file(file)
         oncall = configuration.load_oncall(config, beside=file.parent)
         channels_of(config, beside=file.parent, clock=clock)
+        trackers_of(config, beside=file.parent, clock=clock)
+        config.alertmanager.check()
     except CallerError as error:
         raise fail(str(error), Exit.ERROR) from None
     doubts = list(oncall.doubts(clock.now()))

@@ -91,11 +91,26 @@ def about(state: State, incident: Incident, *, now: int) -> Iterator[Overdue]:
 
 
 def late_effects(state: State, *, now: int) -> Iterator[Overdue]:
-    """Effects without a receipt although their time is over."""
+    """Effects without a receipt although their time is over, and pages and notices that were due and were not sent."""
+    yield from _late_notices(state, now)
     for intent in (state.intents[each] for each in state.outstanding):
         due_ns = intent.issued_ns + intent.effect.deadline_ms * MILLISECOND_NS + GRACE_NS
         if now > due_ns:
             yield _overdue(Fault.EFFECT_LATE, intent.incident, intent.effect.target, f"{_named(intent)} has no receipt", due_ns)
+
+
+def _late_notices(state: State, now: int) -> Iterator[Overdue]:
+    for page in state.notices.pages.values():
+        if page.due_ns is not None and now > page.due_ns + GRACE_NS:
+            agent = next(iter(state.incidents[page.incident].agents), "")
+            text = f"page {page.number + 1} of {page.name} is due and was not sent"
+            yield _overdue(Fault.EFFECT_LATE, page.incident, agent, text, page.due_ns + GRACE_NS)
+    # What was gathered for people who are not in the settings any more waits for nobody's fault but theirs.
+    fault = Fault.EFFECT_LATE if state.notices.escalation else Fault.NOTICE_UNDELIVERED
+    for each in state.notices.waiting.values():
+        if now > each.due_ns + GRACE_NS:
+            agent = next(iter(state.incidents[each.incident].agents), "")
+            yield _overdue(fault, each.incident, agent, "a gathered notice is due and was not sent", each.due_ns + GRACE_NS)
 
 
 def _orders(state: State) -> Iterator[Overdue]:
