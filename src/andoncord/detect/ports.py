@@ -135,7 +135,9 @@ class TelemetryWriter(Protocol):
 class TelemetryReader(Protocol):
     """The control process's side of the telemetry store."""
 
-    def trace(self, trace_id: str) -> tuple[Event, ...]: ...
+    def trace(self, trace_id: str, *, limit: int | None = None) -> tuple[Event, ...]:
+        """Every event of one trace, or the last `limit`, by start time."""
+        ...
 
     def series(self, agents: Sequence[str], *, since_ns: int, until_ns: int, step_ns: int) -> tuple[SeriesPoint, ...]:
         """What happened per agent and stretch of time, by agent and time; of every agent where none is named."""

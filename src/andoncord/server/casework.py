@@ -94,7 +94,9 @@ class InvestigatePerformer:
         agents = set(effect.parameters["agents"])
         events = list(self._telemetry.of_agents(agents, since_ns=now - DAY_NS, until_ns=now, limit=INVESTIGATED_EVENTS))
         for trace_id in effect.parameters["traces"]:
-            events.extend(event for event in self._telemetry.trace(trace_id) if event.agent not in agents)
+            events.extend(
+                event for event in self._telemetry.trace(trace_id, limit=INVESTIGATED_EVENTS) if event.agent not in agents
+            )
         others = sorted({beat.agent for beat in self._telemetry.beats()} - agents)[:COMPARED_AGENTS]
         traces = set(effect.parameters["traces"])
         outcomes = self._telemetry.of_agents(

@@ -25,7 +25,7 @@ MAX_EVENTS = 20_000
 MAX_COUNTED = 100_000
 """Likewise, of events without what was said, where they are only counted."""
 MAX_TRACE = 50_000
-"""Events of one trace that are read for a view of it."""
+"""Events of one trace that are read for a view of it, the latest."""
 MAX_PLACE = 2**62
 LAST_NS = 230 * 365 * DAY_NS
 """The last instant that may be asked about, near the year 2200: later ones do not fit where times are kept."""
@@ -73,12 +73,12 @@ class Reading:
         Raises:
             NotFoundError: there is none.
         """
-        events = await asyncio.to_thread(self._telemetry.trace, trace_id.lower())
+        events = await asyncio.to_thread(self._telemetry.trace, trace_id.lower(), limit=MAX_TRACE)
         if not events:
             raise NotFoundError(f"there is no trace {trace_id!r}")
 
         def read() -> tuple[Event, ...]:
-            whole = stitch(events[:MAX_TRACE])
+            whole = stitch(events)
             return tuple(sorted(fold(whole) if folded else whole, key=lambda event: (event.start_ns, event.span_id)))
 
         return await asyncio.to_thread(read)

@@ -190,6 +190,7 @@ class TelemetryStoreContract:
         stored([a_span(3), a_span(1), a_span(9, trace="cd" * 16), a_span(2)])
 
         assert [int(event.span_id, 16) for event in open_reader().trace(TRACE)] == [1, 2, 3]
+        assert [int(event.span_id, 16) for event in open_reader().trace(TRACE, limit=2)] == [2, 3]
         assert open_reader().trace("ef" * 16) == ()
 
     def test_events_can_be_read_without_what_was_said(

@@ -55,9 +55,9 @@ class ParquetTelemetryReader:
 
     # Events.
 
-    def trace(self, trace_id: str) -> tuple[Event, ...]:
-        """Every event of one trace, by start time."""
-        found = self._find(Query(traces=(trace_id,)))
+    def trace(self, trace_id: str, *, limit: int | None = None) -> tuple[Event, ...]:
+        """Every event of one trace, or the last `limit`, by start time."""
+        found = self._find(Query(traces=(trace_id,)), last=limit)
         return tuple(sorted((each.event for each in found), key=lambda event: event.start_ns))
 
     def of_traces(self, traces: Sequence[str], *, limit: int) -> tuple[tuple[int, Event], ...]:
