@@ -16,7 +16,26 @@ HALF_HOURS_A_WEEK = 336
 PER_WEEK = 10.0
 """False alarms a week: more than anybody wants, so that there are some to count."""
 WITH_OBJECTIVE = {"a-*": Declared(agent="a-*", objective=Objective(quality=0.85))}
-BUDGETED = frozenset({"stream", "quality_drop", "decision_mix"})
+WORDS = (
+    "the",
+    "refund",
+    "of",
+    "order",
+    "parcel",
+    "with",
+    "customer",
+    "invoice",
+    "is",
+    "address",
+    "delivery",
+    "and",
+    "bank",
+    "return",
+    "for",
+    "colour",
+    "lamp",
+)
+BUDGETED = frozenset({"stream", "quality_drop", "decision_mix", "input_mix"})
 
 
 def fleet(agents: int, weeks: int, seed: int) -> KeptBudget:
@@ -43,7 +62,9 @@ def _run(agent: str, at_ns: int, level: float, season: float, chance: random.Ran
         base = {"kind": kind, "agent": agent, "run_id": f"{agent}-{at_ns}", "span_id": f"{at_ns}-{second}", "name": name}
         return Event(**base, start_ns=when_ns, end_ns=when_ns, received_ns=when_ns, trusted=True, ok=ok, **fields)  # type: ignore[arg-type]
 
-    yield event(EventKind.MODEL_COMPLETED, 0, cost_micro_usd=int(10_000 * level * math.exp(chance.gauss(0.0, 0.4))))
+    cost = int(10_000 * level * math.exp(chance.gauss(0.0, 0.4)))
+    words = " ".join(chance.choices(WORDS, range(len(WORDS), 0, -1), k=chance.randint(6, 30)))
+    yield event(EventKind.MODEL_COMPLETED, 0, cost_micro_usd=cost, input_text=words)
     for step in range(max(1, int(chance.gauss(5.0, 1.5)))):
         kind = EventKind.TOOL_FAILED if chance.random() < 0.05 else EventKind.TOOL_COMPLETED
         yield event(kind, 1 + step, chance.choices("abcdef", (6, 5, 4, 3, 2, 1))[0])
