@@ -43,11 +43,11 @@ steps:
   - draft: {notice: executive, name: executives, at_most: 5s, undo: nothing to undo}
 """
 AGENT = """
-import sys, threading, time
+import sys, threading
 from andoncord_sdk import CallHeld, Guard, GuardError
 url, telemetry, token, path = sys.argv[1:]
 guard = Guard("refunds", server=url, telemetry=telemetry, token=token, tools={"payments.refund": "write"})
-lock = threading.Lock()
+lock, pause = threading.Lock(), threading.Event()
 @guard.tool("payments.refund", effect=True)
 def refund(order):
     with lock, open(path, "a") as file:
@@ -60,13 +60,13 @@ def batch(worker):
             except CallHeld as held:
                 print("held", held.item, f"{worker}-{number}", flush=True)
                 return
-            time.sleep(0.05)
+            pause.wait(0.05)
 threads = [threading.Thread(target=batch, args=(worker,)) for worker in range(3)]
 print("ready", flush=True)
 sys.stdin.readline()
 for each in threads:
     each.start()
-time.sleep(0.3)
+pause.wait(0.3)
 try:
     with guard.run("look something up") as run:
         run.call("wire_transfer", print)
