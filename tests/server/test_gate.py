@@ -143,6 +143,24 @@ def test_signing_in_makes_a_new_session(server: ServerProcess, person: Person) -
             assert thief.get("/api/v1/me").status_code == 401
 
 
+def test_people_change_their_own_password(server: ServerProcess, person: Person) -> None:
+    """With the old one, from their own session; other sessions of theirs end, and this browser goes on with a new one."""
+    old, new = "walks by the river", "walks by the harbour"
+    person.post("/api/v1/users", {"name": "nina", "role": "viewer", "password": old})
+    with signed_in(server, "nina", old) as browser, signed_in(server, "nina", old) as other:
+        form = {"csrf": proof(browser), "old": old, "new": new, "again": new}
+        assert browser.post("/account", data={**form, "old": "a wrong one"}).status_code == 409
+        assert browser.post("/account", data={**form, "again": "typed wrongly"}).status_code == 409
+        assert browser.post("/account", data={**form, "csrf": "forged"}).status_code == 409
+        assert browser.post("/account", data=form).headers["location"] == "/account?done=1"
+        assert browser.get("/account").status_code == 200
+        assert other.get("/account").headers["location"].startswith("/login")
+        assert other.post("/login", data={"name": "nina", "password": old}).status_code == 403
+        assert other.post("/login", data={"name": "nina", "password": new}).status_code == 303
+    refused = person.get("/api/v1/audit?kind=denied&who=nina")["items"]
+    assert [(each["what"], each["why"]) for each in refused] == [("POST /account", "the form was not sent from this login")]
+
+
 def test_the_audit_says_who_was_let_in(server: ServerProcess, person: Person) -> None:
     """Sign-ins, refusals and changes are written down with who, what, where from and why; no secret is among them."""
     person.post("/api/v1/users", {"name": "paul", "role": "responder", "password": PASSWORDS[Role.COMMANDER]})

@@ -4,6 +4,8 @@ It stands before every route of the web application, as a dependency of all of t
 time are answered before it (`guard_wire.py`), by handlers that ask for the guard's token themselves.
 """
 
+import hmac
+
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -12,9 +14,13 @@ from starlette.routing import BaseRoute
 from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError
 from andoncord.server.access_log import AccessLog
-from andoncord.server.auth import SAFE_METHODS, Auth, ForbiddenError, Principal, UnauthenticatedError, address_of
+from andoncord.server.auth import CSRF_FIELD, SAFE_METHODS, Auth, ForbiddenError, Principal, UnauthenticatedError, address_of
 from andoncord.server.permissions import CONSOLE, ROUTES, Need
 from andoncord.server.throttle import RequestThrottle
+
+FORM_LIMIT = 256 * 1024
+"""Bytes of one form of the console."""
+FIELDS_LIMIT = 64
 
 
 class SignInNeededError(UnauthenticatedError):
@@ -83,8 +89,13 @@ class Gate:
         assert principal is not None
         request.state.principal = principal
         self._throttle.take(principal.token.id if principal.token else principal.name)
-        if request.method not in SAFE_METHODS:
-            self._log.changed(principal.actor, route, request.url.path)
+        if request.method in SAFE_METHODS:
+            return
+        if route in CONSOLE and not await _is_theirs(request, principal):
+            # The page says so itself, and keeps what was typed.
+            self._note_refusal(request, route, principal, ForbiddenError("the form was not sent from this login"))
+            return
+        self._log.changed(principal.actor, route, request.url.path)
 
     def _check_page(self, principal: Principal | None, scope: Scope) -> None:
         if principal is None:
@@ -103,3 +114,12 @@ class Gate:
             about=request.url.path,
             why=error.message,
         )
+
+
+async def _is_theirs(request: Request, principal: Principal) -> bool:
+    """Whether a form of the console carries the proof of the session that sends it."""
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > FORM_LIMIT:
+        return False
+    sent = (await request.form(max_files=0, max_fields=FIELDS_LIMIT)).get(CSRF_FIELD)
+    return isinstance(sent, str) and hmac.compare_digest(sent.encode(), principal.csrf.encode())

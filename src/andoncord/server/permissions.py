@@ -146,6 +146,8 @@ API: dict[str, Scope | Need] = {
 
 CONSOLE: dict[str, Scope | Need] = {
     "GET /": Scope.READ,
+    "GET /account": Scope.READ,
+    "POST /account": Scope.READ,
     "POST /agents/{agent}/contain": Scope.RESPOND,
     "GET /approvals": Scope.READ,
     "GET /approvals/{request_id}": Scope.READ,

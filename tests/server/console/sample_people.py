@@ -1,9 +1,12 @@
 """Requests for approvals and decisions about access, made up, for the console's tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from andoncord.kernel.errors import NotFoundError
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from andoncord.kernel.errors import ConflictError, NotFoundError
 from andoncord.respond.approval import Asked, Request, whole
 from andoncord.server.api.approvals import shown_request
 from andoncord.server.console.people_port import Session
@@ -51,6 +54,14 @@ class SamplePeople:
             raise NotFoundError(f"there is no approval request {request_id!r}")
         request = self.requests[request_id]
         return {**shown_request(request), "whole": whole(request), "objection": ""}
+
+    def account(self, session: Session) -> Mapping[str, Any] | None:
+        return {"role": "responder", "password": True, "seen_at": "2026-01-01T13:59:00Z"}
+
+    async def change_password(
+        self, request: HttpRequest, session: Session, *, old: str, new: str
+    ) -> Callable[[Response], None]:
+        raise ConflictError("the password you have now is another one")
 
     def audit(self, *, kind: str, who: str, before: int) -> Mapping[str, Any]:
         rows = [

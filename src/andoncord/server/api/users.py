@@ -67,31 +67,31 @@ class UserApi:
 
     async def users(self, request: Request) -> Response:
         """Every account."""
-        return answer({"items": [_account(each) for each in self._accounts.all()]})
+        return answer({"items": [shown_account(each) for each in self._accounts.all()]})
 
     async def add(self, request: Request, body: NewUser) -> Response:
         """Make an account."""
         made = await self._accounts.add(body.name, body.role, password=body.password)
         self._log.changed(self._door.principal(request).actor, "account made", f"{made.name} as {made.role.value}")
-        return answer(_account(made), 201)
+        return answer(shown_account(made), 201)
 
     async def set_role(self, request: Request, name: str, body: RoleBody) -> Response:
         """Change what an account is good for, from its next request on."""
         changed = self._accounts.set_role(name, body.role)
         self._log.changed(self._door.principal(request).actor, "role given", f"{changed.name} as {changed.role.value}")
-        return answer(_account(changed))
+        return answer(shown_account(changed))
 
     async def set_password(self, request: Request, name: str, body: PasswordBody) -> Response:
         """Change a password; the sessions of the account end."""
-        return answer(_account(await self._accounts.set_password(name, body.password)))
+        return answer(shown_account(await self._accounts.set_password(name, body.password)))
 
     async def disable(self, request: Request, name: str) -> Response:
         """End an account, its sessions and its tokens."""
-        return answer(_account(self._accounts.disable(name)))
+        return answer(shown_account(self._accounts.disable(name)))
 
     async def enable(self, request: Request, name: str) -> Response:
         """Let a disabled account sign in again."""
-        return answer(_account(self._accounts.enable(name)))
+        return answer(shown_account(self._accounts.enable(name)))
 
     async def audit(
         self, request: Request, kind: str = "", who: str = "", before: int = 0, limit: int = DEFAULT_LIMIT
@@ -122,7 +122,8 @@ def shown_event(position: int, event: AccessEvent) -> dict[str, Any]:
     }
 
 
-def _account(account: Account) -> dict[str, Any]:
+def shown_account(account: Account) -> dict[str, Any]:
+    """One account, as it is shown: never with its password."""
     return {
         "name": account.name,
         "role": account.role,

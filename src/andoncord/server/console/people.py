@@ -1,6 +1,7 @@
 """The pages about people's word and people's access: approvals and the audit."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from hmac import compare_digest
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -9,7 +10,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.kernel.errors import CallerError, NotFoundError
+from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
 from andoncord.server.console.forms import FIELD_LIMIT, Command, Form
 from andoncord.server.console.people_port import PeoplePort, Session
 
@@ -75,6 +76,8 @@ class PeoplePages:
         router.add_api_route("/approvals", self._signed_in(self.approvals_page), methods=["GET"])
         router.add_api_route("/approvals/{request_id}", self._signed_in(self.approval_page), methods=["GET"])
         router.add_api_route("/approvals/{request_id}/{form}", self._signed_in(self.answer), methods=["POST"])
+        router.add_api_route("/account", self._signed_in(self.account_page), methods=["GET"])
+        router.add_api_route("/account", self._signed_in(self.change_password), methods=["POST"])
         router.add_api_route("/audit", self._signed_in(self.audit_page), methods=["GET"])
 
     def _signed_in(self, page: Callable[[Request, Session], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -117,6 +120,28 @@ class PeoplePages:
         now = self._port.approval(request_id, session)["status"]
         done = "seconded" if known is GRANT and now == "waiting" else request.path_params["form"]
         return self._face.redirect(f"/approvals/{quote(request_id, safe='')}?{urlencode({'done': done})}")
+
+    async def account_page(self, request: Request, session: Session) -> Response:
+        done = "Your password is changed, and every other session of yours has ended." if "done" in request.query_params else ""
+        return self._account(request, session, done=done)
+
+    async def change_password(self, request: Request, session: Session) -> Response:
+        fields = await self._face.fields(request)
+        try:
+            if not compare_digest(fields.get("csrf", "").encode(), session.csrf.encode()):
+                raise ConflictError("this form belongs to an older session", remedy="send it again")
+            if fields.get("new", "") != fields.get("again", ""):
+                raise ConflictError("the new password was typed in two ways")
+            put = await self._port.change_password(request, session, old=fields.get("old", ""), new=fields.get("new", ""))
+        except CallerError as error:
+            return self._account(request, session, problem=str(error), status=self._status_of(error))
+        response = self._face.redirect("/account?done=1")
+        put(response)
+        return response
+
+    def _account(self, request: Request, session: Session, *, done: str = "", problem: str = "", status: int = 200) -> Response:
+        found = self._port.account(session)
+        return self._face.render(request, session, "account.html", status, account=found, done=done, problem=problem)
 
     async def audit_page(self, request: Request, session: Session) -> Response:
         asked = request.query_params

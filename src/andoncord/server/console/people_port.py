@@ -1,9 +1,11 @@
 """What the console needs to know of people: what waits for their word, and who was let in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,18 @@ class PeoplePort(Protocol):
 
         Raises:
             NotFoundError: there is none.
+        """
+        ...
+
+    def account(self, session: Session) -> Mapping[str, Any] | None:
+        """The account of this session; None for one that was opened by the machine's own user."""
+        ...
+
+    async def change_password(self, request: Request, session: Session, *, old: str, new: str) -> Callable[[Response], None]:
+        """Change a person's own password. Their sessions end; what is returned gives this browser a new one.
+
+        Raises:
+            CallerError: the old one is wrong, or the new one will not do.
         """
         ...
 
