@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from andoncord.detect.detector import Hit
-from andoncord.detect.mix import MAX_CLASSES, MAX_KINDS, DecisionMix, Past
+from andoncord.detect.mix import MAX_CLASSES, DecisionMix, Past
 from andoncord.detect.runs import RunTotals
 from andoncord.kernel.vocabulary import Severity
 from andoncord.telemetry.event import Event
 
 MIN_RUNS = 300
 """Runs of the past before anything is judged, the agent's own or its role's. Measured by the benchmark `input-drift`."""
+MAX_TOPICS = 40
+"""Words told apart: the tables of so many are half as large as those of a few more."""
 OF_ONE = ("input length", "input language", "input class")
 TOPIC = "input topic"
 
@@ -27,6 +29,7 @@ class InputMix(DecisionMix):
 
     _severities = (Severity.LOW, Severity.MEDIUM)
     _look_every = 5
+    _remembers_early = False
     _mixes = tuple((of,) for of in (*OF_ONE, TOPIC))
 
     def _take(self, end: Event, run: RunTotals, of: str, seen: Sequence[str]) -> Iterable[Hit]:
@@ -48,4 +51,4 @@ class InputMix(DecisionMix):
         return past.runs >= MIN_RUNS
 
     def _past(self, of: str) -> Past:
-        return Past(MAX_KINDS if of == TOPIC else MAX_CLASSES)
+        return Past(MAX_TOPICS if of == TOPIC else MAX_CLASSES)

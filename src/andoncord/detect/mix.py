@@ -45,7 +45,7 @@ MAX_KINDS = 64
 """Kinds of decisions told apart; the rest are one."""
 MAX_CLASSES = 16
 """Of what each run has one of: three times as many fit into the newest runs."""
-GATHERED = 1_024
+GATHERED = 256
 """Kinds told apart until it is known which are common."""
 GATHERING_RUNS = 100
 """Runs after which it is."""
@@ -96,10 +96,10 @@ class Past:
         if rare:
             # What the rest varies by is not known; at most it comes in all of a run or in none of it.
             other = sum(self.shares.pop(name) for name in rare)
-            for name in rare:
-                self.squares.pop(name)
-            self.shares[OTHER] = self.shares.get(OTHER, 0.0) + other
-            self.squares[OTHER] = self.squares.get(OTHER, 0.0) + other
+            # New tables: those that held many stay as large as they were.
+            self.shares = {**self.shares, OTHER: self.shares.get(OTHER, 0.0) + other}
+            self.squares = {name: self.squares.get(name, 0.0) for name in self.shares}
+            self.squares[OTHER] += other
 
     @property
     def is_enough(self) -> bool:
@@ -149,6 +149,8 @@ class DecisionMix:
     _mixes: tuple[tuple[str, ...], ...] = ((),)
     """What stands before the agent in the key of each mix."""
     _severities = (Severity.MEDIUM, Severity.HIGH)
+    _remembers_early = True
+    """What the newest runs are like is kept in mind while nothing is judged yet."""
     _look_every = 1
     """Runs between two looks at the size, once there is evidence: it is what costs."""
 
@@ -218,12 +220,10 @@ class DecisionMix:
         if of != "decisions":
             key = (of, *key)
         agent = self._agents.at(key)
-        role = self._roles.at((*(self._names.at((end.agent,)) or [end.agent]), *key[: of != "decisions"], key[-1]))
+        role = self._role(end.agent, of, trusted=key[-1])
         if not (agent.past.runs or agent.held):
             agent.past = self._past(of)
-        if not role.runs:
-            role.limit = agent.past.limit
-        past = agent.past if self._is_enough(agent.past, of) else role
+        past = agent.past if role is None or self._is_enough(agent.past, of) else role
         shares = shares_of([past.kind(name) for name in seen])
         is_enough = self._is_enough(past, of)
         account = self._ledger.spend if is_enough and not agent.raised else self._ledger.join
@@ -234,8 +234,18 @@ class DecisionMix:
             hit = self._recover(agent, past, end, key, run, seen)
         elif is_enough:
             hit = self._weigh(agent, past, shares, spend, end, key, run, seen)
-        self._remember(agent, role, shares, seen)
+        self._remember(agent, role, shares if is_enough or self._remembers_early else {}, seen)
         return (hit,) if hit else ()
+
+    def _role(self, agent: str, of: str, *, trusted: bool) -> Past | None:
+        """What is normal for the agents of a role; None for an agent that is alone in its role."""
+        named = self._names.get((agent,))
+        if not named or named[0] == agent:
+            return None
+        role = self._roles.at((of, named[0], trusted))
+        if not role.runs:
+            role.limit = self._past(of).limit
+        return role
 
     def _weigh(
         self,
@@ -284,7 +294,7 @@ class DecisionMix:
         return None
 
     @staticmethod
-    def _remember(agent: _Agent, role: Past, shares: dict[str, float], actions: Sequence[str]) -> None:
+    def _remember(agent: _Agent, role: Past | None, shares: dict[str, float], actions: Sequence[str]) -> None:
         for recent, keep in zip(agent.recent, MEMORIES, strict=True):
             for name in recent:
                 recent[name] *= keep
@@ -298,7 +308,8 @@ class DecisionMix:
             if not agent.raised:
                 past = shares_of(oldest)
                 agent.past.learn(past, len(oldest))
-                role.learn(past, len(oldest))
+                if role is not None:
+                    role.learn(past, len(oldest))
 
     @staticmethod
     def _size(agent: _Agent, past: Past, actions: Sequence[str], key: Key) -> tuple[float, float, int]:
