@@ -36,6 +36,8 @@ from andoncord.telemetry.holding import Hold
 
 MAX_TAIL_RAW_BYTES = 8 * SEGMENT_RAW_BYTES
 """A tail as large as this (512 MiB) is not moved as fast as it grows: then `record` waits, and senders are told to wait."""
+BLOCK_ROWS = 512
+"""Events that are packed into one block: whoever looks for one of them unpacks them all."""
 TRIMMED_AT_ONCE = 64
 TAIL_WAIT_S = 1.0
 """How long `record` waits at most. Where nothing can be moved, for want of room on the disk, telemetry still goes on."""
@@ -154,9 +156,10 @@ class ParquetTelemetryWriter:
         for block in blocks:
             placed.append(msgspec.structs.replace(block, first_id=first_id))
             first_id += block.rows
-        if stored:
-            fields = [fields_of(event) for _, event in stored]
-            placed.append(pack(fields, keys=b"".join(key for key, _ in stored), first_id=first_id))
+        for start in range(0, len(stored), BLOCK_ROWS):
+            part = stored[start : start + BLOCK_ROWS]
+            fields = [fields_of(event) for _, event in part]
+            placed.append(pack(fields, keys=b"".join(key for key, _ in part), first_id=first_id + start))
         with self._turn, transaction(self._store):
             for block in placed:
                 add_block(self._store, block)
