@@ -93,3 +93,25 @@ def test_whoever_lets_the_agent_go_lifts_what_playbooks_ordered_beside_the_rung(
 
     assert not story.state.orders.in_force
     assert story.state.incidents["inc_000001"].state is IncidentState.RESOLVED
+
+
+def test_a_limit_counts_what_was_ordered_for_the_agent_in_other_incidents_too() -> None:
+    """What is beyond it is skipped, with the reason in the record; in containment as elsewhere."""
+    limited = load(
+        """
+id: limited
+when: {severity: high, pattern: infinite_loop}
+source: a test
+steps:
+  - traffic: {block: "payments.*", name: once, limit: 1/1h, at_most: 1s, undo: lift}
+""",
+        place="limited.yaml",
+    )
+    story = Story((*PLAYBOOKS, limited))
+    story.find(finding())
+    story.run()
+    story.find(finding("f2", trace_id="t2", run_id="r2", span_id="s2", at_ns=story.now, onset_ns=story.now))
+    story.run()
+
+    judged = [entry.body["skipped"] for entry in story.entries if entry.kind == "step.judged" and entry.body["name"] == "once"]
+    assert [why.partition(" for")[0] for why in judged] == ["", "it was done"]

@@ -112,10 +112,12 @@ def release(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> t
         }
         for each in chosen
     ]
+    step = f"release/{chosen[0].id}/"
+    number = sum(each.startswith(step) for each in state.steps.get(incident, ())) + 1
     intent = intent_draft(
         state,
         incident,
-        f"release/{chosen[0].id}/{chosen[0].changed_ns}",
+        f"{step}{number}",
         EffectKind.RELEASE,
         agents[0],
         deadline_ms=min(RELEASE_MAX_MS, RELEASE_EACH_MS * len(chosen)),

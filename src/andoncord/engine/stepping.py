@@ -169,9 +169,12 @@ def _times_lately(state: State, incident: Incident, step: Step) -> int:
     """How often this step was done for the incident's first agent within the time that its limit counts in."""
     since_ns = (state.head.at_ns if state.head else 0) - step.per_ms * MILLISECOND_NS
 
+    # What stands after the round is the same in every incident; a fork of it is the same step.
+    key = step_key(incident, msgspec.to_builtins(step)).partition("/")[2].partition("~")[0]
+
     def is_same(intent: Intent) -> bool:
-        parameters = intent.effect.parameters
-        return (parameters.get("playbook"), parameters.get("name")) == (step.playbook, step.name)
+        done = intent.step.partition("/")[2].partition("~")[0]
+        return done == key or done.startswith(f"{key}/")
 
     lately = (state.intents[intent] for intent in state.index.targets.get(incident.agents[0], ()))
     return sum(intent.issued_ns >= since_ns and is_same(intent) for intent in lately)

@@ -66,9 +66,8 @@ def intent_text(intent: Intent) -> str:
             return "have the guards load the policies in force"
         case EffectKind.HOOK:
             return f"run the hook {parameters['hook']}"
-        case EffectKind.NOTIFY:
-            to = ", ".join(parameters.get("to", ())) or "nobody"
-            return f"page {parameters['number']} to {to}" if parameters.get("kind") == "page" else f"tell {to}"
+        case EffectKind.NOTIFY | EffectKind.DRAFT | EffectKind.ASK | EffectKind.RELEASE:
+            return _people_text(intent)
         case EffectKind.TICKET:
             over = f"say in {parameters['tracker']} {parameters.get('ticket', {}).get('id')} that it is over"
             return over if parameters["kind"] == "resolve" else f"open a ticket in {parameters['tracker']}"
@@ -112,10 +111,41 @@ def receipt_text(intent: Intent) -> str:
         case EffectKind.NOTIFY if detail.get("reached"):
             return f"reached {', '.join(detail['reached'])}{because}"
         case _:
-            ticket = detail.get("ticket")
-            return (
-                f"{detail['tracker']} {ticket['id']} {ticket['url']}".strip() if ticket else f"{receipt.outcome.value}{because}"
-            )
+            return _people_receipt(intent) or f"{receipt.outcome.value}{because}"
+
+
+def _people_text(intent: Intent) -> str:
+    """What people are told or asked, in words."""
+    parameters = intent.effect.parameters
+    match intent.effect.kind:
+        case EffectKind.DRAFT:
+            return f"draft the {parameters['notice']} notice"
+        case EffectKind.ASK:
+            return f"ask “{parameters['question']}”"
+        case EffectKind.RELEASE:
+            return f"have {len(parameters['effects'])} held side effects of {intent.effect.target} carried out"
+    to = ", ".join(parameters.get("to", ())) or "nobody"
+    if parameters.get("kind") == "statement":
+        return f"send the {parameters['audience']} notice to {to}"
+    return f"page {parameters['number']} to {to}" if parameters.get("kind") == "page" else f"tell {to}"
+
+
+def _people_receipt(intent: Intent) -> str:
+    """What people said, got, or are to read; empty where the outcome says it all."""
+    assert intent.receipt is not None
+    detail = intent.receipt.detail
+    if ticket := detail.get("ticket"):
+        return f"{detail['tracker']} {ticket['id']} {ticket['url']}".strip()
+    match intent.effect.kind:
+        case EffectKind.ASK if detail.get("answer"):
+            who = str(detail.get("by") or "nobody in time").removeprefix("person:")
+            return f"{detail['answer']}, answered by {who}"
+        case EffectKind.DRAFT if detail.get("subject"):
+            return f"drafted: {detail['subject']}; a person sends it"
+        case EffectKind.RELEASE if detail.get("effects"):
+            states = [str(each["state"]) for each in detail["effects"].values()]
+            return f"{states.count('done')} of {len(states)} carried out"
+    return ""
 
 
 def _moment(at_ns: int, kind: str, text: str, agent: str, *, key: bool = False) -> dict[str, Any]:

@@ -15,9 +15,10 @@ import signal
 import sqlite3
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -29,13 +30,14 @@ from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.postgres_process import PostgresProcess
 from andoncord.detect.finding import Finding
-from andoncord.engine.facts import FindingArrived, PersonAsked
+from andoncord.engine.facts import EffectHeld, FindingArrived, PersonAsked
 from andoncord.engine.run import Engine
 from andoncord.engine.state import State, replay
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Entry, check
 from andoncord.kernel.vocabulary import Pattern, Severity
+from andoncord.respond.desk import SideEffect, batch_digest
 from andoncord.respond.playbook import Playbook
 from andoncord.sim import chaos_people
 from andoncord.testing.story import INVESTIGATION, SHIPPED, answer_plainly, finding
@@ -62,15 +64,17 @@ class Scenario:
     """A person undoes everything at the end."""
     is_told: bool = True
     """People are on call, and there is a tracker."""
+    holds: bool = False
+    """Side effects are held meanwhile, and a person has them carried out."""
     closes: bool = False
     """A person lets the agent go at the end, and everybody is told that it is over."""
 
 
 def scenarios() -> tuple[Scenario, ...]:
-    """One for every playbook that comes with Andoncord, one that is undone, and one of which nobody is told."""
+    """One for every playbook that comes with Andoncord, those that are undone, and one of which nobody is told."""
 
     def of(playbook: str, **changes: Any) -> Scenario:
-        more = {name: changes.pop(name) for name in ("repeatable", "undoes", "is_told", "closes") if name in changes}
+        more = {name: changes.pop(name) for name in ("repeatable", "undoes", "is_told", "closes", "holds") if name in changes}
         return Scenario(playbook=playbook, found=finding(**changes), **more)
 
     money = {"at_risk_micro_usd": 250_000_000}
@@ -93,6 +97,7 @@ def scenarios() -> tuple[Scenario, ...]:
         of("pattern-emergence", pattern=Pattern.EMERGENT_BEHAVIOR),
         of("critical", severity=Severity.CRITICAL, pattern=Pattern.POLICY_VIOLATION, undoes=True),
         of("critical", severity=Severity.CRITICAL, pattern=Pattern.UNAUTHORIZED_ACTION, is_told=False),
+        of("impact-financial", severity=Severity.HIGH, pattern=Pattern.COST_SPIRAL, facts=money, holds=True, undoes=True),
     )
 
 
@@ -221,6 +226,8 @@ async def _live(engine: Engine, carrier: DurableCarrier | None, scenario: Scenar
                 await _ask(engine, "approve_recovery", "approve")
             if scenario.undoes:
                 await _ask(engine, "undo", "undo")
+            if scenario.holds:
+                await _hold_and_release(engine)
             if scenario.closes:
                 await _ask(engine, "release", "release")
     finally:
@@ -230,9 +237,19 @@ async def _live(engine: Engine, carrier: DurableCarrier | None, scenario: Scenar
             await carrier.close()
 
 
-async def _ask(engine: Engine, command: str, key: str) -> None:
+async def _hold_and_release(engine: Engine) -> None:
+    """A guard holds two refunds, and a person lets both go with one word."""
+    for usd in (1, 2):
+        effect = SideEffect(agent="refunds", run_id="r1", tool="payments.refund", arguments=f'{{"usd":{usd}}}')
+        await engine.submit(EffectHeld(effect=effect))
+    held = tuple(engine.state.desk.held.values())
+    chosen = {"ids": [each.id for each in held], "digest": batch_digest(held)}
+    await _ask(engine, "release_held", "release-held", chosen)
+
+
+async def _ask(engine: Engine, command: str, key: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
     """A person's wish, once however often it is asked for; what cannot be granted here is not wanted here."""
-    parameters = {"reason": "chaos", "scope": "admin"}
+    parameters = {"reason": "chaos", "scope": "admin", **more}
     try:
         await engine.submit(
             PersonAsked(command=command, by="person:ada", incident="inc_000001", parameters=parameters, key=key)
@@ -301,6 +318,8 @@ def _story(state: State) -> dict[str, Any]:
         },
         "controls": {agent: (control.rung, control.epoch) for agent, control in state.controls.items()},
         "versions": {agent: state.registry.active(agent) is not None for agent in ("refunds",)},
+        "orders": {each.id: each.what for each in state.orders.in_force.values()},
+        "held": {each.id: each.status for each in state.desk.held.values()},
         "outstanding": list(state.outstanding),
     }
 
