@@ -261,6 +261,15 @@ class HolderContract:
         plane.until(plane.is_followed)
         assert not held.goes_on()
 
+    def test_clocks_apart(self, held: TreeHolder, plane: ScriptedPlane) -> None:
+        """A control plane that takes it to be an hour later, or earlier, ends no hold by that."""
+        for off_s in (3_600, -3_600):
+            plane.turn("cut off")
+            plane.off_s = off_s
+            plane.turn("well")
+            plane.until(plane.is_followed)
+            assert not held.goes_on()
+
     def test_old_orders_release_nothing(self, held: TreeHolder, plane: ScriptedPlane) -> None:
         """An order of an earlier epoch, sent again, is refused."""
         plane.push("order", {**plane.order_body(), "rung": "none", "epoch": [1, 4], "order_id": "a@1.4"})
