@@ -11,7 +11,16 @@ PHONE = ViewportSize(width=390, height=844)
 NARROW = ViewportSize(width=320, height=640)
 DESK = ViewportSize(width=1360, height=900)
 ROOMS = [f"/incidents/{view['id']}" for view in (*FOUR, HOSTILE_VIEW)]
-PAGES = ["/", "/incidents?state=all", "/fleet", "/fleet/refund-agent", f"/traces/{'ab' * 16}", *ROOMS]
+PAGES = [
+    "/",
+    "/incidents?state=all",
+    "/fleet",
+    "/fleet/refund-agent",
+    f"/traces/{'ab' * 16}",
+    "/approvals/apr_000002",
+    "/audit",
+    *ROOMS,
+]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from andoncord.server.console.routes import console_router
 ROOMS = [f"/incidents/{view['id']}" for view in FOUR]
 TRACE = f"/traces/{'ab' * 16}"
 AGENTS = ["/fleet", "/fleet?state=unknown", "/fleet/refund-agent", "/fleet/archiver", TRACE, "/spread", "/spread?datum=search"]
-PAGES = ["/", "/desk", "/incidents", "/incidents?state=all", *AGENTS, *ROOMS, "/login"]
+PEOPLE = ["/approvals", "/approvals/apr_000001", "/approvals/apr_000003", "/account", "/audit"]
+PAGES = ["/", "/desk", "/incidents", "/incidents?state=all", *AGENTS, *ROOMS, "/login", *PEOPLE]
 
 
 @pytest.fixture
