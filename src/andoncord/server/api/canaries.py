@@ -4,15 +4,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.server.api.door import ApiDoor, answer
+from andoncord.server.api.door import answer
 from andoncord.server.canaries import Canaries
 
 
 class CanaryApi:
     """Routes under `/api/v1`."""
 
-    def __init__(self, door: ApiDoor, *, canaries: Canaries) -> None:
-        self._door = door
+    def __init__(self, *, canaries: Canaries) -> None:
         self._canaries = canaries
 
     def router(self) -> APIRouter:

@@ -7,15 +7,14 @@ from starlette.responses import Response
 
 from andoncord.kernel.time import rfc3339
 from andoncord.learn.risk import Prediction
-from andoncord.server.api.door import ApiDoor, answer
+from andoncord.server.api.door import answer
 from andoncord.server.predictions import Predictions
 
 
 class PredictionApi:
     """Routes under `/api/v1`."""
 
-    def __init__(self, door: ApiDoor, *, predictions: Predictions) -> None:
-        self._door = door
+    def __init__(self, *, predictions: Predictions) -> None:
         self._predictions = predictions
 
     def router(self) -> APIRouter:

@@ -4,15 +4,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.server.api.door import ApiDoor, answer
+from andoncord.server.api.door import answer
 from andoncord.server.goodness import SHOWN_DAYS, Goodness
 
 
 class QualityApi:
     """Routes under `/api/v1`."""
 
-    def __init__(self, door: ApiDoor, *, answers: Goodness) -> None:
-        self._door = door
+    def __init__(self, *, answers: Goodness) -> None:
         self._answers = answers
 
     def router(self) -> APIRouter:
