@@ -9,6 +9,7 @@ from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, fail, say, show_json, show_table
 from andoncord.kernel.text import visible, visible_block
+from andoncord.respond.approval import Asked, Request, whole
 
 app = typer.Typer(no_args_is_help=True)
 COLUMNS = ("id", "status", "role", "agent", "tool", "until", "arguments")
@@ -28,6 +29,20 @@ def list_approvals(
 
 
 @app.command()
+def show(request: Annotated[str, typer.Argument(metavar="ID")], output: OutputOption = Format.TABLE) -> None:
+    """Show one call whole."""
+    found = Client().get(f"/api/v1/approvals/{request}")
+    if output is Format.JSON:
+        show_json(found)
+        return
+    told = [("Status", found["status"]), ("Until", found["until"]), ("Asked by", visible(found["requested_by"], 400))]
+    told += [("Approved by", visible(", ".join([*found["approved_by"], *([found["by"]] if found["by"] else [])]), 400))]
+    for name, text in told:
+        print(f"{name:22} {text}")
+    _tell(found)
+
+
+@app.command()
 def grant(
     request: Annotated[str, typer.Argument(metavar="ID")],
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the record.")] = "",
@@ -43,7 +58,11 @@ def grant(
     if not yes:
         typer.confirm("Approve exactly this call, once?", abort=True)
     client.post(f"/api/v1/approvals/{request}/grant", {"digest": found["digest"], "reason": reason})
-    say(f"{request} granted")
+    after = client.get(f"/api/v1/approvals/{request}")
+    if after["status"] == "waiting":
+        say(f"{request}: {len(after['approved_by'])} of {after['people']} approved; somebody else has to as well")
+    else:
+        say(f"{request} granted")
 
 
 @app.command()
@@ -57,11 +76,19 @@ def deny(
 
 
 def _tell(found: dict[str, Any]) -> None:
-    """The whole action: nothing of it is cut."""
-    action = found["action"]
-    for name in ("agent", "run_id", "tool", "policy_id", "policy_digest", "role", "epoch", "people"):
-        print(f"{name:14} {visible(str(action[name]), 400)}")
-    print(f"{'digest':14} {found['digest']}")
-    print(f"{'arguments':14}")
-    pretty = msgspec.json.format(action["arguments"].encode(), indent=2).decode()
-    print(visible_block(pretty, len(pretty) + 1))
+    """The whole action, whose digest is made anew here: nothing of it is cut.
+
+    Raises:
+        typer.Exit: it cannot be shown whole.
+    """
+    action = msgspec.convert(found["action"], Asked)
+    request = Request(
+        id=found["id"], action=action, digest=found["digest"], requested_by=found["requested_by"], asked_ns=0, until_ns=0
+    )
+    told = whole(request)
+    if not told:
+        raise fail("it cannot be shown whole, so it cannot be approved; it can be denied", Exit.NOT_NOW)
+    for name, text in told:
+        print(f"{name:22} {text}")
+    pretty = msgspec.json.format(action.arguments.encode(), indent=2).decode()
+    print(f"The arguments, in lines:\n{visible_block(pretty, len(pretty) + 1)}")
