@@ -1,7 +1,7 @@
 """Reading the record back: the fleet map, traces, what was touched, figures over time, and what comes in now."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,7 +79,7 @@ class Reading:
 
         def read() -> tuple[Event, ...]:
             whole = stitch(events)
-            return tuple(sorted(fold(whole) if folded else whole, key=lambda event: (event.start_ns, event.span_id)))
+            return _by_start(fold(whole) if folded else whole)
 
         return await asyncio.to_thread(read)
 
@@ -89,10 +89,14 @@ class Reading:
         Raises:
             NotFoundError: there is none.
         """
-        folded = await self.trace(trace_id, folded=True)
-        spans = await asyncio.to_thread(lambda: [{"depth": depth, **shown_event(event)} for depth, event in levels(folded)])
-        steps, left = await self.transcript(trace_id), await self.touched_in_trace(trace_id)
-        return {"trace_id": trace_id.lower(), "spans": spans, "steps": steps, "touched": left}
+        events = await self.trace(trace_id)
+
+        def read() -> dict[str, Any]:
+            spans = [{"depth": depth, **shown_event(event)} for depth, event in levels(_by_start(fold(events)))]
+            steps = [msgspec.to_builtins(step) for step in transcript(events)]
+            return {"trace_id": trace_id.lower(), "spans": spans, "steps": steps, "touched": shown_touched(touched(events))}
+
+        return await asyncio.to_thread(read)
 
     async def transcript(self, trace_id: str, *, run: str = "") -> list[dict[str, Any]]:
         """What the models of a trace saw and said, step by step.
@@ -195,6 +199,10 @@ class Reading:
             raise CallerError(f"is 1 to {MAX_POINTS}", place="minutes")
         until_ns = _instant(until) if until else self._control.clock.now()
         return until_ns - minutes * MINUTE_NS, until_ns
+
+
+def _by_start(events: Iterable[Event]) -> tuple[Event, ...]:
+    return tuple(sorted(events, key=lambda event: (event.start_ns, event.span_id)))
 
 
 def shown_event(event: Event) -> dict[str, Any]:
