@@ -109,3 +109,22 @@ def test_the_beginning_of_a_change_is_in_its_interval() -> None:
         inside += earliest <= 150 <= latest
         assert earliest <= wealth.began_ns <= latest
     assert inside >= 90
+
+
+def test_what_a_role_hardly_ever_does_is_noticed_in_an_agent_with_few_runs() -> None:
+    """Thirty runs say little about one in a hundred; with the role's two thousand the change is found sooner, or not at all."""
+    role = Profile(per_unit=1.0, daily=False)
+    for number in range(2_000):
+        role.learn_event(float(number % 100 == 0), 0)
+
+    def runs_to_alarm(lent: Profile | None, happens: float) -> int:
+        stream, chance = Stream(EVENT, Side.UP, seed=1), random.Random(4)
+        for number in range(160):
+            value = 0.0 if number < 45 else float(chance.random() < happens)
+            alarm = stream.update(value, at_ns=START_NS + number * MINUTE_NS, span_id="s", spend=1e-5, role=lent)
+            if alarm is not None:
+                return number
+        return 160
+
+    assert runs_to_alarm(role, 0.3) < 0.9 * runs_to_alarm(None, 0.3)
+    assert runs_to_alarm(role, 0.01) == 160

@@ -26,6 +26,18 @@ SEASON_EVERY = 64
 """Values between two looks at whether it does."""
 
 
+MIN_OWN = 8
+"""Own cases from which an agent may be judged by what its role shows besides. Chosen."""
+MIN_ROLE = 200
+"""Cases of a role from which its share is known well enough: ten times the least past of an agent. Chosen."""
+FULL = 400
+"""Own cases from which an agent needs nobody else's. Chosen."""
+TIMES = 10
+"""Cases of the role that one own case brings along at most, so that a new agent is not judged as if it were old. Chosen, with
+the lines above, on generated fleets: 15 alarms on nothing where 48 were paid for. The same for costs, durations and
+scores, around each agent's own level, was quicker and alarmed twice as often as paid for; it is left out."""
+
+
 class Draws:
     """A fixed sequence of numbers in (0, 1): nothing depends on chance, so replay is identity.
 
@@ -110,14 +122,17 @@ class Profile:
         """Of a number that is 0 or 1: how often it was 1."""
         return self._counts[HALF + 1] / max(1, sum(self._counts))
 
-    def share(self, hour: int) -> float:
+    def share(self, hour: int, role: "Profile | None" = None) -> float:
         """Of a number that is 0 or 1: how often it was 1, so that a rank above one minus this says that it is."""
-        count, events = self._of_hour(hour)
+        count, events = self._of_hour(hour, role)
         return (events + 1.0) / (count + 1.0)
 
-    def rank_event(self, happened: float, hour: int) -> float:
-        """The rank of a number that is 0 or 1 among those before, of the same part of the day where the past shows parts."""
-        count, events = self._of_hour(hour)
+    def rank_event(self, happened: float, hour: int, role: "Profile | None" = None) -> float:
+        """The rank of a number that is 0 or 1 among those before, of the same part of the day where the past shows parts.
+
+        With a role, what its agents show counts as well, as long as this one's own past agrees with it.
+        """
+        count, events = self._of_hour(hour, role)
         if happened > 0.5:
             return (count - events + self._draws.next() * (events + 1)) / (count + 1)
         return self._draws.next() * (count - events + 1) / (count + 1)
@@ -138,11 +153,14 @@ class Profile:
         )
         return squares > (PARTS - 1) + 3.0 * sqrt(2.0 * (PARTS - 1))
 
-    def _of_hour(self, hour: int) -> tuple[float, float]:
+    def _of_hour(self, hour: int, role: "Profile | None" = None) -> tuple[float, float]:
         if self._seasonal:
             part = hour * PARTS // HOURS
             return self._part_counts[part], self._part_events[part]
-        return float(sum(self._counts)), float(self._counts[HALF + 1])
+        count, events = float(sum(self._counts)), float(self._counts[HALF + 1])
+        if role is None or role.is_seasonal:
+            return count, events
+        return pooled(count, events, share=role.events_share, known=float(role.count))
 
     def deviation(self, value: float, hour: int) -> float:
         """How far a value is from the level of its hour."""
@@ -256,3 +274,19 @@ class Profile:
         self._part_counts = [each / 2 for each in self._part_counts]
         self._part_events = [each / 2 for each in self._part_events]
         self._square, self._product = self._square / 2, self._product / 2
+
+
+def pooled(count: float, events: float, *, share: float, known: float) -> tuple[float, float]:
+    """Cases and events of an agent, and those of its role that it is judged by besides; its own alone where they disagree.
+
+    >>> pooled(40.0, 0.0, share=0.02, known=2_000.0)
+    (400.0, 7.2)
+    >>> pooled(40.0, 9.0, share=0.02, known=2_000.0)
+    (40.0, 9.0)
+    """
+    if not MIN_OWN <= count < FULL or known < MIN_ROLE:
+        return count, events
+    if abs(events - count * share) > 2.0 * sqrt(count * share * (1.0 - share)) + 1.0:
+        return count, events
+    lent = min(TIMES * count, FULL - count)
+    return count + lent, events + lent * share

@@ -134,7 +134,14 @@ class OutOfRange:
     @property
     def memory(self) -> tuple[Groups[Any], ...]:
         """What it has learned."""
-        return (self._streams, self._changes, self._roles, self._pools, self._orders.agents, *self._company.groups)
+        return (
+            self._streams,
+            self._changes,
+            self._roles,
+            self._pools,
+            self._orders.agents,
+            *self._company.groups,
+        )
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         kind = event.kind
@@ -212,9 +219,10 @@ class OutOfRange:
             if stream.is_raised:
                 stream.forgive()
         name, trusted = (self._of, key), event.trusted
-        account = self._ledger.spend if stream.is_judged(at_ns) else self._ledger.join
+        role = pool.past if self._scale.is_event else None
+        account = self._ledger.spend if stream.is_judged(at_ns, role) else self._ledger.join
         spend = account(name, at_ns, trusted=trusted)
-        alarm = stream.update(value, at_ns=at_ns, span_id=event.span_id, spend=spend)
+        alarm = stream.update(value, at_ns=at_ns, span_id=event.span_id, spend=spend, role=role)
         if not stream.is_raised:
             pool.learn(self._scale, value, at_ns)
         if alarm is None:

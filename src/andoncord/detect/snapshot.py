@@ -33,7 +33,7 @@ from andoncord.detect.facts import stable_digest
 from andoncord.detect.judge_error import Labels
 from andoncord.detect.rule import Rule
 
-VERSION = 8
+VERSION = 9
 """Raised whenever a class below changes its fields."""
 
 KNOWN: dict[str, type] = {

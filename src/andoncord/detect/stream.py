@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from andoncord.detect.evidence import RANK_BETS, Wealth, odds_factors, rank_factors
-from andoncord.detect.profile import MIN_POOL, PRIOR, Profile
+from andoncord.detect.profile import MIN_OWN, MIN_POOL, MIN_ROLE, PRIOR, Profile
 from andoncord.kernel.time import DAY_NS, HOUR_NS
 
 WARM_UP = 20
@@ -257,13 +257,16 @@ class Stream:
         """Where the newest values came from."""
         return tuple(self._spans)
 
-    def is_judged(self, at_ns: int) -> bool:
-        """Whether a value that comes now is judged: the warm-up is over, and nothing is raised."""
-        if self.is_raised or self._past.count < WARM_UP:
+    def is_judged(self, at_ns: int, role: Profile | None = None) -> bool:
+        """Whether a value that comes now is judged: nothing is raised, and its own past or its role's is enough."""
+        if self.is_raised:
+            return False
+        is_helped = role is not None and role.count >= MIN_ROLE and self._past.count >= MIN_OWN
+        if self._past.count < WARM_UP and not is_helped:
             return False
         return self._lent or not self._scale.is_daily or at_ns - self.first_ns >= DAY_NS
 
-    def update(self, value: float, *, at_ns: int, span_id: str, spend: float) -> Alarm | None:
+    def update(self, value: float, *, at_ns: int, span_id: str, spend: float, role: Profile | None = None) -> Alarm | None:
         """Take one value; what is known when it completes the evidence for a change.
 
         Args:
@@ -271,13 +274,14 @@ class Stream:
             at_ns: when it was seen; time does not run backwards for long.
             span_id: where it came from.
             spend: by how much this may add to the expected false alarms; 0 where nothing is judged.
+            role: of something that happens or not: how often it does in the role.
         """
         scaled = self._scale.of(value)
         hour = (at_ns // HOUR_NS) % 24
         past = self._past
         deviation = scaled if self._scale.is_event else past.deviation(scaled, hour)
         left = scaled if self._scale.is_event else past.left(deviation)
-        rank = past.rank_event(scaled, hour) if self._scale.is_event else past.rank(left)
+        rank = past.rank_event(scaled, hour, role) if self._scale.is_event else past.rank(left)
         past.follow(deviation)
         self._spans.append(span_id)
         if len(self._spans) > MAX_SPANS:
@@ -286,11 +290,11 @@ class Stream:
         if self.is_raised:
             self._recover(scaled, hour, rank)
             return None
-        is_judged = self.is_judged(at_ns)
+        is_judged = self.is_judged(at_ns, role)
         spend = spend if is_judged else 0.0
         alarmed = past.count >= SETTLED and self._note_block(left, rank, at_ns, spend)
         if is_judged and not self.is_bursty:
-            alarmed = self._wealth.update(self._factors(rank, past, hour), spend=spend, at_ns=at_ns) >= 1.0
+            alarmed = self._wealth.update(self._factors(rank, past, hour, role), spend=spend, at_ns=at_ns) >= 1.0
         self._hold(scaled, hour)
         if not alarmed:
             return None
@@ -309,9 +313,9 @@ class Stream:
         self._wealth.reset()
         self._block_wealth = None
 
-    def _factors(self, rank: float, past: Profile, hour: int) -> list[float]:
+    def _factors(self, rank: float, past: Profile, hour: int, role: Profile | None) -> list[float]:
         if self._scale.is_event:
-            return odds_factors(rank, past.share(hour))
+            return odds_factors(rank, past.share(hour, role))
         up = rank_factors(rank) if self._side is not Side.DOWN else []
         return up if self._side is Side.UP else [*up, *rank_factors(1.0 - rank)]
 
