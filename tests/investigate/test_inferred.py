@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from andoncord.investigate.casefile import ChangeSeen
-from andoncord.investigate.change import changes
+from andoncord.investigate.change import changes, outcomes_of
 from andoncord.investigate.inferred import inferred, shift_of
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS
 from andoncord.telemetry.event import Event, EventKind
@@ -129,6 +129,23 @@ def test_an_inferred_change_is_among_those_that_are_investigated() -> None:
     assert (change.passed_before, change.judged_before, change.judged_after) == (30, 30, 30)
     assert change.p_value is not None
     assert change.p_value < 1e-4
+
+
+def test_a_score_that_comes_days_later_counts_at_the_time_of_its_run() -> None:
+    """Complaints about runs of before a change do not speak against what came after it."""
+    events: list[Event] = []
+    for number in range(40):
+        at_ns = START_NS + number * MINUTE_NS
+        shared: dict[str, Any] = {"agent": "a", "run_id": f"r{number}"}
+        events.append(Event(kind=EventKind.RUN_ENDED, **shared, span_id=f"e{number}", start_ns=at_ns, end_ns=at_ns))
+        if number < 10:
+            late_ns = at_ns + 2 * 24 * 60 * MINUTE_NS
+            said: dict[str, Any] = {"name": "complaint", "passed": False, "start_ns": late_ns, "end_ns": late_ns}
+            events.append(Event(kind=EventKind.QUALITY_SCORED, **shared, **said))
+    outcomes = outcomes_of(events)["a"]
+
+    assert [outcome.run_id for outcome in outcomes] == [f"r{number}" for number in range(40)]
+    assert [outcome.passed for outcome in outcomes] == [False] * 10 + [True] * 30
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -41,7 +41,9 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             try:
                 _compiled(self.matches)
             except re2.error as wrong:
-                raise CallerError(f"is not a pattern: {wrong}", place=f"{place}.matches") from None
+                why = wrong.args[0] if wrong.args else wrong
+                text = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
+                raise CallerError(f"is not a pattern: {text}", place=f"{place}.matches") from None
 
 
 class Judged(msgspec.Struct, frozen=True):

@@ -68,9 +68,13 @@ def worse_by_chance(passed_before: int, judged_before: int, passed_after: int, j
 
 
 def outcomes_of(events: Iterable[Event]) -> dict[str, list[RunOutcome]]:
-    """Outcomes per agent, oldest first, without probes: those are ours, not the users'. A score beats how a run ended."""
+    """Outcomes per agent, oldest first, without probes: those are ours, not the users'. A score beats how a run ended.
+
+    An outcome has the time of its run: a score that comes days later speaks of the versions that were at work then.
+    """
     versions: dict[str, dict[str, str]] = defaultdict(dict)
     chosen: dict[tuple[str, str], RunOutcome] = {}
+    over: dict[tuple[str, str], int] = {}
     for event in in_order(events):
         run = event.run_id or event.trace_id
         for attribute, kind in _VERSION_KINDS.items():
@@ -80,13 +84,15 @@ def outcomes_of(events: Iterable[Event]) -> dict[str, list[RunOutcome]]:
             versions[run].setdefault("model", event.name)
         if event.attributes.get("probe") or not run:
             continue
+        if event.kind in (EventKind.RUN_ENDED, EventKind.AGENT_INVOKED):
+            over.setdefault((event.agent, run), event.at_ns)
         scored = event.kind is EventKind.QUALITY_SCORED and event.passed is not None
         if not scored and event.kind is not EventKind.RUN_ENDED:
             continue
         if event.kind is EventKind.RUN_ENDED and (event.agent, run) in chosen:
             continue
         chosen[event.agent, run] = RunOutcome(
-            at_ns=event.at_ns,
+            at_ns=over.get((event.agent, run), event.at_ns),
             agent=event.agent,
             run_id=run,
             passed=bool(event.passed) if scored else event.ok,
