@@ -1,8 +1,6 @@
 """The guard: what an agent's code holds on to."""
 
 import atexit
-import functools
-import logging
 import os
 import threading
 import weakref
@@ -12,30 +10,28 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from andoncord_sdk import _platform
 from andoncord_sdk.admission import Admission, OnLoop, OnUnknownPrice, ToolKind
-from andoncord_sdk.allowance import Allowance
 from andoncord_sdk.approval import Approvals
 from andoncord_sdk.asking import AskedApprovals
 from andoncord_sdk.breaker import BreakerSettings
 from andoncord_sdk.breaker_board import BreakerBoard
-from andoncord_sdk.breaking import settings_in
 from andoncord_sdk.budget import Limits, micro_usd
 from andoncord_sdk.config import ChangeListener, Config
 from andoncord_sdk.duties import SnapshotHook
 from andoncord_sdk.errors import CallDenied
 from andoncord_sdk.evaluate import Evaluations
 from andoncord_sdk.exporter import Exporter
-from andoncord_sdk.flag import open_flag
-from andoncord_sdk.follow import Follower, order_in
+from andoncord_sdk.follow import Follower
 from andoncord_sdk.guarding import carrying, guarded
 from andoncord_sdk.handing import Carry, Handing
 from andoncord_sdk.heartbeat import Heartbeat
 from andoncord_sdk.introduction import GuardState, heartbeat, hello, resource
 from andoncord_sdk.judging import Judging
 from andoncord_sdk.ladder import Rung
-from andoncord_sdk.lease import READS_S, Lease, LeaseKeeper
-from andoncord_sdk.link import Ack, ControlLink, Report
+from andoncord_sdk.lease import READS_S, Lease
+from andoncord_sdk.link import Ack, Report
 from andoncord_sdk.orders import Gate, Order
 from andoncord_sdk.otlp import Attributes, LogRecord, Record
+from andoncord_sdk.plane import ControlPlane
 from andoncord_sdk.policy import PolicySet
 from andoncord_sdk.prices import Prices
 from andoncord_sdk.run import Run, current_run
@@ -55,8 +51,6 @@ LADDER = ("deny", "pause", "resume", "stop", "restrict", "throttle", "quarantine
 CHECKS = ("scope", "policies", "obligations", "budget", "shared_budget", "loop")
 CAPABILITIES = (*LADDER, *CHECKS, "config", "lease", "flag", "model_calls")
 """`model_calls`: they are guarded as well. `probe` and `canary` are added once one is registered."""
-
-_log = logging.getLogger("andoncord_sdk")
 
 ChangeKind = Literal["prompt", "config", "tool", "model", "deployment"]
 
@@ -164,9 +158,7 @@ class Guard(Judging):
             raise ValueError(f"heartbeat_s must be greater than 0, got {heartbeat_s}")
         self.agent = agent
         self.instance = instance or _platform.instance_name()
-        self._may_share_memory = may_share_memory
         self._limits = Limits(None if budget_usd is None else micro_usd(budget_usd), budget_tokens, budget_calls)
-        self._own_prices = tuple(prices)
         self._system = system or agent
         self._heartbeat_s = heartbeat_s
         self._runs: dict[str, Run] = {}
@@ -174,7 +166,7 @@ class Guard(Judging):
         self._is_closed = False
         self._config = Config()
         self._adapters: dict[str, frozenset[str]] = {}
-        self._link: ControlLink | None = None
+        self._plane: ControlPlane | None = None
         self._admission = Admission(
             agent=agent,
             environment=environment,
@@ -188,7 +180,7 @@ class Guard(Judging):
             hold_max_s=hold_max_s,
             on_nudge=on_nudge,
             on_unknown_price=on_unknown_price,
-            prices=Prices(self._own_prices) if prices else None,
+            prices=Prices(tuple(prices)) if prices else None,
             messages=tuple(messages),
             clock_ns=clock_ns,
         )
@@ -208,7 +200,6 @@ class Guard(Judging):
         self._board.set({})
         self._exporter: Exporter | None = None
         self._heartbeat: Heartbeat | None = None
-        self._keeper: LeaseKeeper | None = None
         if telemetry is not None:
             kept = None if spill is None else Spill(spill)
             self._exporter = Exporter(Endpoint(telemetry, token), self._resource(), spill=kept)
@@ -217,10 +208,19 @@ class Guard(Judging):
             self._admission.duties.approvals.source = approvals or AskedApprovals(
                 endpoint, instance=self.instance, heard=self._admission.gate.touch
             )
-            lease = self._admission.lease = Lease(
+            lease = Lease(
                 agent=agent, gate=self._admission.gate, report=self._report, reads_s=reads_without_lease_s, clock_ns=clock_ns
             )
-            self._link = ControlLink(endpoint, hello=self._hello, welcomed=self._welcomed, received=self._follower.received)
+            self._plane = ControlPlane(
+                endpoint,
+                admission=self._admission,
+                lease=lease,
+                follower=self._follower,
+                board=self._board,
+                hello=self._hello,
+                own_prices=prices,
+                may_share_memory=may_share_memory,
+            )
             self._admission.handing = Handing(
                 agent=agent,
                 instance=lambda: self.instance,
@@ -231,15 +231,7 @@ class Guard(Judging):
                 order=lambda: self._admission.gate.order,
                 lease=lease,
             )
-            self._admission.allowance = Allowance(wanted=lambda: lease.wanted, clock_ns=clock_ns)
-            self._keeper = LeaseKeeper(
-                endpoint,
-                lease,
-                ordered=functools.partial(self._follower.received, "order"),
-                lost=self._link.reconnect,
-                allowance=self._admission.allowance,
-            )
-            self._link.start()
+            self._plane.start()
             lease.granted.wait(FIRST_CONTACT_S)
         if self._exporter is not None:
             self._heartbeat = Heartbeat(self._beat, self._beat_interval_s)
@@ -350,7 +342,7 @@ class Guard(Judging):
             runs_active=len(self._runs),
             steps_started=now.steps_started,
             steps_ended=now.steps_ended,
-            is_connected=self._link is not None and self._link.is_connected,
+            is_connected=self._plane is not None and self._plane.is_connected,
             lease_left_s=None if self._admission.lease is None else self._admission.lease.left_s,
             records_dropped=0 if self._exporter is None else self._exporter.dropped,
         )
@@ -394,10 +386,8 @@ class Guard(Judging):
         if self._heartbeat is not None:
             self._heartbeat.close()
             self._report_heartbeat(is_closed=True)
-        if self._keeper is not None:
-            self._keeper.close()
-        if self._link is not None:
-            self._link.close()
+        if self._plane is not None:
+            self._plane.close()
         if self._exporter is not None:
             self._exporter.close(FLUSH_S)
 
@@ -438,34 +428,13 @@ class Guard(Judging):
             self._exporter.put(record, urgent=urgent)
 
     def _acknowledge(self, ack: Ack) -> None:
-        assert self._link is not None
-        self._link.ack(ack)
-
-    def _welcomed(self, welcome: dict[str, Any]) -> None:
-        self._follower.welcomed(welcome)
-        if not self._admission.role and isinstance(welcome.get("role"), str):
-            self._admission.role = welcome["role"]
-        try:
-            self._board.set(settings_in(welcome.get("breakers") or {}))
-        except (ValueError, TypeError) as wrong:
-            _log.warning("the breakers sent at registration could not be set, those in force stay: %s", wrong)
-        if isinstance(rows := welcome.get("prices"), list):
-            self._admission.prices = Prices((*self._own_prices, *rows))
-        offer = welcome.get("flag") if self._may_share_memory else None
-        self._admission.flag = open_flag(offer, guard=welcome["guard_id"], ordered=self._flagged)
-        assert self._keeper is not None
-        self._keeper.welcomed(welcome)
-
-    def _flagged(self, event: dict[str, Any]) -> None:
-        """Follow an order out of shared memory, which only raises: what is milder or lifts anything waits for the stream."""
-        in_force, told = self._admission.gate.order, order_in(event)
-        if told.rung >= in_force.rung and {part.id for part in in_force.parts if part.id} <= {part.id for part in told.parts}:
-            self._follower.received("order", event)
+        assert self._plane is not None
+        self._plane.ack(ack)
 
     def _tell(self) -> None:
         """Say what has changed since the registration."""
-        if self._link is not None:
-            self._link.tell(Report(capabilities=self.capabilities, state=self._follower.state()))
+        if self._plane is not None:
+            self._plane.tell(Report(capabilities=self.capabilities, state=self._follower.state()))
 
     def _hello(self) -> dict[str, Any]:
         return hello(self._admission, instance=self.instance, capabilities=self.capabilities)
@@ -499,10 +468,8 @@ class Guard(Judging):
             self._exporter.restart_after_fork(self._resource())
         if self._heartbeat is not None:
             self._heartbeat.start()
-        if self._keeper is not None:
-            self._keeper.start()
-        if self._link is not None:
-            self._link.start()
+        if self._plane is not None:
+            self._plane.start_after_fork()
 
 
 _guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()

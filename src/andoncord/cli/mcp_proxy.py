@@ -49,7 +49,7 @@ def mcp_proxy(
         typer.Option(metavar="GLOB[=KEY:VALUE,…]", help="A circuit breaker for tools, such as 'pay*=calls_min:5,open_s:30'."),
     ] = None,
     hold_max: Annotated[
-        float, typer.Option(min=0, help="Seconds a call is held while the agent is paused; then it is refused.")
+        float, typer.Option(min=0, help="Seconds a call is held, by an order or for an approval; then it is refused.")
     ] = DEFAULT_HOLD_MAX_S,
     server: Annotated[str, typer.Option(help="The control plane.")] = DEFAULT_SERVER,
     telemetry: Annotated[str, typer.Option(help="The OTLP/HTTP receiver.")] = DEFAULT_TELEMETRY,
