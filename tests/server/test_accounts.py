@@ -107,3 +107,16 @@ def test_a_flood_of_refusals_washes_nothing_away(door: Door) -> None:
     found = [event for _, event in log.events(limit=500)]
     assert [event.times for event in found if event.kind == "denied"] == [512, 256, 128, 64, 32, 16, 8, 4, 2, 1]
     assert found[-1].who == "ada"
+
+
+def test_guesses_at_the_same_time_count_like_guesses_one_after_the_other(door: Door) -> None:
+    """Of a crowd of wrong passwords that come at once only a few more are compared than may fail before the first wait."""
+
+    async def trial() -> list[object]:
+        accounts = door.known.accounts
+        tries = [accounts.sign_in("nobody", f"guess {number}", address="::1") for number in range(18)]
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    outcomes = asyncio.run(trial())
+    assert sum(outcome is None for outcome in outcomes) <= FREE_FAILURES + 1
+    assert all(outcome is None or isinstance(outcome, TooManyError) for outcome in outcomes)

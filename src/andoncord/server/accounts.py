@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -13,14 +13,13 @@ from andoncord.server.passwords import MAX_LENGTH, check_password, hashed, match
 from andoncord.server.ports import AccountStore, Entropy, ServerClock
 from andoncord.server.throttle import LoginThrottle, TooManyError
 
-Result = TypeVar("Result")
 MAX_NAME = 64
 MAX_ACCOUNTS = 10_000
 MAX_HASHING = 2
 """Passwords that are hashed at once: each takes 32 MiB and a core."""
 MAX_QUEUED = 20
 """Sign-ins that wait for their turn; more are told to come back."""
-NOBODY = hashed("a password that nobody has", salt=b"andoncord nobody")
+NOBODY = "scrypt$15$8$3$YW5kb25jb3JkIG5vYm9keQ==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 """What the password of an unknown account is compared with, so that it takes as long as with one that exists."""
 
 
@@ -151,10 +150,16 @@ class Accounts:
         # Counted under a digest: the name may be anything that somebody typed, a password too.
         typed = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         self._throttle.check(typed, address, device=device)
+        async with self._turn():
+            # Again: others may have failed while this one waited for its turn.
+            self._throttle.check(typed, address, device=device)
+            return await self._compared(name, password, typed, address, device)
+
+    async def _compared(self, name: str, password: str, typed: str, address: str, device: str) -> Account | None:
         account = self._known.get(name)
         is_usable = account is not None and bool(account.password) and not account.disabled_ns
         kept = account.password if account is not None and is_usable else NOBODY
-        is_right = await self._in_turn(lambda: matches(password[: MAX_LENGTH + 1], kept))
+        is_right = await asyncio.to_thread(matches, password[: MAX_LENGTH + 1], kept)
         if account is None or not is_usable or not is_right:
             self._throttle.failed(typed, address, device=device)
             return None
@@ -166,15 +171,22 @@ class Accounts:
             return ""
         check_password(password, name=name)
         salt = self._entropy.secret().encode()[-16:]
-        return await self._in_turn(lambda: hashed(password, salt=salt))
+        async with self._turn():
+            return await asyncio.to_thread(hashed, password, salt=salt)
 
-    async def _in_turn(self, compute: Callable[[], Result]) -> Result:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """A turn to hash.
+
+        Raises:
+            TooManyError: too many wait for theirs.
+        """
         if self._queued >= MAX_QUEUED:
             raise TooManyError("too many people sign in at once", retry_s=5)
         self._queued += 1
         try:
             async with self._hashing:
-                return await asyncio.to_thread(compute)
+                yield
         finally:
             self._queued -= 1
 
