@@ -19,7 +19,7 @@ from andoncord.cli.exits import Exit
 from andoncord.cli.trace_files import STDIN, Gatherer, Line, lines
 from andoncord.detect.bank import Bank
 from andoncord.detect.declared import Declared
-from andoncord.detect.pack import recorded_rules
+from andoncord.detect.pack import needing_a_past, recorded_rules
 from andoncord.detect.rule import Rule
 from andoncord.detect.scope import load_scope
 from andoncord.detect.series import FALSE_ALARMS
@@ -248,6 +248,12 @@ def _summary(tally: Tally, words: Console) -> None:
     found = sum(tally.incidents.values())
     per_severity = ", ".join(f"{tally.incidents[each]} {each.value}" for each in reversed(Severity) if each in tally.incidents)
     words.print(f"{tally.traces} traces of {tally.lines} lines, {found} incidents{f' ({per_severity})' if found else ''}")
+    if tally.traces > 1:
+        past = len(needing_a_past(recorded_rules()))
+        words.print(
+            f"each was judged by itself: {past} rules that compare a run with its agent's past had none, and the risk rests on"
+            " weights from other runs; `andon rules backtest --over FILE` lets runs be each other's past"
+        )
     if tally.broken_lines or tally.rejected_records:
         words.print(f"{tally.broken_lines} broken lines, {tally.rejected_records} of {tally.records} records left out")
     if tally.left_out:

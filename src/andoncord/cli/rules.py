@@ -71,7 +71,10 @@ def explain_rule(
 
 @app.command("backtest")
 def try_on_past(
-    rules: Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", metavar="RULES…")],
+    rules: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Rule files, or folders of them. With --over, none means the built-in rules.", metavar="[RULES…]"),
+    ] = None,
     over: Annotated[
         list[str] | None, typer.Option("--over", help="Recorded runs, OTLP/JSON lines, repeatable; - for standard input.")
     ] = None,
@@ -83,13 +86,15 @@ def try_on_past(
     Events are shown in the order of their times, all agents together, as they would have been live. What is found is told and
     nothing is done. Exits with 7 when something would have been found.
     """
+    if not rules and not over:
+        raise fail("name the rules to try: what is in force was there already", Exit.USAGE)
     read, problems = _read(rules)
     if problems:
         raise fail(problems[0], Exit.ERROR)
     if over:
         result = backtest(read, _events(over))
     else:
-        texts = {str(path): _text(path) for path in _rule_files(rules)}
+        texts = {str(path): _text(path) for path in _rule_files(rules or ())}
         answered = Client().post("/api/v1/rules/backtest", {"rules": texts, "hours": hours})
         result = msgspec.convert(answered, Backtest)
     if output is Format.JSON:

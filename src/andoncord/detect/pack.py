@@ -3,6 +3,7 @@
 from functools import cache
 from importlib import resources
 
+from andoncord.detect.build import build
 from andoncord.detect.rule import Rule, load_rules
 
 RECORDED_ONLY = frozenset({"foreign-order", "injection-exposure"})
@@ -27,3 +28,12 @@ def default_rules() -> tuple[Rule, ...]:
     True
     """
     return tuple(rule for rule in recorded_rules() if rule.id not in RECORDED_ONLY)
+
+
+def needing_a_past(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Those that compare a run with its agent's past, and say nothing where there is none.
+
+    >>> "run-cost" in {rule.id for rule in needing_a_past(default_rules())}
+    True
+    """
+    return tuple(rule for rule in rules if hasattr(build(rule), "memory"))
