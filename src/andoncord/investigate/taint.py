@@ -15,7 +15,7 @@ import msgspec
 from andoncord.investigate.touched import touched
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.lineage import Uses, only_reads, uses_of
-from andoncord.telemetry.partners import CALLED, LINKED, Partners, Reach
+from andoncord.telemetry.partners import CALLED, HANDED_OVER, LINKED, SENT, Partners, Reach
 
 MAX_PASSES = 16
 """Rounds until nothing new is found; each goes once through all events. What is farther away is left out, and said."""
@@ -29,6 +29,7 @@ MAX_TEXT = 4_000
 
 _TOOLS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 _WORK = _TOOLS | {EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED}
+_BY = {CALLED: "called by", HANDED_OVER: "was handed the work by", SENT: "got a message from"}
 RunKey = tuple[str, str]
 """Agent and run, or trace where an emitter knows no runs."""
 
@@ -329,7 +330,7 @@ def _pass_on(flow: _Flow, event: Event, reach: Reach) -> None:
     for key, mark in flow.runs.items():
         is_sender = key[0] == reach.sender and (is_shown_by_receiver or key == _key(event))
         if is_sender and mark.since_ns <= since_ns and flow.trace_of.get(key) == reach.trace_id:
-            flow.link(reach.trace_id, reach.receiver, since_ns, f"{reach.how} by {reach.sender}", key[1])
+            flow.link(reach.trace_id, reach.receiver, since_ns, f"{_BY[reach.how]} {reach.sender}", key[1])
     callee = flow.runs.get(_key(event)) if reach.how == CALLED and is_shown_by_receiver else None
     if callee is not None and callee.since_ns <= reach.at_ns:
         flow.link(reach.trace_id, reach.sender, reach.at_ns, f"answered by {reach.receiver}", _key(event)[1])
