@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from andoncord.engine.audit import GRACE_NS, IDLE_NS, OURS, PERSON_NS, Fault, audit
-from andoncord.engine.facts import OncallLoaded
+from andoncord.engine.audit import DESK_NS, GRACE_NS, IDLE_NS, OURS, PERSON_NS, Fault, audit
+from andoncord.engine.facts import OncallLoaded, WorkHandedOver
 from andoncord.engine.run import next_due_ns
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.time import DAY_NS, SECOND_NS
 from andoncord.kernel.vocabulary import Mode, Severity
+from andoncord.respond.desk import Work
 from andoncord.respond.oncall import Escalation, Level
 from andoncord.testing.story import Story, finding
 
@@ -136,3 +137,15 @@ def test_a_page_that_was_due_and_was_not_sent_is_late(story: Story) -> None:
     story.submit(OncallLoaded(escalation=None))
     late = [each for each in audit(story.state, now=story.now + DAY_NS) if each.text.startswith("a gathered")]
     assert [each.fault for each in late] == [Fault.NOTICE_UNDELIVERED]
+
+
+def test_what_waits_at_the_desk_is_not_forgotten(story: Story) -> None:
+    """The oldest of each agent is named once half a day's work is over; what somebody took is looked after."""
+    for name in ("one", "two"):
+        story.submit(WorkHandedOver(work=Work(agent="refunds", key=name)))
+    assert audit(story.state, now=story.now) == ()
+    late = audit(story.state, now=story.now + DESK_NS + 1)
+    assert [(each.fault, each.agent) for each in late] == [(Fault.PERSON_LATE, "refunds")]
+    for item in ("hnd_000001", "hnd_000002"):
+        story.ask("take_handover", incident="", item=item)
+    assert audit(story.state, now=story.now + DESK_NS + 1) == ()

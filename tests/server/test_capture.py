@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from andoncord.adapters.parquet.reader import ParquetTelemetryReader
@@ -16,6 +17,7 @@ from andoncord.adapters.system.signing import PUBLIC_FILE, open_key, read_public
 from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.respond.archive import MANIFEST, SIGNATURE, check, unpack
+from andoncord.respond.evidence import Bundle
 from andoncord.server import capture
 from andoncord.server.capture import CapturePerformer, EvidenceFolder
 from andoncord.telemetry.batch import Beat, event_key
@@ -127,6 +129,37 @@ def test_a_store_that_hangs_does_not_hold_up_the_stop(tmp_path: Path, monkeypatc
 
     assert (receipt.outcome, receipt.detail["unknown"]) == (Outcome.DONE, ["events"])
     assert facts(manifest)["events"] == "unknown"
+
+
+class _SlowFolder(EvidenceFolder):
+    """A disk that does not come to its end until it is let go."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.release = threading.Event()
+
+    def write(self, incident: str, intent: str, bundle: Bundle) -> Path:
+        self.release.wait(20)
+        return super().write(incident, intent, bundle)
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_stop_either(telemetry: ParquetTelemetryReader, tmp_path: Path) -> None:
+    """The receipt says that nothing is sealed, when the time that the step states is over."""
+    folder = _SlowFolder(tmp_path / "evidence")
+    performer = CapturePerformer(folder=folder, telemetry=telemetry, clock=HandClock(), state=State)
+    short = msgspec.structs.replace(CAPTURE, deadline_ms=50)
+
+    async def perform() -> Receipt:
+        try:
+            return await performer.perform("inc_1.002", short)
+        finally:
+            folder.release.set()
+
+    receipt = asyncio.run(perform())
+    assert (receipt.outcome, receipt.detail["missing"]) == (
+        Outcome.FAILED,
+        "sealing took longer than 0.05 s; the stop did not wait for it",
+    )
 
 
 def test_only_some_bundles_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

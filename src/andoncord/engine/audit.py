@@ -22,6 +22,9 @@ IDLE_NS = MINUTE_NS
 PERSON_NS = {SevLevel.SEV1: 5 * MINUTE_NS, SevLevel.SEV2: HOUR_NS, SevLevel.SEV3: DAY_NS}
 """How long a person may be waited for (INC-3: minutes, an hour; the day is chosen)."""
 
+DESK_NS = 4 * HOUR_NS
+"""How long work and side effects may wait for a person. Chosen: half a working day."""
+
 
 class Fault(StrEnum):
     """What kind of promise was not kept."""
@@ -76,7 +79,7 @@ def audit(state: State, *, now: int) -> tuple[Overdue, ...]:
 
     Cost: O(open incidents, their effects, orders in force).
     """
-    found = [*late_effects(state, now=now), *_orders(state)]
+    found = [*late_effects(state, now=now), *_orders(state), *_desk(state, now)]
     for incident in state.incidents.values():
         found += about(state, incident, now=now)
     return tuple(sorted(found, key=lambda each: (each.fault not in OURS, each.since_ns, each.incident, each.fault)))
@@ -125,6 +128,23 @@ def _orders(state: State) -> Iterator[Overdue]:
         who = f"{confirmed} of {asked}" if isinstance(asked, int) else "not all"
         text = f"{control.rung} of {control.agent}: {who} confirmed"
         yield _overdue(Fault.CONTROL_UNCONFIRMED, control.incident, control.agent, text, receipt.at_ns)
+
+
+def _desk(state: State, now: int) -> Iterator[Overdue]:
+    """The oldest side effect and the oldest work of each agent that nobody looked after for too long."""
+    waiting = [
+        (each.effect.agent, each.incident, each.held_ns, f"{each.effect.tool} is held") for each in state.desk.still_held()
+    ]
+    waiting += [
+        (each.work.agent, each.incident, each.received_ns, f"{each.id} was handed over")
+        for each in state.desk.waiting()
+        if each.status == "waiting"
+    ]
+    told: set[str] = set()
+    for agent, incident, since_ns, text in sorted(waiting, key=lambda each: each[2]):
+        if agent not in told and now > since_ns + DESK_NS:
+            told.add(agent)
+            yield _overdue(Fault.PERSON_LATE, incident, agent, f"{text}, and nobody has looked after it", since_ns + DESK_NS)
 
 
 def _is_proven(state: State, agent: str, after_ns: int) -> bool:

@@ -22,6 +22,8 @@ class DeskBook:
 
     items: dict[str, Item] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
+    drafted: dict[str, str] = field(default_factory=dict)
+    """The latest drafts of notices: their intents, and the incidents that they are about."""
     rejected: dict[str, str] = field(default_factory=dict)
     """Drafts of notices that a person rejected, by their intents, and why."""
     received: int = 0
@@ -95,6 +97,12 @@ class DeskBook:
                 status: EffectStatus = "released" if entry.kind == "effect.released" else "discarded"
                 for effect_id in body["ids"]:
                     self._change(effect_id, status=status, by=entry.by, reason=body["reason"], at_ns=entry.at_ns)
+
+    def draft(self, intent: str, incident: str) -> None:
+        """A notice is to be drafted."""
+        self.drafted[intent] = incident
+        while len(self.drafted) > KEPT:
+            del self.drafted[next(iter(self.drafted))]
 
     def receive(self, effect: Effect, receipt: Receipt) -> None:
         """What came of letting side effects go. What the receipt does not name, nobody knows anything about."""

@@ -290,6 +290,8 @@ def _intent_issued(state: State, entry: Entry) -> None:
         state.index.changed.update(dict.fromkeys(state.index.by_agent.get(effect.target, ()), entry.seq))
     if effect.kind is EffectKind.NOTIFY:
         state.notices.issue(entry, effect)
+    elif effect.kind is EffectKind.DRAFT:
+        state.desk.draft(intent.id, entry.incident)
     if effect.kind is EffectKind.ORDER and not intent.standing:
         counter = effect.parameters["epoch"][1]
         assert counter > state.epoch, "an epoch only rises"

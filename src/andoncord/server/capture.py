@@ -1,6 +1,8 @@
 """Sealing evidence about a fenced agent: bounded in time, so that it never holds up the stop (RSP-4)."""
 
 import asyncio
+import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +23,8 @@ from andoncord.server.points import Guard
 from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event
 
+logger = logging.getLogger(__name__)
+
 ASK_S = 1.3
 """How long supervisors are waited for. What they would have said is then unknown, and the bundle says so."""
 READ_S = 1.5
@@ -28,6 +32,8 @@ READ_S = 1.5
 READ_AT_ONCE = 4
 """Bundles whose events are in memory at once, each up to some 40 MB. What does not get its turn within the time is sealed
 without events, which the incident holds in the store."""
+LEAST_S = 0.1
+"""How long sealing is given at least, however long the rest took."""
 CAPTURES = "capture"
 """The capability of a supervisor that can look at its tree when asked."""
 
@@ -146,7 +152,15 @@ class CapturePerformer:
         self._around = around
         self._turns = asyncio.Semaphore(READ_AT_ONCE)
 
+    def _sealed(self, intent: str, task: "asyncio.Task[Any]", *, has_turn: bool) -> None:
+        """The bundle is written, or could not be; whoever waits for a turn may have it."""
+        if has_turn:
+            self._turns.release()
+        if not task.cancelled() and task.exception() is not None:
+            logger.warning("the bundle %s could not be written: %s", intent, task.exception())
+
     async def perform(self, intent: str, effect: Effect) -> Receipt:
+        began_s = asyncio.get_running_loop().time()
         now, agent = self._clock.now(), effect.target
         missing: dict[str, str] = {}
         turn = asyncio.create_task(self._turns.acquire())
@@ -191,11 +205,14 @@ class CapturePerformer:
             return bundle, self._folder.write(effect.incident, intent, bundle)
 
         has_turn = reading.done() and not reading.cancelled()
-        try:
-            bundle, directory = await asyncio.to_thread(build)
-        finally:
-            if has_turn:
-                self._turns.release()
+        sealing = asyncio.create_task(asyncio.to_thread(build))
+        sealing.add_done_callback(functools.partial(self._sealed, intent, has_turn=has_turn))
+        left_s = max(LEAST_S, effect.deadline_ms / 1_000 - (asyncio.get_running_loop().time() - began_s))
+        await asyncio.wait((sealing,), timeout=left_s)
+        if not sealing.done():  # What comes after it is the end of the agent, which waits no longer than was said.
+            why = f"sealing took longer than {effect.deadline_ms / 1_000:g} s; the stop did not wait for it"
+            return Receipt(intent=intent, outcome=Outcome.FAILED, at_ns=self._clock.now(), detail={"missing": why})
+        bundle, directory = sealing.result()
         detail = {
             "path": str(directory),
             "sha256": bundle.sha256,

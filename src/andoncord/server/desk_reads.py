@@ -69,7 +69,8 @@ class DeskReads:
 
     def drafts(self) -> list[dict[str, Any]]:
         """Notices that wait for a person, of every incident that is not reviewed."""
-        about = [each.id for each in self._control.state.incidents.values() if not each.reviewed_ns and not each.merged_into]
+        state = self._control.state
+        about = [each for each in dict.fromkeys(state.desk.drafted.values()) if not state.incidents[each].reviewed_ns]
         found = ({**each, "incident": incident} for incident in about for each in self.notices(incident))
         return [each for each in found if each["state"] in ("draft", "not sent")]
 

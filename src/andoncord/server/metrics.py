@@ -129,6 +129,9 @@ class _Figures:
         for fault in Fault:
             overdue.add_metric((fault.value,), sum(each.fault is fault for each in late))
         yield overdue
+        held, handed = len(state.desk.still_held()), len(state.desk.waiting())
+        yield _gauge("andoncord_side_effects_held", "Side effects that wait for a person's word.", held)
+        yield _gauge("andoncord_handover_open", "Work that was handed over and nobody is done with.", handed)
         yield _gauge("andoncord_effects_outstanding", "Effects that were decided and have no receipt.", len(state.outstanding))
         failed = sum(
             intent.receipt is not None and intent.receipt.outcome is not Outcome.DONE

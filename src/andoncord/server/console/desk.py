@@ -96,6 +96,17 @@ class DeskPages:
         )
 
 
+def counts(port: DeskPort) -> str:
+    """What waits at the desk, in words; empty when nothing does."""
+    found = {
+        "held": sum(len(batch["items"]) + batch["left_off"] for batch in port.batches()),
+        "handed over": len(port.waiting()),
+        "to be sent or not": len(port.drafts()),
+        "to be answered": len(port.questions()),
+    }
+    return ", ".join(f"{count} {word}" for word, count in found.items() if count)
+
+
 def _pretty(context: Any) -> str:
     return "" if not context else json.dumps(context, indent=1, ensure_ascii=True)
 

@@ -18,7 +18,7 @@ from andoncord.server.console import charts, overview, spread
 from andoncord.server.console import fleet as fleets
 from andoncord.server.console import room as rooms
 from andoncord.server.console.assets import load_assets
-from andoncord.server.console.desk import DeskPages
+from andoncord.server.console.desk import DeskPages, counts
 from andoncord.server.console.filters import template_environment
 from andoncord.server.console.forms import CONTAIN, DECLARE, ROOM_FORMS, Form
 from andoncord.server.console.people import PeoplePages
@@ -379,6 +379,7 @@ class _Console:
             kpis=self._port.kpis(),
             overdue=self._port.overdue(),
             approvals=[each for each in self._port.approvals() if each["status"] == "waiting"],
+            desk_counts=counts(self._port.desk),
             problem=problem,
             done=CONTAIN.done if request.query_params.get("done") == "contain" else "",
         )
