@@ -38,6 +38,7 @@ class Door:
             clock=self.clock,
             entropy=CountedEntropy(),
             device_key=b"device key",
+            hash_log_n=4,
             on_revoked=self.revoked.append,
             on_misuse=self.misused.append,
         )

@@ -9,7 +9,7 @@ import msgspec
 
 from andoncord.kernel.access import SCOPES_OF, Account, Actor, Role, covered
 from andoncord.kernel.errors import CallerError, ConflictError, NotFoundError
-from andoncord.server.passwords import MAX_LENGTH, check_password, hashed, matches
+from andoncord.server.passwords import LOG_N, MAX_LENGTH, check_password, hashed, matches, of_nobody
 from andoncord.server.ports import AccountStore, Entropy, ServerClock
 from andoncord.server.throttle import LoginThrottle, TooManyError
 
@@ -19,20 +19,27 @@ MAX_HASHING = 2
 """Passwords that are hashed at once: each takes 32 MiB and a core."""
 MAX_QUEUED = 20
 """Sign-ins that wait for their turn; more are told to come back."""
-NOBODY = "scrypt$15$8$3$YW5kb25jb3JkIG5vYm9keQ==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-"""What the password of an unknown account is compared with, so that it takes as long as with one that exists."""
 
 
 class Accounts:
     """Who has an account, and what it is good for. This process is the only one that writes them.
 
     Args:
-        on_ended: told the name of an account that was disabled, whose password or role was changed, to end what it opened.
+        log_n: what hashing a password costs.
+        on_ended: told the name of an account that was disabled or whose password was changed, to end what it opened.
     """
 
     def __init__(
-        self, *, store: AccountStore, clock: ServerClock, entropy: Entropy, on_ended: Callable[[str], None] = lambda name: None
+        self,
+        *,
+        store: AccountStore,
+        clock: ServerClock,
+        entropy: Entropy,
+        on_ended: Callable[[str], None] = lambda name: None,
+        log_n: int = LOG_N,
     ) -> None:
+        self._log_n = log_n
+        self._nobody = of_nobody(log_n=log_n)
         self._store = store
         self._clock = clock
         self._entropy = entropy
@@ -158,7 +165,7 @@ class Accounts:
     async def _compared(self, name: str, password: str, typed: str, address: str, device: str) -> Account | None:
         account = self._known.get(name)
         is_usable = account is not None and bool(account.password) and not account.disabled_ns
-        kept = account.password if account is not None and is_usable else NOBODY
+        kept = account.password if account is not None and is_usable else self._nobody
         is_right = await asyncio.to_thread(matches, password[: MAX_LENGTH + 1], kept)
         if account is None or not is_usable or not is_right:
             self._throttle.failed(typed, address, device=device)
@@ -172,7 +179,7 @@ class Accounts:
         check_password(password, name=name)
         salt = self._entropy.secret().encode()[-16:]
         async with self._turn():
-            return await asyncio.to_thread(hashed, password, salt=salt)
+            return await asyncio.to_thread(hashed, password, salt=salt, log_n=self._log_n)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

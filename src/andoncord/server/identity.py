@@ -10,6 +10,7 @@ from andoncord.server.auth import Auth
 from andoncord.server.elsewhere import Elsewhere, Provider
 from andoncord.server.figures import Misuse
 from andoncord.server.gate import Gate
+from andoncord.server.passwords import LOG_N
 from andoncord.server.ports import AccessRecord, AccessStore, AccountStore, Entropy, ServerClock
 from andoncord.server.signing_in import SigningIn
 from andoncord.server.throttle import RequestThrottle
@@ -40,14 +41,19 @@ def identity(
     device_key: bytes,
     on_revoked: Callable[[str], None],
     provider: Provider | None = None,
+    hash_log_n: int = LOG_N,
     on_misuse: Callable[[Misuse], None] = lambda misuse: None,
 ) -> Identity:
-    """Connect what knows people."""
+    """Connect what knows people.
+
+    Args:
+        hash_log_n: what hashing a password costs.
+    """
 
     def end_account(name: str) -> None:
         auth.end_account(name)
 
-    accounts = Accounts(store=people, clock=clock, entropy=entropy, on_ended=end_account)
+    accounts = Accounts(store=people, clock=clock, entropy=entropy, on_ended=end_account, log_n=hash_log_n)
     auth = Auth(
         store=store,
         accounts=accounts,

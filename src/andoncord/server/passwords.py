@@ -28,16 +28,28 @@ def check_password(password: str, *, name: str) -> None:
         )
 
 
-def hashed(password: str, *, salt: bytes) -> str:
-    """What is kept of a password. Cost: 32 MiB, a quarter of a second; not for the event loop."""
-    made = _scrypt(password, salt=salt, log_n=LOG_N, block=BLOCK, parallel=PARALLEL)
-    return "$".join(("scrypt", str(LOG_N), str(BLOCK), str(PARALLEL), _text(salt), _text(made)))
+def hashed(password: str, *, salt: bytes, log_n: int = LOG_N) -> str:
+    """What is kept of a password. Cost: 32 MiB, a quarter of a second; not for the event loop.
+
+    Args:
+        log_n: how much it costs; what was hashed at another cost is still compared.
+    """
+    return _kept(_scrypt(password, salt=salt, log_n=log_n, block=BLOCK, parallel=PARALLEL), salt=salt, log_n=log_n)
+
+
+def of_nobody(*, log_n: int = LOG_N) -> str:
+    """What no password belongs to; comparing with it costs as much as with any other."""
+    return _kept(bytes(HASH_BYTES), salt=bytes(SALT_BYTES), log_n=log_n)
+
+
+def _kept(made: bytes, *, salt: bytes, log_n: int) -> str:
+    return "$".join(("scrypt", str(log_n), str(BLOCK), str(PARALLEL), _text(salt), _text(made)))
 
 
 def matches(password: str, kept: str) -> bool:
     """Whether this is the password that was hashed, in a time that does not depend on where they differ. Cost: as `hashed`.
 
-    >>> matches("correct horse battery", hashed("correct horse battery", salt=b"0123456789abcdef"))
+    >>> matches("correct horse battery", hashed("correct horse battery", salt=b"0123456789abcdef", log_n=4))
     True
     """
     kind, log_n, block, parallel, salt, wanted = kept.split("$")
