@@ -255,6 +255,39 @@ def test_a_kill_ends_the_run_with_agent_stopped(desk: Desk, guard: Guard, wire: 
     assert len(model.shown) == 1
 
 
+def test_a_restriction_leaves_only_the_tools_that_read(desk: Desk, wire: WireServer) -> None:
+    """A tool that writes is refused with the reason; the run goes on with the others."""
+    tools: dict[str, ToolKind] = {"lookup": "read", "refund": "write", "broken": "read"}
+    guard = Guard("refund-agent", server=wire.url, token="andon_sdk_test", tools=tools)
+    model = ScriptedModel(calls("refund"), calls("lookup"), says("done"))
+    with contextlib.closing(guard):
+        wire.wait_stream()
+        wire.ack_of(wire.order("restrict", (1, 1), reason="look before you leap"))
+        assert run(GuardedRunner(guard), desk.agent(model)).final_output == "done"
+
+    assert desk.done == ["lookup 17"]
+    assert "look before you leap" in model.results()[0]
+
+
+def test_a_call_that_needs_an_approval_waits_for_it_and_is_made_once(desk: Desk, guard: Guard, wire: WireServer) -> None:
+    """The event loop stays free; somebody approves the very call, and the run ends as if nothing had been."""
+    owed = {"require_approval": {"role": "finance", "hold_s": 20}}
+    policy = {"id": "ask", "effect": "forbid", "tool": "refund", "message": "ask", "obligations": [owed]}
+    wire.ack_of(wire.push("policies", {"policies": [policy]}))
+
+    async def main() -> Any:
+        running = asyncio.create_task(
+            GuardedRunner(guard).run(desk.agent(ScriptedModel(calls("refund"), says("done"))), "refund order 17")
+        )
+        digest = await asyncio.to_thread(wire.wait_action)
+        assert desk.done == []
+        wire.approvals[digest] = "granted"
+        return await asyncio.wait_for(running, DEADLINE_S)
+
+    assert asyncio.run(main()).final_output == "done"
+    assert (desk.done, set(wire.approvals.values())) == (["refund 17"], {"used"})
+
+
 def test_a_guard_that_breaks_ends_the_run(desk: Desk) -> None:
     """Whatever goes wrong inside the guard, the tool is not called and the run does not go on."""
     model = ScriptedModel(calls("refund"), says("done"))
