@@ -32,8 +32,8 @@ def quality(
     if found["is_cut"]:
         typer.echo("There are more scores than are read at once: the oldest are left out.", err=True)
     if evaluators:
-        names = ("evaluator", "agents", "runs", "drawn", "judged", "failed", "left out", "cost", "last failure")
-        show_table(names, [_standing(each) for each in evaluators])
+        headings = ("evaluator", "agents", "runs", "drawn", "judged", "failed", "left out", "cost", "last failure")
+        show_table(headings, [_standing(each) for each in evaluators])
 
 
 def _row(each: dict[str, Any]) -> tuple[Any, ...]:
