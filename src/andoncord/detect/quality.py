@@ -1,6 +1,6 @@
 """Output quality against its objective: too many failed runs, judged with a stated rate of false alarms (DET-13, DET-21)."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -145,7 +145,7 @@ class _Stream:
     def __init__(self) -> None:
         self.rate: FailureRate | None = None
         self.objective: Objective | None = None
-        self.known: OrderedDict[str, bool | None] = OrderedDict()
+        self.known: dict[str, bool | None] = {}
         """Run → what was said of it; None once a person has said it too."""
         self.judged = [0.0, 0.0]
         """Weights of the runs that failed and of those that passed."""
@@ -207,7 +207,7 @@ class QualityDrop:
                 return ()
             stream.known[run] = event.passed
             if len(stream.known) > MAX_RUNS_KNOWN:
-                stream.known.popitem(last=False)
+                del stream.known[next(iter(stream.known))]
         return self._judge(event, key, stream, stream.rate, passed=event.passed)
 
     def tick(self, now_ns: int) -> Iterable[Hit]:
