@@ -46,9 +46,8 @@ Question = tuple[str, list[Any]]
 logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1_024
-MAX_TRACE_LISTS = 128
-"""Lists of traces that are kept open (mapped, not read); beyond that the oldest are closed, and opened again. Each takes
-a descriptor, of which a process has no more than 256 on some systems."""
+MAX_TRACE_LIST_BYTES = 64 * 1024 * 1024
+"""Lists of traces that are kept in memory, as much as 64 million spans have; beyond that the oldest go, and are read again."""
 
 
 class SegmentScan:
@@ -210,12 +209,12 @@ class SegmentScan:
         if known is None:
             try:
                 known = TraceList(segment.files(self._folder)[1])
-            except OSError:
-                # Without its list the segment itself is looked into.
+            except (OSError, TypeError):
+                # Without its list, or with half of one, the segment itself is looked into.
                 return True
             with self._turn:
                 self._lists[segment.number] = known
-                while len(self._lists) > MAX_TRACE_LISTS:
+                while len(self._lists) > 1 and sum(each.bytes for each in self._lists.values()) > MAX_TRACE_LIST_BYTES:
                     del self._lists[next(iter(self._lists))]
         return any(map(known.may_hold, wanted))
 
