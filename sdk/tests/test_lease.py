@@ -1,10 +1,13 @@
 """Leases: what is taken, what is refused, and what goes on without one."""
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from sdk.tests.wire_server import WireServer
 
+from andoncord_sdk import CallDenied, Guard, _platform
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import Lease, LeaseKeeper, LeaseRefusedError, lease_mac, orders_digest
 from andoncord_sdk.orders import Gate, Order
@@ -143,3 +146,27 @@ def test_a_lease_under_an_order_that_was_not_followed_lets_nothing_through() -> 
 
         assert (desk.lease.left_s > 0) is follows
         assert [report["andoncord.decision.code"] for report in desk.reports] == ([] if follows else ["lease_refused"])
+
+
+def test_model_calls_may_end_sooner_than_reading(wire: WireServer) -> None:
+    """They cost money: with 0 none is made without a lease, while tools that read go on for a while, and each is reported."""
+    ahead_ns = [0]
+    guard = Guard(
+        "a",
+        server=wire.url,
+        telemetry=wire.url,
+        token="andon_sdk_test",
+        tools={"look": "read", "pay": "write"},
+        models_without_lease_s=0.0,
+        clock_ns=lambda: _platform.boot_ns() + ahead_ns[0],
+    )
+    with contextlib.closing(guard), guard.run() as run:
+        wire.gives_leases = False
+        ahead_ns[0] = 10 * SECOND
+        with run.step("look", {}) as step:
+            step.result = "seen"
+        for call in (run.step("pay", {}), run.model_step("m", max_cost_usd=0.1)):
+            with pytest.raises(CallDenied) as refusal:
+                call.begin()
+            assert refusal.value.code == "lease"
+        assert wire.wait_log("andoncord.guard.degraded")["gen_ai.tool.name"] == "look"

@@ -283,25 +283,26 @@ class Admission:
         return allowance.errand(call.cost_max_micro_usd, call.tokens_max)
 
     def _go_without(self, lease: Lease, run: "Run", call: "GuardedCall") -> None:
-        """Let a call that only reads go on for a while without a lease, and report it; refuse any other.
+        """Let a call that only reads, or one of a model, go on for a while without a lease, and report it; refuse any other.
 
         Raises:
-            CallDenied: the call may change something, or reading went on for long enough.
+            CallDenied: the call may change something, or it went on like that for long enough.
         """
         lease.wanted.set()
         for_s = max(0.0, -lease.left_s)
         lost = f"{self.agent} has had no lease from its control plane for {for_s:.1f} s"
         if not call.is_tool or self.is_read(call):
-            if lease.reads_go_on:
+            what = "changes nothing" if call.is_tool else "is a model"
+            if lease.goes_on(is_model=not call.is_tool):
                 lease.report(
                     "lease_ended",
-                    f"{lost}; {call.name} only reads and was let through",
+                    f"{lost}; {call.name}, which {what}, was let through",
                     trace_id=run.trace_id,
                     span_id=call.span_id,
                     attributes={**run.attributes, call.name_attribute: call.name},
                 )
                 return
-            raise CallDenied("lease", f"{lost}, so not even {call.name}, which only reads, was called", tool=call.name)
+            raise CallDenied("lease", f"{lost}, so not even {call.name}, which {what}, was called", tool=call.name)
         message = f"{lost}, so {call.name} was not called: without one only tools that read go on, and only for a while"
         raise CallDenied("lease", message, tool=call.name)
 

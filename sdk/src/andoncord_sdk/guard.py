@@ -93,6 +93,7 @@ class Guard(Judging):
         hold_max_s: how long a call may be held, by an order or for an approval, before it is refused instead; None for no limit
             but the policy's.
         reads_without_lease_s: how long calls that only read go on after the last lease of a lost server has ended.
+        models_without_lease_s: the same for calls of models; 0 refuses them at once, None takes `reads_without_lease_s`.
         fallback: "hand-over": while the agent is paused, tasks that it would begin go to a person's inbox, and when it is
             stopped, those that it had begun as well.
         may_share_memory: look at a flag of the server on the same machine at every call; False to follow the stream alone.
@@ -139,6 +140,7 @@ class Guard(Judging):
         heartbeat_s: float = 1.0,
         hold_max_s: float | None = None,
         reads_without_lease_s: float = READS_S,
+        models_without_lease_s: float | None = None,
         fallback: Literal["", "hand-over"] = "",
         may_share_memory: bool = True,
         spill: str | Path | None = None,
@@ -209,7 +211,12 @@ class Guard(Judging):
                 endpoint, instance=self.instance, heard=self._admission.gate.touch
             )
             lease = Lease(
-                agent=agent, gate=self._admission.gate, report=self._report, reads_s=reads_without_lease_s, clock_ns=clock_ns
+                agent=agent,
+                gate=self._admission.gate,
+                report=self._report,
+                reads_s=reads_without_lease_s,
+                models_s=reads_without_lease_s if models_without_lease_s is None else models_without_lease_s,
+                clock_ns=clock_ns,
             )
             self._plane = ControlPlane(
                 endpoint,

@@ -97,6 +97,7 @@ class Lease:
         gate: knows the order in force.
         report: takes a record, and `urgent`.
         reads_s: how long after the end calls that only read are still made.
+        models_s: the same for calls of models, which cost money.
         clock_ns: nanoseconds on a clock that never steps back and runs on while the machine is suspended.
     """
 
@@ -107,6 +108,7 @@ class Lease:
         gate: Gate,
         report: Callable[..., None],
         reads_s: float = READS_S,
+        models_s: float = READS_S,
         clock_ns: Callable[[], int] = _platform.boot_ns,
     ) -> None:
         self.clock_ns = clock_ns
@@ -119,7 +121,7 @@ class Lease:
         self._agent = agent
         self._gate = gate
         self._report = report
-        self._reads_ns = int(reads_s * NS)
+        self._reads_ns, self._models_ns = int(reads_s * NS), int(models_s * NS)
         self._guard = ""
         self._key = b""
         self._asks: dict[str, _Ask] = {}
@@ -135,10 +137,9 @@ class Lease:
         """Seconds until the lease ends; negative once it has."""
         return (self.until_ns - self.clock_ns()) / NS
 
-    @property
-    def reads_go_on(self) -> bool:
-        """Whether calls that only read are still made without a lease."""
-        return self.clock_ns() < self.until_ns + self._reads_ns
+    def goes_on(self, *, is_model: bool) -> bool:
+        """Whether calls that only read, or those of models, are still made without a lease."""
+        return self.clock_ns() < self.until_ns + (self._models_ns if is_model else self._reads_ns)
 
     def ask(self) -> str:
         """A new request begins now; the nonce that the answer must carry."""
