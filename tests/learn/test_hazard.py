@@ -15,7 +15,7 @@ def predicted(made: History) -> Prediction:
 
 def test_it_is_on_where_there_is_warning() -> None:
     """It ranks better than recency alone, says by how much, is calibrated on hours it had not seen, and gives its reasons."""
-    found = predicted(history(agents=30, days=30, seed=3, warning=1.0))
+    found = predicted(history(agents=15, days=24, seed=4, warning=1.6))
 
     assert found.is_on
     assert found.judgement is not None
@@ -28,7 +28,7 @@ def test_it_is_on_where_there_is_warning() -> None:
 
 def test_it_is_off_where_there_is_nothing_to_see_but_recency() -> None:
     """Without warning it does not claim any, and says why."""
-    found = predicted(history(agents=20, days=30, seed=5, warning=0.0))
+    found = predicted(history(agents=15, days=24, seed=5, warning=0.0))
 
     assert (found.is_on, found.risks) == (False, ())
     assert "not better than knowing who had an incident lately" in found.why_off
