@@ -50,6 +50,13 @@ def paying(wire: WireServer, how: str, paid: list[int], *, hold_s: float = 60.0,
         loop.close()
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often: what is waited for here is there at once."""
+    monkeypatch.setattr("andoncord_sdk.asking.LOOK_S", 0.05)
+    monkeypatch.setattr("andoncord_sdk.approval_duty.LOOK_AGAIN_S", 0.1)
+
+
 @pytest.fixture(params=["thread", "event loop"])
 def how(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -287,9 +287,10 @@ class AdapterContract(ABC):
         assert answers == ["done"]
 
     def test_a_call_that_needs_an_approval_waits_for_it_and_is_made_once(
-        self, desk: Desk, guard: Guard, wire: WireServer
+        self, desk: Desk, guard: Guard, wire: WireServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The framework waits with it; somebody approves the very call, and the run ends as if nothing had been."""
+        monkeypatch.setattr("andoncord_sdk.asking.LOOK_S", 0.05)
         policy = {"id": "ask", "effect": "forbid", "tool": "refund", "message": "ask", "obligations": [APPROVAL]}
         wire.ack_of(wire.push("policies", {"policies": [policy]}))
 
