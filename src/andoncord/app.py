@@ -62,6 +62,7 @@ from andoncord.kernel.access import Scope
 from andoncord.kernel.canon import canonical_json, digest
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.ports import Performer
+from andoncord.server import reachable
 from andoncord.server.budgets import BudgetOffice
 from andoncord.server.capture import CapturePerformer, EvidenceFolder
 from andoncord.server.cases import ReviewPerformer
@@ -311,7 +312,11 @@ async def _control(
         machine=machine,
         processes=SystemProcesses(),
         home=home,
-        settings=[*config.doubts(), *missing_programs(config), *telling.notices.oncall.doubts(clock.now())],
+        settings=lambda: (
+            *config.doubts(),
+            *missing_programs(config),
+            *reachable.doubts(telling.notices, identity.auth, now_ns=clock.now()),
+        ),
     )
     known = load_sources(config, beside=beside)
     forwarder = Forwarder(

@@ -73,7 +73,7 @@ class Health:
     Args:
         worker: whether the ingest worker is up, and its process id.
         figures: what the worker last told about itself.
-        settings: sentences about settings that will hurt, each with its remedy.
+        settings: sentences about settings that will hurt, each with its remedy; looked at anew each time.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Health:
         machine: Machine,
         processes: Processes | None,
         home: Path,
-        settings: Iterable[tuple[str, str]] = (),
+        settings: Callable[[], Iterable[tuple[str, str]]] = tuple,
     ) -> None:
         self.control = control
         self.deadman = deadman
@@ -95,7 +95,7 @@ class Health:
         self.machine = machine
         self._processes = processes
         self._home = home
-        self._settings = tuple(settings)
+        self._settings = settings
         self._audited: tuple[Overdue, ...] = ()
         self._audited_ns = -AUDIT_NS
 
@@ -258,12 +258,12 @@ class Health:
         return _check("heartbeat out", Verdict.OK, f"last sent {rfc3339(deadman.sent_ns)}")
 
     def _configuration(self) -> Check:
-        if self._settings:
+        if found := tuple(self._settings()):
             return _check(
                 "settings",
                 Verdict.WARN,
-                "; ".join(text for text, _ in self._settings),
-                "; ".join(dict.fromkeys(remedy for _, remedy in self._settings)),
+                "; ".join(text for text, _ in found),
+                "; ".join(dict.fromkeys(remedy for _, remedy in found)),
             )
         return _check("settings", Verdict.OK, "nothing in them contradicts itself")
 

@@ -1,6 +1,5 @@
 """Who is on call, telling them, and saying that one looks after an incident."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,14 +8,13 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.time import DAY_NS, rfc3339
 from andoncord.respond.notice import Delivery
 from andoncord.respond.oncall import TOGETHER
 from andoncord.respond.rota import AHEAD_NS, person_at, spans
+from andoncord.server import reachable
 from andoncord.server.api.door import ApiDoor, answer
-from andoncord.server.auth import ForbiddenError
 from andoncord.server.notices import NotifyPerformer
 from andoncord.server.requests import MAX_NAME, MAX_TEXT, Body
 
@@ -71,25 +69,11 @@ class OncallApi:
             channels = list(oncall.people[person].channels) if person else []
             more = {"shifts": shown} if days else {"until": shown[0]["until"]}
             rotas.append({"rota": name, "person": person or None, "channels": channels, **more})
-        doubts = [{"text": text, "remedy": remedy} for text, remedy in oncall.doubts(now)]
-        doubts += [{"text": text, "remedy": remedy} for text, remedy in self._who_cannot_answer()]
-        for name, standing in self._notices.connections.items():
-            if why := standing():
-                doubts.append({"text": f"{name} is not connected: {why}", "remedy": "look at its address and token"})
+        found = reachable.doubts(self._notices, self._door.auth, now_ns=now)
+        doubts = [{"text": text, "remedy": remedy} for text, remedy in found]
         escalation = msgspec.to_builtins(oncall.escalation) if oncall.escalation else None
         channels = sorted(self._notices.channels)
         return answer({"rotas": rotas, "escalation": escalation, "channels": channels, "doubts": doubts})
-
-    def _who_cannot_answer(self) -> Iterator[tuple[str, str]]:
-        """People who are told and could not say that they look after it."""
-        for name, why in self._notices.answerers.items():
-            try:
-                actor = self._door.auth.actor_named(name, via="check")
-            except ForbiddenError:
-                yield f"{name} {why} and has no account in force", f"andon user add {name} --role responder"
-                continue
-            if Scope.RESPOND not in actor.may:
-                yield f"{name} {why} and may not acknowledge anything", f"andon user role {name} responder"
 
     async def test(self, request: Request, body: Testing) -> Response:
         """Send a test to a rota, a person, a channel or everybody, and say what became of it."""
