@@ -53,6 +53,8 @@ KEPT = 4_000
 """Runs after which the old ones begin to weigh less: all are halved."""
 OTHER = "…"
 BOOTSTRAPS = 60
+FADED = 1e-4
+"""A share that has become smaller is forgotten."""
 
 Shares = Mapping[str, float]
 
@@ -224,7 +226,8 @@ class DecisionMix:
         if not (agent.past.runs or agent.held):
             agent.past = self._past(of)
         past = agent.past if role is None or self._is_enough(agent.past, of) else role
-        shares = shares_of([past.kind(name) for name in seen])
+        kinds = {name: past.kind(name) for name in set(seen)}
+        shares = shares_of([kinds[name] for name in seen])
         is_enough = self._is_enough(past, of)
         account = self._ledger.spend if is_enough and not agent.raised else self._ledger.join
         spend = account((of, key), run.judged_at_ns, trusted=end.trusted)
@@ -295,13 +298,13 @@ class DecisionMix:
 
     @staticmethod
     def _remember(agent: _Agent, role: Past | None, shares: dict[str, float], actions: Sequence[str]) -> None:
-        for recent, keep in zip(agent.recent, MEMORIES, strict=True):
-            for name in recent:
-                recent[name] *= keep
+        for place, keep in enumerate(MEMORIES):
+            recent = {name: share * keep for name, share in agent.recent[place].items()}
             for name, share in shares.items():
                 recent[name] = recent.get(name, 0.0) + (1.0 - keep) * share
-            for name in [name for name, share in recent.items() if share < 1e-4]:
-                del recent[name]
+            if recent and min(recent.values()) < FADED:
+                recent = {name: share for name, share in recent.items() if share >= FADED}
+            agent.recent[place] = recent
         agent.held.append(tuple(actions))
         if len(agent.held) > HELD:
             oldest = agent.held.popleft()
