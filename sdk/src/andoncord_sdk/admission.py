@@ -176,7 +176,9 @@ class Admission:
             if (flag := self.flag) is not None and flag.words[0] != flag.seen:
                 flag.look()
             order = self.gate.order
-            if self.handing is not None and (errand := self._divert(self.handing, run, call, order)) is not None:
+            handing = self.handing
+            may_divert = handing is not None and (order.measures is not None or run.stopped is not None or handing.filed)
+            if may_divert and (errand := self._divert(run, call, order)) is not None:
                 return errand  # Before what else is in force: nothing is made by it.
             if run.stopped is not None:
                 raise run.stopped.again(call.name)
@@ -213,12 +215,14 @@ class Admission:
             if held is not None:
                 return held
 
-    def _divert(self, handing: Handing, run: "Run", call: "GuardedCall", order: Order) -> Errand | None:
+    def _divert(self, run: "Run", call: "GuardedCall", order: Order) -> Errand | None:
         """What has to be done so that a person gets a call, or its whole run; None where nobody does.
 
         Raises:
             GuardError: a person has it, or could not be told; or the rules forbid it, so that nobody gets it.
         """
+        handing = self.handing
+        assert handing is not None
         if handing.filed:
             handing.raise_filed(run, call)
         if run.probe_order is not None or (order.measures is None and run.stopped is None):
