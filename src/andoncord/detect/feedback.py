@@ -65,15 +65,21 @@ class FeedbackLoop:
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
         if not event.agent or not self._trigger.matches(event, facts):
             return ()
-        key = self._key(event)
-        group = self._groups.at(key)
-        now_ns = believed_ns(event)
-        self._note_run(group, event, now_ns)
-        if event.kind not in LINKED:
+        kind = event.kind
+        found = self._reading[event.trusted].observe(event) if kind in LINKED else ()
+        if not found and not len(self._groups):
             return ()
-        found = self._reading[event.trusted].observe(event)
+        key = self._key(event)
+        group = self._groups.at(key) if found else self._groups.get(key)
+        # A run that began before there was any message answers none; of the others the beginning and the end are enough.
+        if group is None or not (found or group.messages):
+            return ()
+        run = (event.agent, event.run_id or event.trace_id)
+        if run[1] and (found or kind in _ENDS or run not in group.runs):
+            self._note_run(group, run, event)
         if not found:
             return ()
+        now_ns = believed_ns(event)
         for message in found:
             group.messages.append(tuple(message))
         group.since += len(found)
@@ -88,10 +94,8 @@ class FeedbackLoop:
     def tick(self, now_ns: int) -> Iterable[Hit]:
         return ()
 
-    def _note_run(self, group: _Group, event: Event, now_ns: int) -> None:
-        run = (event.agent, event.run_id or event.trace_id)
-        if not run[1]:
-            return
+    def _note_run(self, group: _Group, run: tuple[str, str], event: Event) -> None:
+        now_ns = believed_ns(event)
         start_ns = min(event.start_ns or now_ns, now_ns)
         trace, first_ns, last_ns, is_over = group.runs.get(run, (event.trace_id, start_ns, now_ns, False))
         group.runs[run] = (trace, min(first_ns, start_ns), max(last_ns, now_ns), is_over or event.kind in _ENDS)

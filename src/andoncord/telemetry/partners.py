@@ -63,9 +63,8 @@ def partner_named(event: Event) -> tuple[str, str]:
     if name in _TRANSFERS or name in _MESSAGES:
         named = next(iter(recipients(event.arguments)), "")
         return (named, HANDED_OVER if name in _TRANSFERS else SENT) if named else ("", "")
-    for prefix in _HANDOFFS:
-        if name.startswith(prefix):
-            return name[len(prefix) :], HANDED_OVER
+    if name.startswith(_HANDOFFS):
+        return name[len(next(prefix for prefix in _HANDOFFS if name.startswith(prefix))) :], HANDED_OVER
     return "", ""
 
 
