@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from andoncord.engine.facts import EffectHeld, WorkHandedOver
@@ -9,7 +10,7 @@ from andoncord.engine.stating import statements
 from andoncord.engine.undoing import may_have_changed
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.errors import CallerError, ConflictError
-from andoncord.respond.desk import SideEffect, Work, batch_digest, check_effect
+from andoncord.respond.desk import MAX_OF_AGENT, SideEffect, Work, batch_digest, check_effect
 from andoncord.respond.playbook import load
 from andoncord.testing.story import PLAYBOOKS, Story, finding
 
@@ -135,3 +136,13 @@ def test_a_notice_leaves_as_a_person_has_written_it_and_an_answer_turns_the_play
     assert "1/asks/later" in story.performed
     assert not any(may_have_changed(each) for each in story.state.intents.values() if each.effect.kind is EffectKind.ASK)
     assert story.replayed() == story.state
+
+
+def test_a_runaway_fills_its_own_share_and_no_more(story: Story) -> None:
+    """What is beyond it is refused, so the call is denied; another agent's is held all the same."""
+    for number in range(MAX_OF_AGENT):
+        story.submit(EffectHeld(effect=refund(number)))
+    with pytest.raises(ConflictError, match="of refunds alone"):
+        story.submit(EffectHeld(effect=refund(MAX_OF_AGENT)))
+    story.submit(EffectHeld(effect=msgspec.structs.replace(refund(1), agent="support")))
+    assert len(story.state.desk.still_held()) == MAX_OF_AGENT + 1

@@ -12,7 +12,7 @@ from andoncord.engine.state import State
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.journal import Draft
-from andoncord.respond.desk import MAX_OPEN, Held, Item, batch_digest, refuse_wrong_approver
+from andoncord.respond.desk import MAX_OF_AGENT, MAX_OPEN, Held, Item, batch_digest, refuse_wrong_approver
 from andoncord.respond.playbook import Playbook
 from andoncord.respond.steps import IRREVERSIBLE
 
@@ -37,8 +37,8 @@ def take_in(state: State, fact: WorkHandedOver) -> tuple[Draft, ...]:
     if known is not None:
         body: dict[str, Any] = {"id": known.id, "reason": fact.work.reason}
         return (Draft(kind="handover.reopened", incident=known.incident, by=f"agent:{fact.work.agent}", body=body),)
-    if len(state.desk.waiting()) >= MAX_OPEN:
-        raise ConflictError(f"{MAX_OPEN} items wait in the hand-over inbox")
+    waiting = state.desk.waiting()
+    _refuse_too_many([each.work.agent for each in waiting], fact.work.agent, "items wait in the hand-over inbox")
     item = f"hnd_{state.desk.received + 1:06d}"
     body = {"id": item, "work": msgspec.to_builtins(fact.work)}
     received = Draft(kind="handover.received", incident=incident, by=f"agent:{fact.work.agent}", body=body)
@@ -56,8 +56,7 @@ def hold(state: State, fact: EffectHeld) -> tuple[Draft, ...]:
     if state.desk.effect_for(digest) is not None:
         return ()
     waiting = state.desk.still_held()
-    if len(waiting) >= MAX_OPEN:
-        raise ConflictError(f"{MAX_OPEN} side effects are held")
+    _refuse_too_many([each.effect.agent for each in waiting], effect.agent, "side effects are held")
     incident = _home(state, effect.order, effect.agent)
     held = f"eff_{state.desk.kept + 1:06d}"
     body = {"id": held, "effect": msgspec.to_builtins(effect), "digest": digest}
@@ -149,6 +148,13 @@ def capture(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> t
     if any(each.receipt is None for each in known):
         raise ConflictError("evidence is being sealed", remedy="wait for its receipt")
     return (capture_draft(state, incident.id, f"evidence/{len(known) + 1}/{agent}", agent, [], by=wish.by),)
+
+
+def _refuse_too_many(agents: Sequence[str], agent: str, what: str) -> None:
+    if len(agents) >= MAX_OPEN:
+        raise ConflictError(f"{MAX_OPEN} {what}")
+    if sum(each == agent for each in agents) >= MAX_OF_AGENT:
+        raise ConflictError(f"{MAX_OF_AGENT} {what}, of {agent} alone")
 
 
 def _chosen(state: State, wish: PersonAsked) -> list[Held]:

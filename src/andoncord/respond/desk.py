@@ -21,6 +21,8 @@ MAX_ARGUMENTS = 32_000
 MAX_CONTEXT = 64_000
 MAX_OPEN = 10_000
 """Items, and likewise side effects, that wait at once. More are refused, and the call is denied."""
+MAX_OF_AGENT = 1_000
+"""The same, of one agent: a runaway fills its own share and no more."""
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Short = Annotated[str, msgspec.Meta(max_length=300)]
 ItemStatus = Literal["waiting", "taken", "done", "returned", "closed"]
