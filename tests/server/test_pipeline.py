@@ -212,8 +212,10 @@ def model_calls(*span_ids: str) -> bytes:
     return json.dumps(body).encode()
 
 
-def test_packed_requests_lead_to_the_same_as_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [1, 256])
+def test_packed_requests_lead_to_the_same_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int) -> None:
     """What another process priced and packed is stored, counted and judged as if it had been read here."""
+    monkeypatch.setattr("andoncord.server.pipeline.LARGE_BLOCK", large)
     price = Price(model="m-1", input=1.0, output=5.0, source="test", date=date(2026, 1, 1))
     requests = [
         (model_calls("01" * 8, "02" * 8), Signal.TRACES),

@@ -38,6 +38,8 @@ KEEP_EVERY_NS = MINUTE_NS
 LOOK_REST = 3
 """While batches wait, after a look at traces whose parents came later, so many times as long until the next: a quarter of the
 thread's time. What comes meanwhile is looked at together."""
+LARGE_BLOCK = 256
+"""Events of a block that is kept as it came. Smaller ones of a group are put together: few rows of the tail to look at."""
 NO_PRICES = Pricing(())
 
 
@@ -192,8 +194,9 @@ class Pipeline:
             new = [event for event in decoded.events if id(event) in is_fresh] if has_known else decoded.events
             ledger += _ledger(batch.signal, decoded, stored=len(new))
             self._late.observe(new, now=batch.received_ns)
-            if decoded.block is not None and len(new) == len(decoded.events):
-                blocks.append(decoded.block)
+            block = decoded.block if len(new) == len(decoded.events) else None
+            if block is not None and (block.rows >= LARGE_BLOCK or len(group) == 1):
+                blocks.append(block)
             else:
                 loose += [pair for pair in _keyed(decoded) if not has_known or id(pair[1]) in is_fresh]
         fresh.sort(key=lambda pair: pair[1].at_ns)
