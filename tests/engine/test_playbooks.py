@@ -105,6 +105,27 @@ def test_a_retry_that_goes_wrong_is_escalated() -> None:
     assert (incident.retried, incident.recovery_by) == ("failed", "person")
 
 
+def test_an_agent_is_retried_only_as_often_as_the_playbook_says() -> None:
+    """Twice in an hour; the third time a person decides, and the record says why."""
+    story = Story(SHIPPED)
+    story.answers[EffectKind.INVESTIGATE] = looked([{"agent": "refunds", "tool": "orders.lookup", "repeatable": True}])
+    for number in range(3):
+        new = {
+            "trace_id": f"t{number}",
+            "run_id": f"r{number}",
+            "span_id": f"s{number}",
+            "at_ns": story.now,
+            "onset_ns": story.now,
+        }
+        story.find(finding(f"f{number}", pattern=Pattern.REPEATED_FAILURE, **new))
+        story.run()
+
+    plans = [str((incident.plan or {})["strategy"]) for incident in story.state.incidents.values()]
+    assert (plans[:2], plans[2] == "retry") == (["retry", "retry"], False)
+    last = list(story.state.incidents.values())[2]
+    assert any("2 is the limit" in why for why in last.judged.values())
+
+
 HOOKED = """
 id: tell
 version: 1

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from andoncord.engine.state import State
-from andoncord.engine.stepping import judged, read_step
+from andoncord.engine.stepping import RETRY_VERSION, judged, read_step
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.journal import Draft
@@ -44,7 +44,7 @@ def refusal(incident: Incident) -> str:
 def _plan(state: State, incident: Incident, settings: dict[str, Any], instead: RecoveryPlan) -> RecoveryPlan:
     agent, values, watch_ms = incident.agents[0], settings["with"], int(settings["watch_ms"])
     active = state.registry.active(agent)
-    version = f"retry-{incident.id}"
+    version = f"{RETRY_VERSION}{incident.id}"
     changed = ", ".join(f"{name} {value}" for name, value in values.items())
     configure = Step(
         name="configure",

@@ -20,6 +20,8 @@ from andoncord.respond.playbook import Step
 from andoncord.respond.rehearse import skip_reason
 from andoncord.respond.steps import KINDS
 
+RETRY_VERSION = "retry-"
+"""How the versions begin that are made for a retry."""
 WAIT_MARGIN_MS = 5_000
 """How much later than its time a wait may end before it counts as failed."""
 
@@ -173,6 +175,10 @@ def _times_lately(state: State, incident: Incident, step: Step) -> int:
     key = step_key(incident, msgspec.to_builtins(step)).partition("/")[2].partition("~")[0]
 
     def is_same(intent: Intent) -> bool:
+        if step.do == "retry":  # Its effects are those of a recovery; the first of them makes the version.
+            return str(intent.effect.parameters.get("version", "")).startswith(RETRY_VERSION) and "/configure/" in (
+                intent.step.replace(":", "/")
+            )
         done = intent.step.partition("/")[2].partition("~")[0]
         return done == key or done.startswith(f"{key}/")
 
