@@ -49,3 +49,21 @@ def test_a_resolved_incident_takes_no_more_findings() -> None:
     story.run()
     story.find(finding("f2"))
     assert len(story.state.incidents) == 2
+
+
+def test_what_comes_late_joins_the_incident_of_its_own_time() -> None:
+    """A finding about the first minutes of a long incident belongs there, also hours after its last finding."""
+    story = waiting_story()
+    hour = 2 * JOIN_WINDOW_NS
+    story.find(finding("f2", at_ns=10_000_000_000 + 3 * hour))
+    story.find(finding("late", trace_id="other", at_ns=10_000_000_000 + hour))
+    assert len(story.state.incidents) == 1
+    story.find(finding("after", trace_id="another", at_ns=10_000_000_001 + 3 * hour + JOIN_WINDOW_NS))
+    assert len(story.state.incidents) == 2
+
+
+def test_a_finding_that_names_several_agents_joins_what_one_of_them_is_part_of() -> None:
+    """A circle that grows is no second incident beside that of one of its agents."""
+    story = waiting_story()
+    story.find(finding("f2", agent="triage", trace_id="t2", facts={"agents": ["triage", "refunds"]}))
+    assert story.state.incident("inc_000001").agents == ("refunds", "triage")

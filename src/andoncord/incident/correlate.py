@@ -13,6 +13,8 @@ JOIN_WINDOW_NS = 30 * MINUTE_NS
 """A finding this long after the last one opens an incident of its own. Chosen: longer than a containment."""
 
 
+MAX_NAMED = 8
+"""Agents looked at of those that a finding names."""
 MAX_WHOLE = 50
 """Findings of one incident that are kept whole whatever they say. Chosen: more than anybody reads one by one."""
 
@@ -44,19 +46,33 @@ def _number(value: object) -> int:
     return int(value) if isinstance(value, int | float) else 0
 
 
+def agents_of(finding: Finding) -> frozenset[str]:
+    """The agent that a finding is about, and those it names beside: of a cascade, a circle, a price that moves in step."""
+    named = finding.facts.get("agents")
+    others = [each for each in named if isinstance(each, str)] if isinstance(named, list | tuple) else []
+    return frozenset((finding.agent, *others[:MAX_NAMED]))
+
+
 def home_of(finding: Finding, incidents: Iterable[Incident]) -> str | None:
     """The open incident that `finding` joins, or None when it opens a new one.
 
-    It joins when they share a trace, or the agent within `JOIN_WINDOW_NS` of the incident's last finding. Resolved incidents
-    take no more findings: what comes after a verified recovery is news. Of several the most recent wins.
+    It joins when they share a trace, or an agent within `JOIN_WINDOW_NS` of the time from the incident's onset to its last
+    finding: one that comes late belongs where its own time says, not to what is going on now. Resolved incidents take no more
+    findings: what comes after a verified recovery is news. Of several the one with the trace wins, then the nearest in time,
+    then the most recent.
     """
-    best: Incident | None = None
+    best: tuple[bool, int, int] | None = None
+    home: str | None = None
+    agents = agents_of(finding)
     for incident in incidents:
         if incident.state.rank >= IncidentState.RESOLVED.rank:
             continue
         same_trace = bool(finding.trace_id) and any(known.trace_id == finding.trace_id for known in incident.findings)
         last_ns = incident.last_finding_ns or incident.opened_ns
-        same_agent = finding.agent in incident.agents and abs(finding.at_ns - last_ns) <= JOIN_WINDOW_NS
-        if (same_trace or same_agent) and (best is None or incident.opened_ns >= best.opened_ns):
-            best = incident
-    return best.id if best else None
+        first_ns = min(incident.onset_ns or last_ns, last_ns)
+        apart_ns = max(0, finding.at_ns - last_ns, first_ns - finding.at_ns)
+        same_agent = apart_ns <= JOIN_WINDOW_NS and not agents.isdisjoint(incident.agents)
+        place = (same_trace, -apart_ns, incident.opened_ns)
+        if (same_trace or same_agent) and (best is None or place >= best):
+            best, home = place, incident.id
+    return home
