@@ -10,11 +10,11 @@ from andoncord.adapters.sql.access import SqlAccess
 from andoncord.adapters.sql.accounts import SqlAccounts
 from andoncord.adapters.sql.database import Database
 from andoncord.adapters.sql.migrate import migrate
-from andoncord.kernel.access import Scope
+from andoncord.kernel.access import Role, Scope
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.kernel.time import HOUR_NS
 from andoncord.server.access_settings import AccessSettings
-from andoncord.server.auth import CODE_LIFE_NS, COOKIE, ForbiddenError, UnauthenticatedError
+from andoncord.server.auth import CODE_LIFE_NS, COOKIE, SECURE_COOKIE, ForbiddenError, UnauthenticatedError
 from andoncord.server.figures import Misuse
 from andoncord.server.identity import identity
 from andoncord.testing.system import CountedEntropy, HandClock
@@ -48,9 +48,9 @@ class Door:
         return _request({"authorization": f"Bearer {secret}"})
 
 
-def _request(headers: dict[str, str], method: str = "GET") -> Request:
+def _request(headers: dict[str, str], method: str = "GET", scheme: str = "http") -> Request:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "method": method, "path": "/", "headers": raw, "query_string": b""})
+    return Request({"type": "http", "method": method, "path": "/", "scheme": scheme, "headers": raw, "query_string": b""})
 
 
 def session_of(door: Door, scope: Scope) -> str:
@@ -129,6 +129,33 @@ def test_a_session_that_is_not_used_ends(door: Door) -> None:
     request = _request({"cookie": f"{COOKIE}={session_of(door, Scope.RESPOND)}"})
     door.clock.move_by(HOUR_NS)
     assert door.auth.session(request) is None
+
+
+def test_over_https_only_the_cookie_that_stays_there_counts(door: Door) -> None:
+    """What was set without encryption, by whomever, is nobody's session there; and the other way round."""
+    secret = session_of(door, Scope.RESPOND)
+    for scheme, name, is_known in (
+        ("https", SECURE_COOKIE, True),
+        ("https", COOKIE, False),
+        ("http", COOKIE, True),
+        ("http", SECURE_COOKIE, False),
+    ):
+        request = _request({"cookie": f"{name}={secret}", "host": "andon.example"}, scheme=scheme)
+        assert (door.auth.session(request) is not None) is is_known
+
+
+def test_whoever_is_connected_for_long_is_looked_at_again(door: Door) -> None:
+    """A stream that was opened with a session or token ends with it, and does not keep a session from growing idle."""
+    asyncio.run(door.known.accounts.add("ada", Role.VIEWER))
+    token, secret = door.auth.create_token(name="script", scopes=(Scope.READ,))
+    by_token = door.bearer(secret)
+    by_session = _request({"cookie": f"{COOKIE}={door.auth.open_session('ada')}"})
+    assert (door.auth.still(by_token), door.auth.still(by_session)) == (True, True)
+    door.auth.revoke_token(token.id)
+    door.clock.move_by(HOUR_NS // 2)
+    assert (door.auth.still(by_token), door.auth.still(by_session)) == (False, True)
+    door.clock.move_by(HOUR_NS // 2)
+    assert not door.auth.still(by_session)
 
 
 async def _required(door: Door, request: Request, scope: Scope) -> str:

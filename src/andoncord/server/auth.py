@@ -240,7 +240,15 @@ class Auth:
 
     # Requests.
 
-    def session(self, request: Request) -> Principal | None:
+    def still(self, request: Request) -> bool:
+        """Whether somebody who is connected for long would still be let in to read. It does not count as use."""
+        try:
+            principal = self.bearer(request) or self.session(request, is_use=False)
+        except UnauthenticatedError:
+            return False
+        return principal is not None and Scope.READ in principal.may
+
+    def session(self, request: Request, *, is_use: bool = True) -> Principal | None:
         """Who the request's cookie belongs to."""
         secret = request.cookies.get(self.cookie_name(request), "")
         now = self._clock.now()
@@ -250,7 +258,7 @@ class Auth:
         if now - session.used_ns >= self._settings.idle_minutes * MINUTE_NS:
             self._store.end_session(session.secret_digest)
             return None
-        if now - session.used_ns >= SEEN_EVERY_NS:
+        if is_use and now - session.used_ns >= SEEN_EVERY_NS:
             self._store.note_session_used(session.secret_digest, now_ns=now)
         may = covered(session.scopes)
         if session.account:

@@ -1,7 +1,7 @@
 """Telling open pages and tools that an incident changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from andoncord.engine.run import Engine
 from andoncord.kernel.errors import ConflictError
@@ -23,17 +23,20 @@ class LiveStreams:
         """End every stream."""
         self._closing.set()
 
-    def stream(self) -> AsyncIterator[bytes]:
+    def stream(self, *, is_welcome: Callable[[], bool] = lambda: True) -> AsyncIterator[bytes]:
         """One `incident` event, `{id, seq}`, for every entry about an incident.
+
+        Args:
+            is_welcome: asked before everything that is sent; the stream ends when who opened it may not read any more.
 
         Raises:
             ConflictError: too many streams are open.
         """
         if self._open >= MAX_STREAMS:
             raise ConflictError(f"{MAX_STREAMS} streams are open already", remedy="close one and try again")
-        return self._events()
+        return self._events(is_welcome)
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _events(self, is_welcome: Callable[[], bool]) -> AsyncIterator[bytes]:
         self._open += 1
         entries = self._engine.subscribe()
         closing = asyncio.ensure_future(self._closing.wait())
@@ -42,7 +45,7 @@ class LiveStreams:
             yield b": open\n\n"
             while True:
                 done, _ = await asyncio.wait((coming, closing), timeout=PING_S, return_when=asyncio.FIRST_COMPLETED)
-                if closing in done:
+                if closing in done or not is_welcome():
                     return
                 if coming not in done:
                     yield b": ping\n\n"

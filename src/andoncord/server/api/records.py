@@ -86,7 +86,7 @@ class RecordApi:
     async def stream(self, request: Request) -> Response:
         """Server-sent events: `incident` with the id of every incident that changes."""
         return StreamingResponse(
-            self._live.stream(),
+            self._live.stream(is_welcome=lambda: self._door.auth.still(request)),
             media_type="text/event-stream",
             headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
         )
