@@ -10,20 +10,29 @@ from andoncord.kernel.money import MICRO_PER_USD, micro_usd
 from andoncord.telemetry.aliases import AliasTable, NumberedMessages, SpanKind
 from andoncord.telemetry.event import EventKind, Scalar
 from andoncord.telemetry.messages import as_text, input_messages, instructions_text, said_text, tool_text
-from andoncord.telemetry.raw import Attributes, RawLog, RawSpan
+from andoncord.telemetry.plans import (
+    EXTRA,
+    FIELD,
+    IGNORED,
+    MAX_EXTRA,
+    MAX_NAME,
+    NUMBERED,
+    SCORED,
+    SHORT,
+    PairReader,
+    Slot,
+    scalar,
+)
+from andoncord.telemetry.raw import Attributes, RawLog, RawSpan, Read
 
 MAX_TEXT = 32_768
 """Characters kept of each text of an event. What was cut is said in `attributes['cut']`."""
-MAX_NAME = 256
-"""Characters kept of names and ids."""
 MAX_TASK = 1_024
 """Characters kept of a task."""
-MAX_EXTRA = 48
 MAX_SCORES = 50
 """Scores in the attributes of one span."""
 SCORES = "scores"
 """Among the fields of a span, beside those of its event: the events of what evaluators said of it."""
-"""Attributes kept beside the fields of an event."""
 MAX_KEYS = 4_096
 """Attribute names remembered with what becomes of them; the rest is looked up piece by piece."""
 MAX_COUNT = 2**53
@@ -62,11 +71,6 @@ _SPAN_KINDS = {
 _EXCEPTION = ("exception.message", "exception.stacktrace")
 _SHARED = ("run_id", "session_id", "instance", "system", "environment")
 """Fields that a record takes from its resource where it does not say them itself."""
-_FIELD, _SHORT, _EXTRA, _NUMBERED, _SCORED, _IGNORED = range(6)
-"""What becomes of an attribute: a field of the event, kept under a short name, kept as it is, a piece of a message or a score,
-nothing."""
-Slot = tuple[int, str, int]
-"""What becomes of an attribute, the name it goes by, and its rank among the names of its field, 0 first."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -128,7 +132,7 @@ class Trust:
 
 
 class Canon:
-    """Applies one alias table. Holds no state of its own beyond the compiled table."""
+    """Applies one alias table. Holds no state beyond the compiled table, and what it has read of attributes that come again."""
 
     def __init__(self, table: AliasTable) -> None:
         index = table.field_index()
@@ -142,9 +146,17 @@ class Canon:
         self._score_prefixes = tuple(row.prefix for row in table.numbered_scores)
         self._events = table.events
         self._passed, self._failed = table.passed_labels, table.failed_labels
-        self._slots: dict[str, Slot] = {name: (_IGNORED, "", 0) for name, _ in (*self._kinds, *self._presence)}
-        self._slots |= {name: (_SHORT, short, 0) for name, short in table.short.items()}
-        self._slots |= {name: (_FIELD, field, rank) for name, (field, rank) in index.items()}
+        self._slots: dict[str, Slot] = {name: (IGNORED, "", 0) for name, _ in (*self._kinds, *self._presence)}
+        self._slots |= {name: (SHORT, short, 0) for name, short in table.short.items()}
+        self._slots |= {name: (FIELD, field, rank) for name, (field, rank) in index.items()}
+        self.read_pairs = PairReader(
+            learn=lambda name: self._slots.get(name) or self._learn(name),
+            kinds=self._kinds,
+            presence=self._presence,
+            holders=self._holders,
+            otherwise=self.read,
+        ).read
+        """As `read`, of attributes as they are written in protobuf."""
 
     def source(self, attributes: Attributes) -> Source:
         """Read a resource once for all of its records."""
@@ -155,8 +167,7 @@ class Canon:
     def span(self, raw: RawSpan, source: Source, received_ns: int) -> dict[str, Any]:
         """The fields of the event that a span stands for. `agent` is empty where the span itself does not say."""
         attributes = raw.attributes
-        fields, extra = self._read(attributes)
-        kind = self._kind(attributes)
+        fields, extra, kind = self.read(attributes) if isinstance(attributes, dict) else attributes
         event = self._base(fields, extra, source, received_ns)
         error_type = fields.get("error_type", "")
         ok = raw.status_code != FAILED and not error_type
@@ -210,6 +221,11 @@ class Canon:
         _usage(event, fields, "other", extra)
         return event
 
+    def read(self, attributes: Attributes) -> Read:
+        """What the attributes of a span come to."""
+        fields, extra = self._read(attributes)
+        return fields, extra, self._kind(attributes)
+
     def _read(self, attributes: Attributes) -> tuple[Attributes, dict[str, Scalar]]:
         """Split attributes into fields (best alias wins) and what is kept beside them."""
         slot_of = self._slots.get
@@ -221,19 +237,19 @@ class Canon:
             if value is None:
                 continue
             becomes, name, rank = slot_of(key) or self._learn(key)
-            if becomes == _FIELD:
+            if becomes == FIELD:
                 if value != "" and (name not in fields or rank < ranks.get(name, 0)):
                     fields[name] = value
                     if rank or name in ranks:
                         ranks[name] = rank
-            elif becomes == _IGNORED:
+            elif becomes == IGNORED:
                 pass
-            elif becomes == _NUMBERED:
+            elif becomes == NUMBERED:
                 numbered.append((key, value))
-            elif becomes == _SCORED:
+            elif becomes == SCORED:
                 fields.setdefault(SCORES, {})[key] = value
-            elif name not in extra and (becomes == _SHORT or len(extra) < MAX_EXTRA):
-                extra[name] = value if type(value) is str and len(value) <= MAX_NAME else _scalar(value)
+            elif name not in extra and (becomes == SHORT or len(extra) < MAX_EXTRA):
+                extra[name] = value if type(value) is str and len(value) <= MAX_NAME else scalar(value)
         if numbered:
             self._join_numbered(numbered, fields, ranks)
         if not self._holders.isdisjoint(attributes):
@@ -242,11 +258,11 @@ class Canon:
 
     def _learn(self, key: str) -> Slot:
         """What becomes of an attribute that the table does not name."""
-        slot: Slot = (_EXTRA, key[:MAX_NAME], 0)
+        slot: Slot = (EXTRA, key[:MAX_NAME], 0)
         if key.startswith(self._numbered_prefixes):
-            slot = (_NUMBERED, "", 0)
+            slot = (NUMBERED, "", 0)
         elif key.startswith(self._score_prefixes):
-            slot = (_SCORED, "", 0)
+            slot = (SCORED, "", 0)
         if len(self._slots) < MAX_KEYS and len(key) <= MAX_NAME:
             self._slots[key] = slot
         return slot
@@ -273,14 +289,14 @@ class Canon:
                     fields[row.field] = value
 
     def _kind(self, attributes: Attributes) -> SpanKind:
-        for attribute, values in self._kinds:
-            value = attributes.get(attribute)
+        for name, values in self._kinds:
+            value = attributes.get(name)
             if isinstance(value, str):
                 kind = values.get(value) or values.get(value.strip('"'))
                 if kind is not None:
                     return kind
-        for attribute, kind in self._presence:
-            if attribute in attributes:
+        for name, kind in self._presence:
+            if name in attributes:
                 return kind
         return "other"
 
@@ -462,12 +478,6 @@ def _member(value: Any, key: str) -> Any:
         except (msgspec.DecodeError, RecursionError):
             return None
     return value.get(key) if isinstance(value, dict) else None
-
-
-def _scalar(value: Any) -> Scalar:
-    if isinstance(value, str):
-        return value if len(value) <= MAX_NAME else value[: MAX_NAME - 1] + "…"
-    return value if isinstance(value, bool | int | float) else as_text(value)[:MAX_NAME]
 
 
 def _count(value: Any) -> int | None:

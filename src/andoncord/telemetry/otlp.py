@@ -66,7 +66,8 @@ def draft(
     """Read a body of any signal and encoding; arguments as in `decode_traces_json`."""
     canon = _canon()
     if signal is Signal.TRACES:
-        batches = otlp_protobuf.traces(body) if encoding is Encoding.PROTOBUF else otlp_json.traces(body)
+        is_binary = encoding is Encoding.PROTOBUF
+        batches = otlp_protobuf.traces(body, canon.read_pairs) if is_binary else otlp_json.traces(body)
         return _draft(batches, canon.span, received_ns, trusted_agents)
     if signal is Signal.LOGS:
         logs = otlp_protobuf.logs if encoding is Encoding.PROTOBUF else otlp_json.logs

@@ -5,7 +5,12 @@ from typing import Any
 
 import msgspec
 
+from andoncord.telemetry.aliases import SpanKind
+from andoncord.telemetry.event import Scalar
+
 Attributes = dict[str, Any]
+Read = tuple[Attributes, dict[str, Scalar], SpanKind]
+"""What attributes came to: fields of an event, what is kept beside them, and the kind of span they speak of."""
 
 MAX_ATTRIBUTES = 256
 """Attributes read of one record; the count of the rest is kept as `DROPPED`."""
@@ -36,7 +41,7 @@ class Bad(msgspec.Struct, frozen=True):
 
 
 class RawSpan(msgspec.Struct, frozen=True, gc=False):
-    """A span with valid ids and times, its attributes as plain values."""
+    """A span with valid ids and times, its attributes as plain values or already read."""
 
     trace_id: str
     span_id: str
@@ -46,7 +51,7 @@ class RawSpan(msgspec.Struct, frozen=True, gc=False):
     end_ns: int
     status_code: int
     status_message: str
-    attributes: Attributes
+    attributes: Attributes | Read
     exception_type: str
 
     @property
