@@ -352,6 +352,7 @@ async def _control(
         evaluators=quality.evaluators,
         canaries=quality.canaries,
         predictions=quality.predictions,
+        false_incidents_per_week=config.detection.false_incidents_per_week,
         notices=telling.notices,
         tickets=telling.tickets,
         approvals=config.approvals,

@@ -118,6 +118,8 @@ class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     false_alarms_per_week: Annotated[float, msgspec.Meta(gt=0)] = PER_WEEK
     """Of all statistical detectors together, for the whole fleet."""
+    false_incidents_per_week: Annotated[float, msgspec.Meta(gt=0)] = PER_WEEK
+    """Of all other rules together, by what people said of the incidents they opened."""
 
 
 class OncallSettings(Oncall, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -105,6 +105,35 @@ def try_on_past(
         raise typer.Exit(Exit.INCIDENT)
 
 
+@app.command()
+def records(output: OutputOption = Format.TABLE) -> None:
+    """Say how often each rule was right, by what people said of the incidents it opened in 90 days.
+
+    Exits with 1 when the rules without statistics opened more false incidents a week than the settings allow.
+    """
+    found = Client().get("/api/v1/rules/records")
+    if output is Format.JSON:
+        show_json(found)
+    else:
+        names = ("rule", "incidents", "judged", "false", "right", "false a week", "budget")
+        show_table(names, [_record(each) for each in found["rules"]])
+        kept = "kept" if found["is_kept"] else "not kept"
+        say(
+            f"rules without statistics: {found['false_per_week']:.2f} false incidents a week over {found['weeks']:.1f} weeks,"
+            f" {found['budget_per_week']:g} allowed: {kept}"
+        )
+        if found["worst"]:
+            say(f"most of them are of {found['worst']}: narrow its condition, or set its mode to shadow")
+    if not found["is_kept"]:
+        raise typer.Exit(Exit.ERROR)
+
+
+def _record(each: dict[str, Any]) -> tuple[Any, ...]:
+    right = "unknown" if each["precision"] is None else f"{each['precision']:.0%} ({each['low']:.0%} to {each['high']:.0%})"
+    budget = "by design" if each["is_statistical"] else "measured"
+    return (each["rule"], each["incidents"], each["judged"], each["false"], right, f"{each['false_per_week']:.2f}", budget)
+
+
 def _tell(rules: Sequence[Rule], result: Backtest) -> None:
     counted = Counter(finding.rule for finding in result.findings)
     agents = {rule.id: {each.agent for each in result.findings if each.rule == rule.id} for rule in rules}

@@ -3,8 +3,8 @@
 from functools import cache
 from importlib import resources
 
-from andoncord.detect.build import build
-from andoncord.detect.rule import Rule, load_rules
+from andoncord.detect.build import BUDGETED, OF_RUNS, build
+from andoncord.detect.rule import DetectorSpec, Rule, StreamSpec, SynchronySpec, load_rules
 
 RECORDED_ONLY = frozenset({"foreign-order", "injection-exposure"})
 """Rules for records of unknown origin, which read what texts say. Live they would page at a rate that nobody knows: on attacked
@@ -37,3 +37,19 @@ def needing_a_past(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     True
     """
     return tuple(rule for rule in rules if hasattr(build(rule), "memory"))
+
+
+def paying(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Those whose false alarms are part of the fleet's budget.
+
+    >>> {"run-cost", "infinite-loop"} & {rule.id for rule in paying(default_rules())}
+    {'run-cost'}
+    """
+
+    def pays(rule: Rule) -> bool:
+        spec = rule.correlate
+        return isinstance(spec, StreamSpec | SynchronySpec) or (
+            isinstance(spec, DetectorSpec) and spec.name in (*BUDGETED, *OF_RUNS)
+        )
+
+    return tuple(rule for rule in rules if pays(rule))

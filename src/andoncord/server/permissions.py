@@ -120,6 +120,7 @@ API: dict[str, Scope | Need] = {
     f"GET {_A}/registry/{{agent}}/versions": Scope.READ,
     f"POST {_A}/registry/{{agent}}/versions": Scope.RESPOND,
     f"POST {_A}/rules/backtest": Scope.READ,
+    f"GET {_A}/rules/records": Scope.READ,
     f"POST {_A}/sources/{{source}}/alerts": Need.SIGNATURE,
     f"POST {_A}/sources/{{source}}/events": Need.SIGNATURE,
     f"GET {_A}/stream": Scope.READ,

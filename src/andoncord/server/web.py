@@ -26,6 +26,7 @@ from andoncord.server.api.playbooks import PlaybookApi
 from andoncord.server.api.predictions import PredictionApi
 from andoncord.server.api.quality import QualityApi
 from andoncord.server.api.records import RecordApi
+from andoncord.server.api.rule_records import RuleRecordApi
 from andoncord.server.api.rules import RuleApi
 from andoncord.server.api.sources import SourceApi
 from andoncord.server.api.spreading import SpreadingApi
@@ -71,6 +72,7 @@ def web_app(
     evaluators: Evaluators,
     canaries: Canaries,
     predictions: Predictions,
+    false_incidents_per_week: float,
     evidence: EvidenceFolder,
     notices: NotifyPerformer,
     tickets: TicketPerformer,
@@ -117,6 +119,7 @@ def web_app(
         RecordApi(door, reading=reading, journal=journal, live=live),
         PlaybookApi(door, journal=journal),
         RuleApi(door, declared=declared),
+        RuleRecordApi(control, budget_per_week=false_incidents_per_week),
         QualityApi(answers=known),
         CanaryApi(canaries=canaries),
         PredictionApi(predictions=predictions),
