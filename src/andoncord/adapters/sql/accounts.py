@@ -1,5 +1,6 @@
 """The accounts of people, and the record of who was let in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,10 +16,15 @@ TRIM_EVERY = 64
 
 
 class SqlAccounts:
-    """Accounts and access events in the control database."""
+    """Accounts and access events in the control database.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        kept: how many events of each kind stay.
+    """
+
+    def __init__(self, database: Database, *, kept: Mapping[str, int] = KEPT) -> None:
         self._database = database
+        self._kept = dict(kept)
         self._written = 0
 
     def accounts(self) -> tuple[Account, ...]:
@@ -35,13 +41,13 @@ class SqlAccounts:
             connection.execute(keep.on_conflict_do_update(index_elements=["name"], set_=values))
 
     def add_event(self, event: AccessEvent) -> None:
-        """Append one decision. Beyond `KEPT` the oldest of the same kind go."""
+        """Append one decision. Beyond what is kept the oldest of the same kind go, not at once but soon."""
         values = {**msgspec.structs.asdict(event), "allowed": int(event.allowed)}
         with self._database.writing() as connection:
             connection.execute(ACCESS_EVENTS.insert(), values)
             self._written += 1
             if self._written % TRIM_EVERY == 0:
-                for kind, kept in KEPT.items():
+                for kind, kept in self._kept.items():
                     _trim(connection, kind, kept)
 
     def events(self, *, before: int, limit: int, kind: str = "", who: str = "") -> list[tuple[int, AccessEvent]]:
