@@ -5,6 +5,8 @@ import random
 import pytest
 
 from andoncord.detect.bank import Bank
+from andoncord.detect.build import declared_of
+from andoncord.detect.cases import events_of
 from andoncord.detect.declared import Declared, Objective
 from andoncord.detect.finding import Finding
 from andoncord.detect.pack import default_rules
@@ -85,3 +87,21 @@ def test_a_damaged_memory_is_refused_and_the_detector_begins_anew(damage: object
     kept = {"run-cost": damage(watch.remember("run-cost"))}  # type: ignore[operator]
 
     assert list(bank().recall(kept)) == ["run-cost"]
+
+
+@pytest.mark.parametrize("rule_id", ["moving-together", "error-cascade", "feedback-loop", "unusual-partners"])
+def test_what_is_seen_over_the_fleet_survives_a_restart(rule_id: str) -> None:
+    """A bank that is restarted just before the evidence is complete finds the same as one that ran on."""
+    rule = next(rule for rule in default_rules() if rule.id == rule_id)
+    case = next(case for case in rule.tests if case.expect != "none")
+    declared, events = {"*": declared_of("*", case.declared)}, events_of(case)
+    ran_on = Bank((rule,), declared)
+    last = next(place for place, event in enumerate(events) if ran_on.observe(event))
+    before, after = Bank((rule,), declared), Bank((rule,), declared)
+    for event in events[:last]:
+        assert not before.observe(event)
+
+    assert not after.recall({rule_id: before.remember(rule_id)})
+    # As after a restart, what came last is shown again: only runs that are under way are begun by it.
+    after.replay(events[max(0, last - 30) : last])
+    assert [finding.severity for finding in after.observe(events[last])] == [case.expect]

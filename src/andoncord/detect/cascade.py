@@ -50,7 +50,8 @@ class _Group:
     __slots__ = ("cases", "is_raised", "raised_ns")
 
     def __init__(self) -> None:
-        self.cases: deque[_Case] = deque(maxlen=MAX_CASES)
+        self.cases: deque[tuple[int, Key, str]] = deque(maxlen=MAX_CASES)
+        """When, in which lineage, of which agent: a case is kept once, where its children find it."""
         self.is_raised = False
         self.raised_ns = 0
 
@@ -84,13 +85,14 @@ class Cascade:
         lineage_id = event.trace_id or event.session_id
         if event.ok or not (event.agent and lineage_id) or not self._trigger.matches(event, facts):
             return ()
-        lineage = self._lineages.at((lineage_id, event.trusted)).cases
+        place: Key = (lineage_id, event.trusted)
+        lineage = self._lineages.at(place).cases
         if event.agent in lineage or len(lineage) >= MAX_AGENTS:
             return ()
         case, key = _join(lineage, event), self._key(event)
         group = self._groups.at(key)
-        group.cases.append(case)
-        while group.cases and group.cases[0].at_ns < event.at_ns - WINDOW_NS:
+        group.cases.append((case.at_ns, place, case.agent))
+        while group.cases and group.cases[0][0] < event.at_ns - WINDOW_NS:
             group.cases.popleft()
         if group.is_raised and event.at_ns - group.raised_ns > WINDOW_NS:
             group.is_raised = False
@@ -105,9 +107,16 @@ class Cascade:
     def tick(self, now_ns: int) -> Iterable[Hit]:
         return ()
 
-    @staticmethod
-    def _judge(event: Event, key: Key, group: _Group, case: _Case, lineage: dict[str, _Case]) -> Hit | None:
-        ripe = [each for each in group.cases if each.at_ns <= event.at_ns - CHANCE_NS]
+    def _known(self, group: _Group) -> Iterable[_Case]:
+        """The cases of a group whose lineage is still remembered."""
+        for _, place, agent in group.cases:
+            lineage = self._lineages.get(place)
+            case = lineage.cases.get(agent) if lineage else None
+            if case is not None:
+                yield case
+
+    def _judge(self, event: Event, key: Key, group: _Group, case: _Case, lineage: dict[str, _Case]) -> Hit | None:
+        ripe = [each for each in self._known(group) if each.at_ns <= event.at_ns - CHANCE_NS]
         parents, children = len(ripe), sum(each.children for each in ripe)
         lower = lowest(children, LEVEL) / parents if children > parents else 0.0
         spread = list(lineage.values())
