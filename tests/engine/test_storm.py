@@ -6,8 +6,9 @@ from andoncord.engine.facts import FindingArrived
 from andoncord.engine.index import Index
 from andoncord.engine.listing import Listing
 from andoncord.engine.queries import summaries, view
+from andoncord.engine.replaying import replay
 from andoncord.engine.run import take
-from andoncord.engine.state import State, replay
+from andoncord.engine.state import State
 from andoncord.incident.correlate import MAX_WHOLE
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import SECOND_NS

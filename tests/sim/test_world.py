@@ -2,7 +2,7 @@
 
 import pytest
 
-from andoncord.engine.state import replay
+from andoncord.engine.replaying import replay
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.journal import check

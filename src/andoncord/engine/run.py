@@ -9,7 +9,8 @@ from andoncord.engine.decide import decide
 from andoncord.engine.expiry import next_expiry_ns
 from andoncord.engine.facts import Fact, OncallLoaded, PlaybooksLoaded, ReceiptArrived, SystemNoted, TimePassed
 from andoncord.engine.paging import next_notice_ns
-from andoncord.engine.state import Intent, State, apply, replay
+from andoncord.engine.replaying import apply, replay
+from andoncord.engine.state import Intent, State
 from andoncord.kernel.effect import EffectKind, Outcome, Receipt
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Draft, Entry, extend

@@ -31,8 +31,9 @@ from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.postgres_process import PostgresProcess
 from andoncord.detect.finding import Finding
 from andoncord.engine.facts import EffectHeld, FindingArrived, PersonAsked
+from andoncord.engine.replaying import replay
 from andoncord.engine.run import Engine
-from andoncord.engine.state import State, replay
+from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Entry, check

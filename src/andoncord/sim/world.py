@@ -12,8 +12,9 @@ from andoncord.detect.finding import Finding
 from andoncord.detect.pack import default_rules
 from andoncord.engine.facts import Fact, FindingArrived, PersonAsked, ReceiptArrived
 from andoncord.engine.queries import next_action
+from andoncord.engine.replaying import replay
 from andoncord.engine.run import catch_up, take
-from andoncord.engine.state import Intent, State, replay
+from andoncord.engine.state import Intent, State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.canon import canonical_json
 from andoncord.kernel.effect import EffectKind, Receipt

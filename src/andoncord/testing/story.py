@@ -6,8 +6,9 @@ from typing import Any
 
 from andoncord.detect.finding import Finding
 from andoncord.engine.facts import Fact, FindingArrived, PersonAsked, ReceiptArrived
+from andoncord.engine.replaying import replay
 from andoncord.engine.run import take
-from andoncord.engine.state import Intent, State, replay
+from andoncord.engine.state import Intent, State
 from andoncord.kernel.effect import Effect, EffectKind, Outcome, Receipt
 from andoncord.kernel.journal import Entry
 from andoncord.kernel.time import SECOND_NS
