@@ -3,7 +3,8 @@
 import pytest
 
 from andoncord.kernel.errors import CallerError
-from andoncord.respond.playbook import compose, load
+from andoncord.respond.composing import compose
+from andoncord.respond.playbook import load
 
 GOOD = "id: x\nwhen: {severity: high}\nsource: s\nsteps:\n  - fence: {rung: pause, at_most: 1s, undo: release}\n"
 

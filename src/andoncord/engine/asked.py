@@ -9,7 +9,8 @@ from andoncord.engine.state import State
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import Category, IncidentState, Pattern, Severity, SevLevel
-from andoncord.respond.playbook import Playbook, choose
+from andoncord.respond.composing import choose
+from andoncord.respond.playbook import Playbook
 
 MAX_LASTS_S = 7 * 24 * 3_600
 """Longest time-limited order."""

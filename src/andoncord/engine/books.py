@@ -8,8 +8,9 @@ import msgspec
 from andoncord.engine.state import State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.journal import Draft
+from andoncord.respond.composing import Book, compose, fitting
 from andoncord.respond.facts import facts
-from andoncord.respond.playbook import Book, Playbook, compose, digest_of, fitting
+from andoncord.respond.playbook import Playbook, digest_of
 
 
 def loaded(state: State, playbooks: Sequence[Playbook]) -> tuple[Draft, ...]:

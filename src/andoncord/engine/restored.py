@@ -15,8 +15,9 @@ from andoncord.engine.facts import GuardAhead
 from andoncord.engine.state import State
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import Category, IncidentState, Pattern, Severity, SevLevel
+from andoncord.respond.composing import choose
 from andoncord.respond.ladder import height
-from andoncord.respond.playbook import Playbook, choose
+from andoncord.respond.playbook import Playbook
 
 ORDER_MS = 1_000
 SEVERITY = Severity.HIGH
