@@ -127,7 +127,7 @@ class ServerConsolePort(ServerPeople):
 
     async def send_elsewhere(self, request: Request, after: str) -> tuple[str, PutCookies]:
         sent = await self._provider.begin(request, after=after)
-        return sent.address, lambda response: self._signing_in.put_state(request, response, sent.state)
+        return sent.address, lambda response: self._signing_in.put_state(request, response, sent.cookie)
 
     async def back_from_elsewhere(self, request: Request) -> tuple[str, PutCookies]:
         begun, after = await self._provider.back(request, cookie=request.cookies.get(STATE_COOKIE, ""))

@@ -2,11 +2,12 @@
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from starlette.requests import Request
 
 from andoncord.kernel.access import Account, Role
@@ -23,7 +24,8 @@ from andoncord.server.signing_in import SignedIn, SigningIn
 CALLBACK = "/login/provider/callback"
 UNDER_WAY_NS = 10 * MINUTE_NS
 """How long somebody may take at the provider."""
-MAX_UNDER_WAY = 1_000
+MAX_BACK = 10_000
+"""Sign-ins that came back lately and cannot come back again."""
 MAX_WORD = 2_000
 
 
@@ -37,14 +39,29 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """Somebody is on the way to the provider; the browser keeps `state` in a cookie."""
+    """Somebody is on the way to the provider; the browser keeps `cookie`, so that nobody's way takes up room here."""
 
     address: str
+    cookie: str
+
+
+class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """What the browser brings back, under our seal."""
+
     state: str
+    nonce: str
+    verifier: str
+    after: str
+    """Where they wanted to go."""
+    until_ns: int
 
 
 class Elsewhere:
-    """Takes people to the provider and back."""
+    """Takes people to the provider and back.
+
+    Args:
+        key: seals what browsers keep on the way.
+    """
 
     def __init__(
         self,
@@ -56,8 +73,10 @@ class Elsewhere:
         log: AccessLog,
         clock: ServerClock,
         entropy: Entropy,
+        key: bytes,
     ) -> None:
         assert settings.oidc is not None
+        self._key = key
         self._provider = provider
         self._oidc: OidcSettings = settings.oidc
         self._url = settings.url.rstrip("/")
@@ -66,8 +85,8 @@ class Elsewhere:
         self._log = log
         self._clock = clock
         self._entropy = entropy
-        self._under_way: dict[str, tuple[int, str, str, str]] = {}
-        """State → until when, nonce, verifier, where they wanted to go."""
+        self._back_already: dict[str, None] = {}
+        """States that were used."""
 
     async def begin(self, request: Request, *, after: str) -> Sent:
         """Send somebody on the way.
@@ -80,16 +99,16 @@ class Elsewhere:
         address = await self._provider.address(
             redirect_uri=self._redirect_uri(request), state=state, nonce=nonce, challenge=challenge
         )
-        while len(self._under_way) >= MAX_UNDER_WAY:
-            del self._under_way[next(iter(self._under_way))]
-        self._under_way[state] = (self._clock.monotonic_ns() + UNDER_WAY_NS, nonce, verifier, after)
-        return Sent(address=address, state=state)
+        until_ns = self._clock.now() + UNDER_WAY_NS
+        way = UnderWay(state=state, nonce=nonce, verifier=verifier, after=after[:MAX_WORD], until_ns=until_ns)
+        body = urlsafe_b64encode(msgspec.json.encode(way)).decode()
+        return Sent(address=address, cookie=f"{body}.{self._seal(body)}")
 
     async def back(self, request: Request, *, cookie: str) -> tuple[SignedIn, str]:
         """Take somebody back in; where they wanted to go comes with it.
 
         Args:
-            cookie: the state that the browser was sent away with.
+            cookie: what the browser was sent away with.
 
         Raises:
             CallerError: they cannot come in, with the reason.
@@ -102,20 +121,37 @@ class Elsewhere:
 
     async def _back(self, request: Request, cookie: str) -> tuple[SignedIn, str]:
         query = request.query_params
-        state = query.get("state", "")[:MAX_WORD]
-        until, nonce, verifier, after = self._under_way.pop(state, (0, "", "", ""))
-        is_theirs = bool(cookie) and hmac.compare_digest(cookie.encode("utf-8", "replace"), state.encode("utf-8", "replace"))
-        if not is_theirs or until < self._clock.monotonic_ns():
-            raise ForbiddenError("this sign-in was not begun in this browser, or took too long", remedy="sign in again")
+        way = self._opened(cookie, query.get("state", "")[:MAX_WORD])
         if query.get("iss", self._oidc.issuer) != self._oidc.issuer:
             raise ForbiddenError("another provider answered", remedy="sign in again")
         if query.get("error"):
             raise ForbiddenError("the provider did not let you in", remedy="sign in again")
         claims = await self._provider.claims(
-            query.get("code", "")[:MAX_WORD], redirect_uri=self._redirect_uri(request), verifier=verifier, nonce=nonce
+            query.get("code", "")[:MAX_WORD], redirect_uri=self._redirect_uri(request), verifier=way.verifier, nonce=way.nonce
         )
         account = await self._account(claims)
-        return self._signing_in.elsewhere(request, account.name, via="provider"), after
+        return self._signing_in.elsewhere(request, account.name, via="provider"), way.after
+
+    def _opened(self, cookie: str, state: str) -> UnderWay:
+        """What the browser brought back, once.
+
+        Raises:
+            ForbiddenError: it is not ours, of another sign-in, too old, or was brought before.
+        """
+        body, _, seal = cookie.partition(".")
+        way = None
+        if hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(body).encode()):
+            way = msgspec.json.decode(urlsafe_b64decode(body), type=UnderWay)
+        is_good = way is not None and hmac.compare_digest(way.state.encode(), state.encode("utf-8", "replace"))
+        if way is None or not is_good or way.until_ns < self._clock.now() or state in self._back_already:
+            raise ForbiddenError("this sign-in was not begun in this browser, or took too long", remedy="sign in again")
+        while len(self._back_already) >= MAX_BACK:
+            del self._back_already[next(iter(self._back_already))]
+        self._back_already[state] = None
+        return way
+
+    def _seal(self, body: str) -> str:
+        return hmac.new(self._key, b"sign-in under way\0" + body.encode("utf-8", "replace"), "sha256").hexdigest()
 
     async def _account(self, claims: Mapping[str, Any]) -> Account:
         """The account of who the provider speaks of, with the role that it gives now; made when they come for the first time.

@@ -76,6 +76,7 @@ def identity(
             log=log,
             clock=clock,
             entropy=entropy,
+            key=device_key,
         )
     return Identity(
         auth=auth,

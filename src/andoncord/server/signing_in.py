@@ -102,12 +102,12 @@ class SigningIn:
                 secure=secure,
             )
 
-    def put_state(self, request: Request, response: Response, state: str) -> None:
+    def put_state(self, request: Request, response: Response, sealed: str) -> None:
         """Let the browser keep what it has to bring back from the provider."""
         secure = self._auth.is_secure(request)
         # Lax: the way back is a link on the provider's page.
         response.set_cookie(
-            STATE_COOKIE, state, max_age=STATE_LIFE_S, httponly=True, samesite="lax", path="/login", secure=secure
+            STATE_COOKIE, sealed, max_age=STATE_LIFE_S, httponly=True, samesite="lax", path="/login", secure=secure
         )
 
     def drop_cookies(self, request: Request, response: Response) -> None:
