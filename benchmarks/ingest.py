@@ -25,8 +25,8 @@ from benchmarks.result import Result, quantile
 
 REQUESTS = 100
 """Requests of each kind; a long run shows what merging segments and retention cost."""
-WARM_UP = 105
-"""Requests with content sent before anything is measured: until the first segment was written, for which DuckDB is loaded."""
+WARM_UP = 120
+"""Requests with content sent before anything is measured: enough for the first segment, for which DuckDB is loaded."""
 WARM_UP_LEAN = 12
 PEER_REQUESTS = 12
 CONNECTIONS = 4
@@ -66,6 +66,7 @@ def run(requests: int = REQUESTS, peers: int = 1) -> Result:
         bench = Bench(server)
         bench.send_all(packed[:WARM_UP] + lean_packed[:WARM_UP_LEAN])
         bench.wait_stored()
+        bench.wait_segment()
         full = bench.phase(packed[WARM_UP : WARM_UP + requests])
         waits = bench.paced(packed[WARM_UP + requests :], per_s=STEADY_SHARE * full.spans_per_s / SPANS)
         light = bench.phase(lean_packed[WARM_UP_LEAN:])
@@ -171,6 +172,13 @@ class Bench:
                 return
             pause.wait(0.02)
         raise AssertionError(f"{self._sent} spans were not stored within {DEADLINE_S:g} s")
+
+    def wait_segment(self) -> None:
+        """Wait until the first segment was written."""
+        pause, end = threading.Event(), time.perf_counter() + DEADLINE_S
+        while not any((self._server.home / "segments").glob("*.parquet")):
+            assert time.perf_counter() < end, "no segment was written"
+            pause.wait(0.1)
 
     def _stored(self) -> int:
         request = Request(
