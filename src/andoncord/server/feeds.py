@@ -23,8 +23,14 @@ DIGESTS_PER_ENTRY = 10_000
 FINDINGS = "findings"
 
 
+POSITION_EVERY_S = 1.0
+"""How often the place in the findings is written down while they keep coming. What is read again after a crash is known."""
+
+
 class FindingFeed:
     """Hands findings to the engine in the order in which they were stored, each at least once; the engine knows them by id.
+
+    How far it is is written down when it has come to rest, not between a decision and its effects: that flush would delay them.
 
     Args:
         log: whose findings, where several servers share a control database; empty where one has it for itself.
@@ -36,6 +42,8 @@ class FindingFeed:
         self._positions = positions
         self._engine = engine
         self._bell = asyncio.Event()
+        self._position = self._written = 0
+        self._written_s = 0.0
 
     def ring(self) -> None:
         """Say that there are new findings."""
@@ -43,23 +51,34 @@ class FindingFeed:
 
     async def run(self) -> None:
         """Feed until cancelled."""
-        position = self._positions.position(self._place)
-        while True:
-            self._bell.clear()
-            position = await self._feed(position)
-            try:
-                async with asyncio.timeout(POLL_S):
-                    await self._bell.wait()
-            except TimeoutError:
-                pass
+        self._position = self._written = self._positions.position(self._place)
+        try:
+            while True:
+                self._bell.clear()
+                await self._feed()
+                try:
+                    async with asyncio.timeout(POLL_S):
+                        await self._bell.wait()
+                except TimeoutError:
+                    self._write()
+        finally:
+            self._write()
 
-    async def _feed(self, position: int) -> int:
-        while found := self._telemetry.findings(after=position, limit=FINDINGS_PER_READ):
+    async def _feed(self) -> None:
+        while found := self._telemetry.findings(after=self._position, limit=FINDINGS_PER_READ):
             for start in range(0, len(found), FINDINGS_PER_WRITE):
                 await self._take([finding for _, finding in found[start : start + FINDINGS_PER_WRITE]])
-            position = found[-1][0]
-            self._positions.set_position(self._place, position)
-        return position
+                await asyncio.sleep(0)  # What was decided begins before more is read.
+            self._position = found[-1][0]
+            if asyncio.get_running_loop().time() - self._written_s >= POSITION_EVERY_S:
+                self._write()
+
+    def _write(self) -> None:
+        """Write down how far it is, unless that is written down."""
+        if self._position != self._written:
+            self._positions.set_position(self._place, self._position)
+            self._written = self._position
+        self._written_s = asyncio.get_running_loop().time()
 
     async def _take(self, findings: Sequence[Finding]) -> None:
         """Hand over findings that came together; where one of them cannot be taken, each by itself."""
