@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from andoncord.engine.facts import EffectHeld, WorkHandedOver
-from andoncord.engine.stating import statements
+from andoncord.engine.stating import at_the_desk, statements
 from andoncord.engine.undoing import may_have_changed
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.errors import CallerError, ConflictError
@@ -120,6 +120,7 @@ def test_a_notice_leaves_as_a_person_has_written_it_and_an_answer_turns_the_play
 
     (drafted,) = statements(story.state, "inc_000001")
     assert (drafted["audience"], drafted["state"], drafted["text"]) == ("executive", "draft", "At risk.")
+    assert at_the_desk(story.state, "inc_000001") == {"held": 0, "handed_over": 0, "drafts": 1, "questions": 1}
     said: dict[str, Any] = {"draft": drafted["draft"], "subject": "SEV-2", "text": "At risk, and held.", "reason": ""}
     with pytest.raises(ConflictError, match="nobody is named"):
         story.ask("send_statement", **said, to=[])

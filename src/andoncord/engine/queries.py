@@ -8,6 +8,7 @@ from andoncord.engine.index import place_of
 from andoncord.engine.order_views import orders_of
 from andoncord.engine.recovering import needs_approval, recovery_problem
 from andoncord.engine.state import Intent, State
+from andoncord.engine.stating import at_the_desk
 from andoncord.engine.telling import intent_text, receipt_text, timeline
 from andoncord.engine.ticketing import ticket_views
 from andoncord.incident.changes import Role
@@ -134,6 +135,7 @@ def view(state: State, incident_id: str, *, now: int) -> dict[str, Any]:
         "review": review(incident),
         "crew": [{"role": role, "person": incident.crew.get(role)} for role in Role],
         "tickets": ticket_views(state, incident_id),
+        "desk": at_the_desk(state, incident_id),
         "merged": list(incident.merged),
         "merged_into": incident.merged_into or None,
         "split_from": incident.split_from or None,

@@ -134,6 +134,17 @@ def statements(state: State, incident_id: str) -> list[dict[str, Any]]:
     return shown
 
 
+def at_the_desk(state: State, incident_id: str) -> dict[str, int]:
+    """How much of an incident waits for a person at the desk, by what it is."""
+    outstanding = (each for each in state.intents_of(incident_id) if each.receipt is None)
+    return {
+        "held": len(state.desk.still_held(incident=incident_id)),
+        "handed_over": sum(each.incident == incident_id for each in state.desk.waiting()),
+        "drafts": sum(each["state"] in ("draft", "not sent") for each in statements(state, incident_id)),
+        "questions": sum(each.effect.kind is EffectKind.ASK for each in outstanding),
+    }
+
+
 def _word(draft: Intent, last: Intent | None, rejected: str | None) -> str:
     if rejected is not None:
         return "rejected"
