@@ -38,8 +38,8 @@ class Store:
         found = [(place, event) for place, event in enumerate(self.events, 1) if place > after and event.kind in kinds]
         return tuple(found[:limit])
 
-    def trace(self, trace_id: str) -> tuple[Event, ...]:
-        return tuple(event for event in self.events if event.trace_id == trace_id)
+    def trace(self, trace_id: str, *, limit: int | None = None) -> tuple[Event, ...]:
+        return tuple(event for event in self.events if event.trace_id == trace_id)[:limit]
 
     def position(self, name: str) -> int:
         return self.place

@@ -36,6 +36,8 @@ MAX_WAITING = 5_000
 """Runs that are over and not settled yet; while there are as many, no more are read."""
 MAX_DONE = 20_000
 """Runs remembered as seen, so that a second sign of their end is none."""
+MAX_EVENTS = 20_000
+"""Of a trace that are read for one run; who sends more is judged by the first of them."""
 MAX_STEPS = 60
 MAX_TEXT = 4_000
 """Characters of each text that an evaluator is told."""
@@ -225,7 +227,7 @@ class Evaluators:
 
     def _run_of(self, end: Event) -> tuple[Event, ...]:
         """Everything that is known of a run, in the order of time."""
-        every = self._telemetry.trace(end.trace_id) if end.trace_id else ()
+        every = self._telemetry.trace(end.trace_id, limit=MAX_EVENTS) if end.trace_id else ()
         events = [event for event in every if event.run_id == end.run_id and event.trusted == end.trusted] or [end]
         return tuple(sorted(events, key=lambda event: event.start_ns))
 
