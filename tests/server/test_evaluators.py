@@ -39,7 +39,7 @@ class Store:
         return tuple(found[:limit])
 
     def trace(self, trace_id: str, *, limit: int | None = None) -> tuple[Event, ...]:
-        return tuple(event for event in self.events if event.trace_id == trace_id)[:limit]
+        return tuple(event for event in self.events if event.trace_id == trace_id)[-(limit or 0) :]
 
     def position(self, name: str) -> int:
         return self.place

@@ -37,7 +37,7 @@ MAX_WAITING = 5_000
 MAX_DONE = 20_000
 """Runs remembered as seen, so that a second sign of their end is none."""
 MAX_EVENTS = 20_000
-"""Of a trace that are read for one run; who sends more is judged by the first of them."""
+"""Of a trace that are read for one run; who sends more is judged by the last of them."""
 MAX_STEPS = 60
 MAX_TEXT = 4_000
 """Characters of each text that an evaluator is told."""
