@@ -7,7 +7,7 @@ number of alarms up to any moment is at most what was spent up to then.
 
 from array import array
 from collections.abc import Sequence
-from math import log
+from math import inf, log, sqrt
 
 LATEST_NS = 2**63 - 1
 """Emitters may claim any time; what is beyond 64 bits is the end of time."""
@@ -150,10 +150,16 @@ _POWERS = (0.1, 0.3, 0.6)
 RANK_BETS = len(_SLOPES) + len(_POWERS)
 
 
-def rank_factors(rank: float) -> list[float]:
+def rank_factors(rank: float, among: float = inf) -> list[float]:
     """Bets that ranks have become larger, for a rank that is uniform in (0, 1) while nothing changes.
 
-    Half of them grow with the rank, for changes of a part of the spread; half are calibrators of p-values, for large ones.
+    Half of them grow with the rank, for changes of a part of the spread; half are calibrators of p-values, for large ones. The
+    first half gives away a standard error of the past: where its middle is, is known no better, and what is wrong about it is
+    wrong in each of many ranks.
+
+    Args:
+        rank: of the newest value.
+        among: how many values it is the rank among.
 
     Source: Vovk, Wang, "E-values: calibration, combination and applications", Annals of Statistics 49 (2021).
 
@@ -162,7 +168,7 @@ def rank_factors(rank: float) -> list[float]:
     >>> [round(sum(rank_factors(rank)[bet] for rank in ranks) / steps, 1) for bet in range(1, RANK_BETS)]
     [1.0, 1.0, 0.7, 1.0, 1.0]
     """
-    slope = 2.0 * rank - 1.0
+    slope = 2.0 * (rank - sqrt(rank * (1.0 - rank) / among)) - 1.0
     tail = max(1.0 - rank, 1e-9)
     return [*[1.0 + stake * slope for stake in _SLOPES], *[power * tail ** (power - 1.0) for power in _POWERS]]
 

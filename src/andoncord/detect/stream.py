@@ -316,8 +316,8 @@ class Stream:
     def _factors(self, rank: float, past: Profile, hour: int, role: Profile | None) -> list[float]:
         if self._scale.is_event:
             return odds_factors(rank, past.share(hour, role))
-        up = rank_factors(rank) if self._side is not Side.DOWN else []
-        return up if self._side is Side.UP else [*up, *rank_factors(1.0 - rank)]
+        up = rank_factors(rank, past.count) if self._side is not Side.DOWN else []
+        return up if self._side is Side.UP else [*up, *rank_factors(1.0 - rank, past.count)]
 
     def _note_block(self, left: float, rank: float, at_ns: int, spend: float) -> bool:
         self._block_sum += left
