@@ -9,7 +9,7 @@ from andoncord.engine.facts import ApprovalAsked, ApprovalsTaken, PersonAsked, T
 from andoncord.engine.run import next_due_ns
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.time import SECOND_NS
-from andoncord.respond.approval import Asked, check
+from andoncord.respond.approval import MAX_OF_AGENT, Asked, check
 from andoncord.testing.story import Story
 from andoncord_sdk.approval import Action
 
@@ -144,3 +144,14 @@ def test_whoever_waits_for_a_request_hears_that_it_expired() -> None:
     story.now += 16 * SECOND_NS
     asked(story)
     assert len(story.state.approvals.requests) == 2
+
+
+def test_a_runaway_fills_its_own_share_of_what_people_are_asked() -> None:
+    """One agent that asks for ever leaves room for the others."""
+    story = Story()
+    for number in range(MAX_OF_AGENT):
+        asked(story, msgspec.structs.replace(ACTION, agent="runaway", run_id=str(number)))
+    with pytest.raises(ConflictError, match="runaway alone"):
+        asked(story, msgspec.structs.replace(ACTION, agent="runaway", run_id="more"))
+    asked(story)
+    assert story.state.approvals.open_for(ACTION.digest) is not None

@@ -8,6 +8,7 @@ import pytest
 
 from andoncord.adapters.system.server_process import ServerProcess, launch
 from andoncord.policy import policy as policies
+from andoncord.respond.approval import MAX_OF_AGENT
 from andoncord_sdk.policy import policy_digest
 
 POLICY = """
@@ -64,7 +65,18 @@ def people(server: ServerProcess) -> Iterator[dict[str, httpx2.Client]]:
 
 def asked(people: dict[str, httpx2.Client], amount: int, **changes: Any) -> str:
     """What the guard hears when it asks for a refund."""
-    action = {
+    said = post(people, action(amount, **changes)).raise_for_status().json()
+    (status,) = said["statuses"].values()
+    return str(status)
+
+
+def post(people: dict[str, httpx2.Client], *actions: dict[str, Any]) -> httpx2.Response:
+    return people["guard"].post("/approvals", json={"instance": "i1", "actions": actions})
+
+
+def action(amount: int, **changes: Any) -> dict[str, Any]:
+    """A refund, as the guard would make it."""
+    return {
         "agent": "refunds",
         "run_id": "r1",
         "tool": "payments.refund",
@@ -75,9 +87,6 @@ def asked(people: dict[str, httpx2.Client], amount: int, **changes: Any) -> str:
         "epoch": None,
         **changes,
     }
-    said = people["guard"].post("/approvals", json={"instance": "i1", "actions": [action]}).raise_for_status().json()
-    (status,) = said["statuses"].values()
-    return str(status)
 
 
 def waiting(people: dict[str, httpx2.Client], amount: int) -> list[dict[str, Any]]:
@@ -115,3 +124,18 @@ def test_what_is_not_in_force_is_neither_asked_nor_handed_out(people: dict[str, 
     people["admin"].post("/orders", json=order).raise_for_status()
     assert asked(people, 400, epoch=epoch) == "waiting"
     assert waiting(people, 400)[0]["status"] == "granted"
+
+
+def test_what_is_handed_out_is_heard_of_whatever_else_was_asked(people: dict[str, httpx2.Client]) -> None:
+    """A granted approval is used up by being handed out: that another request finds no room must not swallow it."""
+    assert asked(people, 500) == "waiting"
+    (request,) = waiting(people, 500)
+    for name in ("ada", "bob"):
+        path = f"/approvals/{request['id']}/grant"
+        assert people[name].post(path, json={"digest": request["digest"]}).status_code == 202
+    others = [action(600, run_id=str(number)) for number in range(MAX_OF_AGENT)]
+    for start in range(0, MAX_OF_AGENT, 50):
+        post(people, *others[start : start + 50])
+    assert post(people, action(601)).status_code == 409
+    assert post(people, action(500), action(601)).json()["statuses"] == {request["digest"]: "granted"}
+    assert people["guard"].post("/approvals", content="[" * 3_000).status_code == 422

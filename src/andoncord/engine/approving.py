@@ -10,7 +10,7 @@ from andoncord.engine.state import State
 from andoncord.kernel.errors import ConflictError
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.time import SECOND_NS
-from andoncord.respond.approval import MAX_OPEN, Request, refuse_second_word, refuse_wrong_person
+from andoncord.respond.approval import MAX_OF_AGENT, MAX_OPEN, Request, refuse_second_word, refuse_wrong_person
 from andoncord.respond.playbook import Playbook
 
 HEARD_NS = 15 * SECOND_NS
@@ -31,8 +31,11 @@ def ask(state: State, fact: ApprovalAsked) -> tuple[Draft, ...]:
         return ()  # Who was told no does not ask again at once.
     if latest is not None and latest.status == "expired" and fact.now_ns < latest.until_ns + HEARD_NS:
         return ()  # Whoever waited for it asks every few seconds, and has to hear that it is over.
-    if sum(each.status == "waiting" for each in state.approvals.requests.values()) >= MAX_OPEN:
+    waiting = [each.action.agent for each in state.approvals.requests.values() if each.status == "waiting"]
+    if len(waiting) >= MAX_OPEN:
         raise ConflictError(f"{MAX_OPEN} requests wait for an approval")
+    if waiting.count(fact.action.agent) >= MAX_OF_AGENT:
+        raise ConflictError(f"{MAX_OF_AGENT} requests of {fact.action.agent} alone wait for an approval")
     body = {
         "id": f"apr_{state.approvals.asked + 1:06d}",
         "action": msgspec.to_builtins(fact.action),

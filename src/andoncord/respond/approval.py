@@ -19,6 +19,8 @@ MAX_ARGUMENTS = 8_000
 MAX_WORD = 300
 MAX_OPEN = 1_000
 """Requests that wait at once. More are refused: nobody reads them."""
+MAX_OF_AGENT = 100
+"""The same, of one agent: a runaway fills its own share and no more."""
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORD)]
 Status = Literal["waiting", "granted", "denied", "expired", "used"]
 

@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from andoncord.engine.facts import ApprovalAsked, ApprovalsTaken
-from andoncord.kernel.errors import CallerError
+from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.time import SECOND_NS, rfc3339
 from andoncord.respond.approval import ApprovalSettings, Asked, Request, check
 from andoncord.server.api.door import ApiDoor, answer
@@ -95,6 +95,7 @@ class ApprovalApi:
         used = await control.engine.submit(ApprovalsTaken(actions=current, instance=asking.instance, now_ns=now))
         handed = {entry.body["digest"] for entry in used if entry.kind == "approval.used"}
         statuses: dict[str, str] = {}
+        refused: ConflictError | None = None
         for action in asking.actions:
             if action.digest in handed:
                 statuses[action.digest] = "granted"
@@ -111,10 +112,17 @@ class ApprovalApi:
                 wait_s=self._settings.wait_s,
                 now_ns=now,
             )
-            await control.engine.submit(fact)
+            try:
+                await control.engine.submit(fact)
+            except ConflictError as error:
+                # What was handed out above is used up: the others must hear of it, whatever becomes of this one.
+                refused = error
+                continue
             latest = control.state.approvals.latest_for(action.digest)
             # Granted since the look above: it is handed out at the next one, when that is written down as well.
             statuses[action.digest] = "waiting" if latest is None or latest.status == "granted" else latest.status
+        if refused is not None and not statuses:
+            raise refused
         return answer({"statuses": statuses, "use_within_s": self._settings.use_within_s})
 
 
@@ -132,7 +140,7 @@ async def _body(request: HttpRequest) -> Asking:
         raise CallerError(f"the body is larger than {MAX_BODY} bytes")
     try:
         asking = msgspec.json.decode(body, type=Asking)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CallerError(f"the body is not as described: {error}") from None
     if len(asking.actions) > MAX_ACTIONS:
         raise CallerError(f"asks for more than {MAX_ACTIONS} at once", place="actions")
