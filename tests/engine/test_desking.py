@@ -10,7 +10,7 @@ from andoncord.engine.stating import at_the_desk, statements
 from andoncord.engine.undoing import may_have_changed
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.errors import CallerError, ConflictError
-from andoncord.respond.desk import MAX_OF_AGENT, SideEffect, Work, batch_digest, check_effect
+from andoncord.respond.desk import MAX_DEPTH, MAX_OF_AGENT, SideEffect, Work, batch_digest, check_effect, check_work
 from andoncord.respond.playbook import load
 from andoncord.testing.story import PLAYBOOKS, Story, finding
 
@@ -147,3 +147,13 @@ def test_a_runaway_fills_its_own_share_and_no_more(story: Story) -> None:
         story.submit(EffectHeld(effect=refund(MAX_OF_AGENT)))
     story.submit(EffectHeld(effect=msgspec.structs.replace(refund(1), agent="support")))
     assert len(story.state.desk.still_held()) == MAX_OF_AGENT + 1
+
+
+def test_what_comes_along_is_not_nested_without_end() -> None:
+    """It is kept for good, and everything that reads it goes through it."""
+    context: Any = "the last"
+    for _ in range(MAX_DEPTH):
+        context = [context]
+    with pytest.raises(CallerError, match="deep"):
+        check_work(Work(agent="refunds", key="k", context=context))
+    check_work(Work(agent="refunds", key="k", context=context[0]))

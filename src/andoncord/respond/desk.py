@@ -19,6 +19,8 @@ MAX_TEXT = 4_000
 MAX_ARGUMENTS = 32_000
 """Characters of arguments that are kept, so that somebody can read them all before they let it go."""
 MAX_CONTEXT = 64_000
+MAX_DEPTH = 100
+"""Of what comes along: whoever reads, keeps or shows it goes through it without running out of stack."""
 MAX_OPEN = 10_000
 """Items, and likewise side effects, that wait at once. More are refused, and the call is denied."""
 MAX_OF_AGENT = 1_000
@@ -102,10 +104,20 @@ def check_work(work: Work) -> None:
     """Whether it can be kept.
 
     Raises:
-        CallerError: it is too large.
+        CallerError: it is too large or too deep.
     """
+    level = [work.context]
+    for _ in range(MAX_DEPTH):
+        level = [inner for each in level for inner in _within(each)]
+    if level:
+        raise CallerError(f"is nested more than {MAX_DEPTH} deep", place="context", remedy="give less along")
     if len(canonical_json(work.context)) > MAX_CONTEXT:
         raise CallerError(f"more than {MAX_CONTEXT} characters", place="context", remedy="give less along")
+
+
+def _within(value: Any) -> Iterable[Any]:
+    """What a list or an object holds."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def check_effect(effect: SideEffect) -> None:

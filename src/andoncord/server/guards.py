@@ -192,5 +192,5 @@ async def _body(request: Request, kind: type[Any]) -> Any:
             raise CallerError(f"the body is larger than {MAX_BODY} bytes")
     try:
         return msgspec.json.decode(bytes(whole), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CallerError(f"the body is not as described: {error}") from None

@@ -233,7 +233,7 @@ class DeskApi:
             raise CallerError(f"the body is larger than {MAX_BODY} bytes")
         try:
             told = msgspec.json.decode(body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CallerError(f"the body is not as described: {error}") from None
         if not token.covers(told.agent):  # type: ignore[attr-defined]  # each of them has one
             raise ForbiddenError(f"this token is bound to {token.agent!r}")

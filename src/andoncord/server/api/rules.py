@@ -53,7 +53,7 @@ class RuleApi:
         """What rules would have found in the stored events of the last hours. Nothing is done because of it."""
         try:
             asked = msgspec.json.decode(await request.body(), type=Asked)
-        except msgspec.DecodeError as wrong:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
             raise CallerError(str(wrong), place="request body") from None
         rules = load_rules(asked.rules)
         if not 0 < len(rules) <= MAX_RULES:
