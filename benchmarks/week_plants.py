@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from andoncord.kernel.time import HOUR_NS
+from andoncord.kernel.time import HOUR_NS, SECOND_NS
 from andoncord.telemetry.event import EventKind
 from benchmarks.week import PLANTED_FROM, START_NS, Habits, Plant, Writer
 
@@ -20,6 +20,10 @@ DRIFTS: dict[str, tuple[Habits, tuple[str, ...]]] = {
     "worth_less": (Habits(value_times=0.4), ("run-value",)),
     "other_decisions": (Habits(order=("note", "note", "send", "write")), ("decision-divergence", "unusual-sequence")),
     "skipped_check": (Habits(order=("look", "read", "write")), ("unusual-sequence", "decision-divergence", "run-steps")),
+    "new_partner": (
+        Habits(order=("look", "read", "check", "write", "transfer_to_outsider")),
+        ("unusual-partners", "unusual-sequence", "decision-divergence"),
+    ),
 }
 """What changes lastingly, and by which rules it counts as found."""
 
@@ -121,6 +125,25 @@ def _depletion(writer: Writer) -> None:
             writer.add(DONE, "draw", after_s=20, **told)
 
 
+def _feedback_loop(writer: Writer) -> None:
+    """Each answer asks twice, five rounds long."""
+    agents, asked = (writer.agent, "circle-1"), 5
+    for turn in range(5):
+        begins_ns = writer.at_ns
+        for number in range(asked):
+            writer.at_ns = begins_ns + number * SECOND_NS
+            run = {"agent": agents[turn % 2], "run_id": f"{writer.run_id}-{turn}-{number}"}
+            for _ in range(2 if turn else 1):
+                writer.add(DONE, f"transfer_to_{agents[1 - turn % 2]}", after_s=0.2, **run)
+            writer.add(EventKind.RUN_ENDED, after_s=0.2, **run)
+        asked *= 2 if turn else 1
+        writer.at_ns += 3 * SECOND_NS
+
+
+def _invalid_state(writer: Writer) -> None:
+    writer.add(EventKind.QUALITY_SCORED, "state.balance", passed=False)
+
+
 SCRIPTS: dict[str, tuple[Callable[[Writer], None], tuple[str, ...]]] = {
     "loop": (_loop, ("infinite-loop",)),
     "repeated_failure": (_repeated_failure, ("repeated-failure", "infinite-loop")),
@@ -141,6 +164,8 @@ SCRIPTS: dict[str, tuple[Callable[[Writer], None], tuple[str, ...]]] = {
     "failed_task": (_failed_task, ("failed-task",)),
     "cascade": (_cascade, ("error-cascade",)),
     "depletion": (_depletion, ("shared-depletion",)),
+    "feedback_loop": (_feedback_loop, ("feedback-loop",)),
+    "invalid_state": (_invalid_state, ("invalid-state",)),
 }
 """What happens once: its events, and by which rules it counts as found."""
 

@@ -153,9 +153,9 @@ RANK_BETS = len(_SLOPES) + len(_POWERS)
 def rank_factors(rank: float, among: float = inf) -> list[float]:
     """Bets that ranks have become larger, for a rank that is uniform in (0, 1) while nothing changes.
 
-    Half of them grow with the rank, for changes of a part of the spread; half are calibrators of p-values, for large ones. The
-    first half gives away a standard error of the past: where its middle is, is known no better, and what is wrong about it is
-    wrong in each of many ranks.
+    Half of them grow with the rank, for changes of a part of the spread; half are calibrators of p-values, for large ones. All
+    give away a standard error of the past: where a value stands among so many is known no better, and what is wrong about the
+    past is wrong in each of many ranks.
 
     Args:
         rank: of the newest value.
@@ -168,8 +168,9 @@ def rank_factors(rank: float, among: float = inf) -> list[float]:
     >>> [round(sum(rank_factors(rank)[bet] for rank in ranks) / steps, 1) for bet in range(1, RANK_BETS)]
     [1.0, 1.0, 0.7, 1.0, 1.0]
     """
-    slope = 2.0 * (rank - sqrt(rank * (1.0 - rank) / among)) - 1.0
-    tail = max(1.0 - rank, 1e-9)
+    error = sqrt(rank * (1.0 - rank) / among)
+    slope = 2.0 * (rank - error) - 1.0
+    tail = max(1.0 - rank + error, 1e-9)
     return [*[1.0 + stake * slope for stake in _SLOPES], *[power * tail ** (power - 1.0) for power in _POWERS]]
 
 
