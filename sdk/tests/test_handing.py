@@ -173,3 +173,19 @@ def test_an_agent_that_falls_back_to_people_loses_no_task_when_it_is_stopped(des
     guard.close()
 
     assert [body["key"] for _, body in desk.filed] == ["t1", "t2"]
+
+
+def test_what_several_have_to_approve_is_not_held_for_one_to_let_go(desk: Desk, paid: list[dict[str, Any]]) -> None:
+    """Being held is no way around the second person: it is denied, and nothing is told to the desk."""
+    owed = {"require_approval": {"role": "finance", "hold_s": 0, "people": 2}}
+    policy = {"id": "big", "effect": "forbid", "tool": "payments.refund", "message": "big", "obligations": [owed]}
+    made = Guard("refunds", server=desk.url, token="andon_sdk_test", instance="i-1", policies=[policy])
+    try:
+        desk.wait_stream()
+        made.effect("payments.refund", lambda **arguments: paid.append(arguments))
+        desk.orders(1, HOLD)
+        with made.run() as run, pytest.raises(CallDenied, match="by 2 of finance, and what is held is let go by one"):
+            run.call("payments.refund", lambda **arguments: paid.append(arguments), usd=12.5)
+    finally:
+        made.close()
+    assert (desk.filed, paid) == ([], [])

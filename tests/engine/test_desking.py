@@ -86,6 +86,18 @@ def test_what_was_read_is_let_go_once_and_byte_for_byte(story: Story) -> None:
     assert story.replayed() == story.state
 
 
+def test_who_answers_for_an_agent_does_not_approve_what_a_policy_wants_approved(story: Story) -> None:
+    """Being held is no way around the second person; where no policy wants one, whoever answers for it may drop it."""
+    story.submit(EffectHeld(effect=refund(1, roles=("finance",)), not_by=("ada",)))
+    story.submit(EffectHeld(effect=refund(2), not_by=("ada",)))
+    wanted, plain = story.state.desk.still_held()
+    for word in ("release_held", "discard_held"):
+        with pytest.raises(ConflictError, match="whoever asked"):
+            story.ask(word, incident="", ids=[wanted.id], digest=batch_digest([wanted]), reason="mine", roles=ROLES)
+    story.ask("discard_held", incident="", ids=[plain.id], digest=batch_digest([plain]), reason="stale", roles=ROLES)
+    assert story.replayed().desk == story.state.desk
+
+
 def test_what_cannot_be_read_the_same_by_everybody_is_not_held() -> None:
     """Arguments are canonical JSON of an object."""
     with pytest.raises(CallerError, match="canonical"):

@@ -307,7 +307,11 @@ class Handing:
         except UnwritableError as wrong:
             message = f"{call.name} is to be held, and its arguments cannot be written down: {wrong}; it was not made"
             raise CallDenied("held", message, tool=call.name) from None
-        roles = [each.role for each in owed if isinstance(each, RequireApproval)]
+        approvals = [each for each in owed if isinstance(each, RequireApproval)]
+        if many := next((each for each in approvals if each.people > 1), None):
+            message = f"{call.name} needs {many}, and what is held is let go by one: it was not made"
+            raise CallDenied("held", message, tool=call.name)
+        roles = [each.role for each in approvals]
         return {"tool": call.name, "arguments": arguments, "roles": roles, "instance": self._instance()}
 
 

@@ -133,6 +133,7 @@ class DeskBook:
             effect=effect,
             digest=entry.body["digest"],
             incident=entry.incident,
+            not_by=tuple(entry.body.get("not_by", ())),
             held_ns=entry.at_ns,
             changed_ns=entry.at_ns,
         )

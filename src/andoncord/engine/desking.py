@@ -59,7 +59,7 @@ def hold(state: State, fact: EffectHeld) -> tuple[Draft, ...]:
     _refuse_too_many([each.effect.agent for each in waiting], effect.agent, "side effects are held")
     incident = _home(state, effect.order, effect.agent)
     held = f"eff_{state.desk.kept + 1:06d}"
-    body = {"id": held, "effect": msgspec.to_builtins(effect), "digest": digest}
+    body = {"id": held, "effect": msgspec.to_builtins(effect), "digest": digest, "not_by": list(fact.not_by)}
     kept = Draft(kind="effect.held", incident=incident, by=f"agent:{effect.agent}", body=body)
     if any(each.effect.agent == effect.agent for each in waiting):
         return (kept,)  # Whoever has to know was told of the first: a batch is one message.

@@ -126,6 +126,8 @@ class EffectHeld(msgspec.Struct, frozen=True, kw_only=True):
     """A guard did not have a side effect done, and hands it over to be held."""
 
     effect: SideEffect
+    not_by: tuple[str, ...] = ()
+    """Who answers for the guard or its agent: they cannot give the approval that a policy wants for it."""
     to: tuple[str, ...] = ()
     """Whom to tell of the first that waits."""
 

@@ -92,6 +92,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     incident: str
     held_ns: int
+    not_by: tuple[str, ...] = ()
+    """Who answers for the guard or its agent: where a policy wants an approval, it is somebody else's."""
     status: EffectStatus = "held"
     by: str = ""
     reason: str = ""
@@ -159,5 +161,5 @@ def refuse_wrong_approver(chosen: Iterable[Held], *, by: str, role: str, roles: 
                 raise ConflictError(f"nobody is in the role {wanted!r}", remedy=remedy)
             if name not in people:
                 raise ConflictError(f"{name} is not in the role {wanted!r}", remedy=f"ask one of: {', '.join(people)}")
-        if name == each.effect.agent:
+        if name == each.effect.agent or (each.effect.roles and name in each.not_by):
             raise ConflictError("whoever asked cannot approve it", remedy="ask somebody else")

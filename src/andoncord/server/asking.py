@@ -30,9 +30,9 @@ def people_needed(control: Control, asked: Asked) -> int:
     return max([asked.people, *wanted])
 
 
-def answering_for(control: Control, asked: Asked, token: Token) -> tuple[str, ...]:
+def answering_for(control: Control, agent: str, token: Token) -> tuple[str, ...]:
     """The people who answer for whoever asks: the owner of the guard's token, and the declared owner of the agent."""
-    return tuple(dict.fromkeys(each for each in (token.owner, control.owner_of(asked.agent)) if each))
+    return tuple(dict.fromkeys(each for each in (token.owner, control.owner_of(agent)) if each))
 
 
 def _policy(control: Control, asked: Asked) -> dict[str, Any] | None:

@@ -107,7 +107,7 @@ class ApprovalApi:
             fact = ApprovalAsked(
                 action=action,
                 requested_by=token.name,
-                not_by=answering_for(control, action, token),
+                not_by=answering_for(control, action.agent, token),
                 people=people_needed(control, action),
                 wait_s=self._settings.wait_s,
                 now_ns=now,

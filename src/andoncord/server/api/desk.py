@@ -15,6 +15,7 @@ from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.respond.desk import OPEN_ITEM, SideEffect, Work, batch_digest, check_effect, check_work
 from andoncord.respond.steps import ANSWERS
 from andoncord.server.api.door import ApiDoor, answer
+from andoncord.server.asking import answering_for
 from andoncord.server.auth import ForbiddenError
 from andoncord.server.desk_reads import DeskReads, effect_view, item_view
 from andoncord.server.desk_settings import HandoverSettings, OutboxSettings
@@ -127,7 +128,8 @@ class DeskApi:
         effect = await self._told(request, SideEffect)
         check_effect(effect)
         control = self._door.control
-        await control.engine.submit(EffectHeld(effect=effect, to=self._outbox.to))
+        not_by = answering_for(control, effect.agent, self._door.auth.require_agent(request))
+        await control.engine.submit(EffectHeld(effect=effect, not_by=not_by, to=self._outbox.to))
         held = control.state.desk.effect_for(effect.digest)
         assert held is not None
         return answer({"id": held.id, "status": held.status, "digest": held.digest})
