@@ -7,6 +7,7 @@ import typer
 from andoncord.cli.client import Client
 from andoncord.cli.exits import Exit
 from andoncord.cli.output import Format, OutputOption, cell, fail, say, show_json, show_table
+from andoncord.kernel.text import visible
 
 app = typer.Typer(no_args_is_help=True)
 Incident = Annotated[str, typer.Argument(metavar="INCIDENT")]
@@ -29,7 +30,7 @@ def open_(
     if output is Format.JSON:
         show_json(made)
     elif made["id"]:
-        print(made["url"] or f"{made['tracker']} {made['id']}")
+        print(visible(made["url"] or f"{made['tracker']} {made['id']}", 2_000))
     if not made["id"]:
         raise fail(f"{made['tracker']}: {cell(made['why'])}", Exit.UNCONFIRMED)
 
