@@ -201,3 +201,21 @@ def test_a_token_used_for_what_it_is_not_good_for_is_told(door: Door) -> None:
 
     assert [(each.token, each.times, each.used_for) for each in door.misused] == [(token.id, n, "GET /") for n in (1, 2, 4)]
     assert secret not in repr(door.misused)
+
+
+def test_a_token_that_was_there_before_the_account_of_its_name_is_the_accounts_too(door: Door) -> None:
+    """It is good for no more than the account is, and ends with it; otherwise a person who left would go on by its name."""
+
+    async def story() -> None:
+        token, secret = door.auth.create_token(name="ana", scopes=(Scope.ADMIN,))
+        await door.known.accounts.add("ana", Role.VIEWER)
+        found = door.auth.bearer(door.bearer(secret))
+        assert found is not None
+        assert (found.name, found.may) == ("ana", frozenset((Scope.READ,)))
+
+        door.known.accounts.disable("ana")
+        assert door.revoked == [token.id]
+        with pytest.raises(UnauthenticatedError):
+            door.auth.bearer(door.bearer(secret))
+
+    asyncio.run(story())

@@ -21,6 +21,7 @@ PEOPLE = (
     {"sub": "17", "preferred_username": "grace", "groups": ["chess", "leads"]},
     {"sub": "18", "preferred_username": "eve", "groups": ["chess"]},
     {"sub": "19", "preferred_username": "local-admin", "groups": ["leads"]},
+    {"sub": "20", "preferred_username": "deploy", "groups": ["leads"]},
 )
 DEADLINE_S = 30.0
 
@@ -103,13 +104,15 @@ def test_somebody_comes_in_with_the_role_that_the_provider_gives(site: tuple[Ser
 
 
 def test_who_has_no_role_or_anothers_name_is_refused(site: tuple[ServerProcess, str]) -> None:
-    """Without a group that counts nobody comes in; nor under a name that a local account has."""
+    """Without a group that counts nobody comes in; nor under a name that a local account or a person's token has."""
     server, _ = site
     with opened(server) as browser, Person(server) as admin:
         refused = browser.get(let_in(sent(browser), "18"))
         assert (refused.status_code, "no role here" in refused.text) == (403, True)
         admin.post("/api/v1/users", {"name": "local-admin", "role": "admin"})
         assert browser.get(let_in(sent(browser), "19")).status_code == 403
+        admin.post("/api/v1/tokens", {"name": "deploy", "scopes": ["respond"]})
+        assert browser.get(let_in(sent(browser), "20")).status_code == 403
         assert browser.get("/api/v1/me").status_code == 401
 
 

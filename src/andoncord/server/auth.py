@@ -186,7 +186,7 @@ class Auth:
         if account is None or not account.disabled_ns:
             return
         for token in self._store.tokens():
-            if token.owner == name and not token.revoked_ns:
+            if self._owner_of(token) == name and not token.revoked_ns:
                 self.revoke_token(token.id)
 
     # Logging in.
@@ -280,13 +280,14 @@ class Auth:
         scheme, _, secret = header.partition(" ")
         token = self._token(secret_digest(secret.strip())) if scheme.lower() == "bearer" else None
         may = covered(token.scopes) if token else frozenset()
-        if token is not None and token.owner:
-            actor = self._accounts.actor(token.owner, via="")
+        owner = self._owner_of(token) if token else ""
+        if token is not None and owner:
+            actor = self._accounts.actor(owner, via="")
             # An agent's token ends with its owner's account; a person's is never good for more than the account is.
             may = frozenset() if actor is None else may if token.agent else may & actor.may
         if token is None or not may:
             raise UnauthenticatedError("the token is unknown or was revoked, or its time is over")
-        name = token.owner if token.owner and not token.agent else token.name
+        name = owner if owner and not token.agent else token.name
         return Principal(name=name, may=may, token=token, address=address_of(request))
 
     def actor_named(self, name: str, *, via: str) -> Actor:
@@ -299,6 +300,11 @@ class Auth:
         if actor is None:
             raise ForbiddenError(f"there is no account {name[:MAX_NAME]!r} in force", remedy="andon user add")
         return actor
+
+    def _owner_of(self, token: Token) -> str:
+        """The account that a token belongs to: also a person's token of an account that was made after it."""
+        is_of_account = not token.owner and not token.agent and self._accounts.find(token.name) is not None
+        return token.name if is_of_account else token.owner
 
     def _token(self, digest: str) -> Token | None:
         """The token, from memory if it is there: guards send theirs many times a second."""

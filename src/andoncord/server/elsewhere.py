@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,6 +61,7 @@ class Elsewhere:
 
     Args:
         key: seals what browsers keep on the way.
+        is_token: whether a person's token in force goes by a name.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class Elsewhere:
         clock: ServerClock,
         entropy: Entropy,
         key: bytes,
+        is_token: Callable[[str], bool],
     ) -> None:
         assert settings.oidc is not None
         self._key = key
+        self._is_token = is_token
         self._provider = provider
         self._oidc: OidcSettings = settings.oidc
         self._url = settings.url.rstrip("/")
@@ -166,16 +169,36 @@ class Elsewhere:
             raise ForbiddenError("you have no role here", remedy="ask an administrator")
         if known is not None:
             return known if known.role is role else self._accounts.set_role(known.name, role)
-        name = claims.get(self._oidc.name_claim)
-        if not isinstance(name, str):
-            raise ForbiddenError(f"the provider does not say your {self._oidc.name_claim}", remedy="ask an administrator")
-        if self._accounts.find(name) is not None:
+        name = name_of(claims, self._oidc)
+        if self._accounts.find(name) is not None or self._is_token(name):
             # Whoever may choose a name at the provider must not become somebody who is known here by another way.
-            raise ForbiddenError("there is an account of your name that is not the provider's", remedy="ask an administrator")
+            why = "there is an account or a token of your name that is not the provider's"
+            raise ForbiddenError(why, remedy="ask an administrator")
         return await self._accounts.add(name, role, subject=subject)
 
     def _redirect_uri(self, request: Request) -> str:
         return (self._url or str(request.base_url).rstrip("/")) + CALLBACK
+
+
+def name_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
+    """What the provider calls a person. An address that it says it has not verified may be anybody's.
+
+    Raises:
+        ForbiddenError: it does not say, or says something that somebody only claims.
+
+    >>> settings = OidcSettings(issuer="https://id", client_id="andon", name_claim="email")
+    >>> name_of({"email": "ada@example.org"}, settings)
+    'ada@example.org'
+    >>> name_of({"email": "ada@example.org", "email_verified": False}, settings)
+    Traceback (most recent call last):
+    andoncord.server.auth.ForbiddenError: the provider has not verified that the address is yours, verify it there
+    """
+    name = claims.get(settings.name_claim)
+    if not isinstance(name, str):
+        raise ForbiddenError(f"the provider does not say your {settings.name_claim}", remedy="ask an administrator")
+    if settings.name_claim == "email" and claims.get("email_verified") is False:
+        raise ForbiddenError("the provider has not verified that the address is yours", remedy="verify it there")
+    return name
 
 
 def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> Role | None:

@@ -77,6 +77,7 @@ def identity(
             clock=clock,
             entropy=entropy,
             key=device_key,
+            is_token=lambda name: any(each.name == name and not each.agent and not each.revoked_ns for each in store.tokens()),
         )
     return Identity(
         auth=auth,
