@@ -184,8 +184,25 @@ def test_what_several_have_to_approve_is_not_held_for_one_to_let_go(desk: Desk, 
         desk.wait_stream()
         made.effect("payments.refund", lambda **arguments: paid.append(arguments))
         desk.orders(1, HOLD)
+        refused = desk.ack_of(desk.push("release", released('{"usd":1}', roles=["finance"])))
+        assert "by 2 of finance, which nobody gave" in refused["detail"]["error"]
         with made.run() as run, pytest.raises(CallDenied, match="by 2 of finance, and what is held is let go by one"):
             run.call("payments.refund", lambda **arguments: paid.append(arguments), usd=12.5)
     finally:
         made.close()
     assert (desk.filed, paid) == ([], [])
+
+
+def test_an_approval_that_a_policy_wants_by_now_is_not_gone_around(desk: Desk, paid: list[dict[str, Any]]) -> None:
+    """What was held before the policy came is let go only by a word that counts under it."""
+    owed = {"require_approval": {"role": "finance", "hold_s": 0}}
+    policy = {"id": "big", "effect": "forbid", "tool": "payments.refund", "message": "big", "obligations": [owed]}
+    made = Guard("refunds", server=desk.url, token="andon_sdk_test", instance="i-1", policies=[policy])
+    try:
+        desk.wait_stream()
+        made.effect("payments.refund", lambda **arguments: paid.append(arguments))
+        before = desk.ack_of(desk.push("release", released('{"usd":1}', roles=[])))
+        approved = desk.ack_of(desk.push("release", released('{"usd":2}', roles=["finance"])))
+    finally:
+        made.close()
+    assert ("began" in before["detail"], approved["outcome"], paid) == (False, "enforced", [{"usd": 2}])

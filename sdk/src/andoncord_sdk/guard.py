@@ -29,6 +29,7 @@ from andoncord_sdk.judging import Judging
 from andoncord_sdk.ladder import Rung
 from andoncord_sdk.lease import READS_S, Lease
 from andoncord_sdk.link import Ack, Report
+from andoncord_sdk.obligation import RequireApproval
 from andoncord_sdk.orders import Gate, Order
 from andoncord_sdk.otlp import Attributes, LogRecord, Record
 from andoncord_sdk.plane import ControlPlane
@@ -420,9 +421,11 @@ class Guard(Judging):
             self._admission.handing.effects[tool] = carry
             self._tell()
 
-    def _recheck(self, tool: str, arguments: Mapping[str, Any]) -> None:
+    def _recheck(self, tool: str, arguments: Mapping[str, Any]) -> list[RequireApproval]:
         stray = Run(self._admission, self, task=f"release of {tool}")
-        self._admission.recheck(stray, stray.step(tool, arguments, can_replace=True))
+        call = stray.step(tool, arguments, can_replace=True)
+        self._admission.recheck(stray, call)
+        return [each.obligation for each in call.owed if isinstance(each.obligation, RequireApproval)]
 
     def _open_probe(self, task: str, order: Order) -> Run:
         return Run(self._admission, self, task=task, limits=self._limits, probe_order=order)

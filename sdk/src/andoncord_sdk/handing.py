@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from andoncord_sdk import _platform
@@ -77,7 +77,7 @@ class Handing:
         endpoint: the control plane.
         falls_back: hand work over whenever the agent is paused or stopped, without an order that says so.
         report: takes a record, and `urgent`.
-        recheck: raises where a call with these arguments is forbidden now, whoever lets it go.
+        recheck: raises where a call with these arguments is forbidden now, whoever lets it go; else who has to approve it.
         order: the order in force.
         lease: what the control plane grants; nothing is carried out without it.
     """
@@ -90,7 +90,7 @@ class Handing:
         endpoint: Endpoint,
         falls_back: bool,
         report: Callable[..., None],
-        recheck: Callable[[str, Mapping[str, Any]], None],
+        recheck: Callable[[str, Mapping[str, Any]], Sequence[RequireApproval]],
         order: Callable[[], Order],
         lease: Lease,
     ) -> None:
@@ -224,7 +224,10 @@ class Handing:
         if order.rung >= Rung.KILL or any(_kills(measure, tool) for measure in order.parts):
             raise ValueError(f"{self._agent} is stopped")
         given = json.loads(arguments)
-        self._recheck(tool, given)
+        for wanted in self._recheck(tool, given):
+            # A server that does not say whose approval it had is an older one, which looked at the roles all the same.
+            if wanted.people > 1 or wanted.role not in effect.get("roles", (wanted.role,)):
+                raise ValueError(f"by now it needs {wanted}, which nobody gave")
         with self._lock:
             self._performed[order_id] = None
             while len(self._performed) > PERFORMED_MAX:
