@@ -17,6 +17,8 @@ MAX_PAGES = 20
 OF_A_SERVER = 500
 MAY_PASS = (408, 425)
 SAID = 300
+LONGEST_WAIT_S = 86_400.0
+"""What an answer may ask us to wait: a number without end must not end whoever reads it."""
 
 
 class Api:
@@ -84,13 +86,20 @@ def refused(answer: httpx2.Response, *, said: str, now_ns: int) -> TrackerError:
 
 
 def _wait_s(answer: httpx2.Response, now_ns: int) -> float | None:
-    """How long a rate limit wants to be waited for; None where the answer speaks of none."""
+    """How long a rate limit wants to be waited for; None where the answer speaks of none.
+
+    >>> (
+    ...     _wait_s(httpx2.Response(429, headers={"retry-after": "30"}), 0),
+    ...     _wait_s(httpx2.Response(429, headers={"retry-after": "9" * 400}), 0),
+    ... )
+    (30.0, 86400.0)
+    """
     after = answer.headers.get("retry-after", "")
     if after.isascii() and after.isdigit():
-        return float(after)
+        return min(float(after), LONGEST_WAIT_S)
     reset = answer.headers.get("x-ratelimit-reset", "")
     if answer.headers.get("x-ratelimit-remaining") == "0" and reset.isascii() and reset.isdigit():
-        return max(0.0, int(reset) - now_ns / SECOND_NS)
+        return min(max(0.0, float(reset) - now_ns / SECOND_NS), LONGEST_WAIT_S)
     return None
 
 
