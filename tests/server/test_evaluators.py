@@ -51,11 +51,13 @@ class Store:
 class Round:
     """One evaluator over one store."""
 
-    def __init__(self, answer: Callable[[dict[str, Any]], Awaitable[tuple[bytes, str]]], **settings: Any) -> None:
+    def __init__(
+        self, answer: Callable[[dict[str, Any]], Awaitable[tuple[bytes, str]]], *, store: Store | None = None, **settings: Any
+    ) -> None:
         self.told: list[dict[str, Any]] = []
         self.sent: list[tuple[str, Event]] = []
         self.clock = SimClock(Instant(START_NS))
-        self.store = Store()
+        self.store = store or Store()
 
         async def ask(body: bytes) -> tuple[bytes, str]:
             self.told.append(json.loads(body))
@@ -120,6 +122,25 @@ def test_what_is_said_of_a_run_is_as_trusted_as_the_run() -> None:
     assert {(event.kind, event.name, event.passed, event.score) for _, event in game.sent} == {
         (EventKind.QUALITY_SCORED, "helpful", True, 0.5)
     }
+
+
+def test_a_run_that_cannot_be_read_is_counted_and_the_others_are_judged() -> None:
+    """The place in the store goes on, so that nothing is judged twice after a restart."""
+
+    class Torn(Store):
+        def trace(self, trace_id: str, *, limit: int | None = None) -> tuple[Event, ...]:
+            if trace_id == f"{2:032x}":
+                raise OSError("torn")
+            return super().trace(trace_id, limit=limit)
+
+    game = Round(by_outcome, share=1.0, store=Torn())
+    for number in (1, 2, 3):
+        game.store.add_run(number)
+    game.settle()
+
+    assert [event.run_id for _, event in game.sent] == ["r2", "r3"]
+    assert (game.evaluator.standing.failed, game.evaluator.standing.last_failure) == (1, "the run could not be read: OSError")
+    assert game.store.place == len(game.store.events)
 
 
 def test_foreign_text_is_marked_with_what_its_writer_cannot_know() -> None:

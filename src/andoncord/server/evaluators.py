@@ -209,7 +209,15 @@ class Evaluators:
         likely = [each for each in wanted if any(self._is_drawn(each, end, is_troubled=case) for case in (True, False))]
         if not likely:
             return
-        events = await asyncio.to_thread(self._run_of, end)
+        try:
+            events = await asyncio.to_thread(self._run_of, end)
+        except Exception as error:
+            # One run that cannot be read must not keep the others of this look from being judged, and is counted.
+            logger.exception("a run could not be read to be judged")
+            for each in likely:
+                each.standing.failed += 1
+                each.standing.last_failure = f"the run could not be read: {type(error).__name__}"
+            return
         is_troubled = stratum_of(events) is Stratum.TROUBLED
         for each in likely:
             if not self._is_drawn(each, end, is_troubled=is_troubled):
