@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from andoncord.kernel.effect import Effect, Outcome, Receipt
 from andoncord.kernel.time import DAY_NS, MINUTE_NS
 from andoncord.server.ports import ServerClock
 from andoncord.telemetry.event import Event, EventKind
-from andoncord.telemetry.fleet import load
+from andoncord.telemetry.fleet import Sighting, edge_of, load
 from andoncord.telemetry.stitch import stitch
 
 INVESTIGATED_EVENTS = 20_000
 COMPARED_AGENTS = 50
 COMPARED_EVENTS = 10_000
 """The newest outcomes of agents that are not part of the incident; what did not change there is the comparison."""
-REACHED_EVENTS = 20_000
-"""Of all agents since the onset, the newest; more would keep other investigations waiting for seconds."""
+REACHED_AGENTS = 100
+"""The agents of the incident first, then whom they are connected with, then others."""
+REACHED_EVENTS = 4_000
+"""The newest since the onset, of connected agents before those of others. Chosen: other investigations and orders wait meanwhile."""
 BEFORE_NS = 10 * MINUTE_NS
 """Read from so long before the onset, so that calls under way then are known."""
 MODEL_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
@@ -74,9 +76,15 @@ class InvestigatePerformer:
         if not seeds:
             return None
         since_ns = max(now - DAY_NS, min(since for _, _, since in seeds) - BEFORE_NS)
-        agents = {sighting.agent for sighting in load(self._telemetry.fleet())} | {agent for agent, _, _ in seeds}
-        events = self._telemetry.of_agents(agents, since_ns=since_ns, until_ns=now, limit=REACHED_EVENTS)
-        return msgspec.structs.replace(blast_radius(stitch(events), seeds), is_cut=len(events) >= REACHED_EVENTS)
+        near, others = near_first({agent for agent, _, _ in seeds}, load(self._telemetry.fleet()))
+        events: list[Event] = []
+        for agents in (near, others[: REACHED_AGENTS - len(near)]):
+            left = REACHED_EVENTS - len(events)
+            events.extend(
+                self._telemetry.of_agents(agents, since_ns=since_ns, until_ns=now, limit=left) if agents and left else ()
+            )
+        is_cut = len(events) >= REACHED_EVENTS or len(near) + len(others) > REACHED_AGENTS
+        return msgspec.structs.replace(blast_radius(stitch(events), seeds), is_cut=is_cut)
 
     def _executed(self, effect: Effect, events: Iterable[Event]) -> list[dict[str, Any]] | None:
         """The tools that the traces in question have called, and whether each may be called again; None where none is known."""
@@ -105,6 +113,29 @@ class InvestigatePerformer:
         events.extend(event for event in outcomes if event.trace_id not in traces)
         # A step whose parent came in a later request goes by its service's name in the store.
         return list(stitch(events))
+
+
+def near_first(agents: Collection[str], fleet: Iterable[Sighting]) -> tuple[list[str], list[str]]:
+    """These agents with whom they are connected, directly or through others, the nearest first; and all the others, by name.
+
+    >>> from andoncord.telemetry.fleet import Seen, edge_key
+    >>> fleet = [Sighting(agent="a", edges={edge_key("called", "b"): Seen()}), Sighting(agent="b"), Sighting(agent="c")]
+    >>> near_first(["b"], fleet)
+    (['b', 'a'], ['c'])
+    """
+    known: dict[str, set[str]] = {}
+    for sighting in fleet:
+        known.setdefault(sighting.agent, set())
+        for key in sighting.edges:
+            _, other = edge_of(key)
+            known[sighting.agent].add(other)
+            known.setdefault(other, set()).add(sighting.agent)
+    near = dict.fromkeys(sorted(agents))
+    edge = list(near)
+    while edge and len(near) < REACHED_AGENTS:
+        edge = sorted({other for agent in edge for other in known.get(agent, ())} - near.keys())
+        near.update(dict.fromkeys(edge[: max(0, REACHED_AGENTS - len(near))]))
+    return list(near), sorted(known.keys() - near.keys())
 
 
 def write_durably(path: Path, content: bytes) -> None:
