@@ -1,5 +1,6 @@
 """Traffic control and mitigation by playbooks: given with the containment, lifted by a verified recovery or an undo."""
 
+from andoncord.engine.state import Intent
 from andoncord.kernel.effect import EffectKind, Outcome
 from andoncord.kernel.vocabulary import IncidentState
 from andoncord.respond.playbook import load
@@ -115,3 +116,77 @@ steps:
 
     judged = [entry.body["skipped"] for entry in story.entries if entry.kind == "step.judged" and entry.body["name"] == "once"]
     assert [why.partition(" for")[0] for why in judged] == ["", "it was done"]
+
+
+ASKED = load(
+    """
+id: asked-first
+when: {severity: high, pattern: infinite_loop}
+source: a test
+steps:
+  - ask: {question: "Shall people get the work?", name: people, for: 5m, at_most: 5s, undo: nothing to undo}
+  - mitigate: {to: hand-over, name: give, if: "steps.people == 'yes'", limit: 1/1h, for: 1h, at_most: 1s, undo: lift}
+  - traffic: {block: "payments.*", name: block, if: "steps.people == 'no'", at_most: 1s, undo: lift}
+  - recover: {by: person, at_most: 1h, undo: nothing to undo}
+tests:
+  - name: a yes hands over
+    incident: {severity: high, pattern: infinite_loop}
+    answers: {people: "yes"}
+    expect: [people, give, recover]
+""",
+    place="asked.yaml",
+)
+
+
+def asked(answer: str) -> Story:
+    """A story in which the question was answered, and nobody has approved the recovery yet."""
+    story = Story((*PLAYBOOKS, ASKED))
+    story.answers[EffectKind.ASK] = lambda _: (Outcome.DONE, {"answer": answer})
+    story.find(finding())
+    story.run()
+    return story
+
+
+def test_an_answer_decides_what_becomes_of_the_work_long_after_the_containment() -> None:
+    """The order waits for the answer, counts against its limit and can be undone; the other is skipped with a reason."""
+    for answer, what, skipped in (("yes", "hand over", "block"), ("no", "kill", "give")):
+        story = asked(answer)
+        intents = list(story.state.intents.values())
+        given = [each for each in intents if each.step.startswith("1/asked-first/") and each.standing]
+        assert [intent.effect.parameters["what"] for intent in given] == [what]
+        question = next(each for each in intents if each.effect.kind is EffectKind.ASK)
+        assert question.receipt is not None
+        assert given[0].issued_ns >= question.receipt.at_ns
+        incident = story.state.incident("inc_000001")
+        assert "does not hold" in incident.judged[f"1/asked-first/{skipped}"]
+        assert story.replayed() == story.state
+
+        story.ask("undo", step=given[0].effect.parameters.get("name") or given[0].id, reason="a drill")
+        story.run()
+        assert given[0].standing not in story.state.orders.in_force
+
+    story = asked("yes")
+    story.ask("approve_recovery", scope="admin", reason="looked at")
+    story.run()
+    story.find(finding("f2", trace_id="t2", run_id="r2", span_id="s2", at_ns=story.now, onset_ns=story.now))
+    story.run()
+    assert "1 is the limit" in story.state.incident("inc_000002").judged["1/asked-first/give"]
+
+
+def test_no_order_is_given_for_an_agent_that_was_let_go_before_the_answer() -> None:
+    """Its work would be kept from it without anybody having wanted that; the record says why the step was left out."""
+    story = Story((*PLAYBOOKS, ASKED))
+    late: list[str] = []
+
+    def answer(intent: Intent) -> tuple[Outcome, dict[str, str]]:
+        late.append(intent.id)
+        story.ask("release", agent="refunds", reason="a false alarm")
+        return Outcome.DONE, {"answer": "yes"}
+
+    story.answers[EffectKind.ASK] = answer
+    story.find(finding())
+    story.run()
+
+    assert late
+    assert not story.state.orders.in_force
+    assert story.state.incident("inc_000001").judged["1/asked-first/give"] == "the way back has begun"

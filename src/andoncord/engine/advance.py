@@ -14,9 +14,9 @@ from andoncord.engine.paging import tell, tell_resolved
 from andoncord.engine.recovering import recover, resolve_released
 from andoncord.engine.retrying import plain, retry_instead
 from andoncord.engine.state import State
-from andoncord.engine.stepping import work
 from andoncord.engine.ticketing import open_tickets, ticket_resolved
 from andoncord.engine.undoing import undo
+from andoncord.engine.working import work
 from andoncord.incident.incident import Incident
 from andoncord.investigate.casefile import Investigation
 from andoncord.kernel.effect import EffectKind, Outcome

@@ -40,6 +40,8 @@ def contain(state: State, incident: Incident) -> Iterator[Draft]:
     rung = ""
     for step in incident.steps:
         waiting = False
+        if step.get("late"):
+            continue
         if step["do"] in ("fence", "contain"):
             drafts, is_done = judged(state, incident, step)
             if not drafts and not is_done:

@@ -31,7 +31,7 @@ def may_recover(state: State, incident: Incident) -> bool:
         return False
     if incident.containment is not Verdict.VERIFIED and not incident.recovery_approved_by:
         return False
-    if _is_let_go_by_person(state, incident):
+    if is_let_go_by_person(state, incident):
         return False
     return recovery_begun(state, incident) or not needs_approval(state, incident)
 
@@ -116,7 +116,8 @@ def _is_beyond_limit(state: State, incident: Incident) -> bool:
     return False
 
 
-def _is_let_go_by_person(state: State, incident: Incident) -> bool:
+def is_let_go_by_person(state: State, incident: Incident) -> bool:
+    """Whether the last order for one of the agents was a release by a person."""
     return any(
         intent.step.startswith("by-person/") and intent.effect.parameters["rung"] == "none"
         for intent in _last_orders(state, incident)

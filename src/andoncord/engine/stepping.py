@@ -1,15 +1,14 @@
-"""The steps of a playbook: whether one is done at all, and doing those that neither contain nor investigate.
+"""The steps of a playbook: whether one is done at all, by which key, and what came of it.
 
 Whether a step is done is written down before it is done, so that a condition which changes later changes nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from andoncord.engine.books import facts_of
-from andoncord.engine.drafts import intent_draft
 from andoncord.engine.state import Intent, State
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind
@@ -46,27 +45,6 @@ def judged(state: State, incident: Incident, step: dict[str, Any]) -> tuple[list
     return [Draft(kind="step.judged", incident=incident.id, body={"step": key, "name": read.name, "skipped": why})], not why
 
 
-def work(state: State, incident: Incident) -> Iterator[Draft]:
-    """Do the steps that come after the containment, one after another."""
-    if not incident.may_act or is_held(incident) or not is_looked_into(state, incident):
-        return
-    for step in incident.steps:
-        kind = KINDS[step["do"]]
-        if kind.contains or kind.effect is None or kind.effect is EffectKind.INVESTIGATE:
-            continue
-        intent = state.step(incident.id, step_key(incident, step))
-        if intent is None:
-            drafts, is_done = judged(state, incident, step)
-            yield from drafts
-            if drafts:
-                return
-            if is_done:
-                yield _intent(state, incident, read_step(step), kind.effect)
-                return
-        elif intent.receipt is None:
-            return
-
-
 def is_worked(state: State, incident: Incident) -> bool:
     """Whether the steps before the recovery have come to their end; a playbook without a step `recover` does not wait."""
     if not any(step["do"] == "recover" for step in incident.steps) or not incident.may_act:
@@ -82,19 +60,32 @@ def is_before_done(state: State, incident: Incident, step: dict[str, Any]) -> bo
 
 def _are_done(state: State, incident: Incident, steps: Sequence[dict[str, Any]]) -> bool:
     for step in steps:
-        kind = KINDS[step["do"]]
-        if kind.contains or kind.effect is None or kind.effect is EffectKind.INVESTIGATE:
+        if not is_in_turn(step):
             continue
         key = step_key(incident, step)
-        intent = state.step(incident.id, key)
-        if not incident.judged.get(key) and (intent is None or intent.receipt is None):
-            return False
+        if incident.judged.get(key):
+            continue
+        for each in [f"{key}/{agent}" for agent in incident.agents] if step.get("late") else [key]:
+            intent = state.step(incident.id, each)
+            if not incident.judged.get(each) and (intent is None or intent.receipt is None):
+                return False
     return True
 
 
+def is_in_turn(step: Mapping[str, Any]) -> bool:
+    """Whether a frozen step is done after the containment and in turn with others like it."""
+    kind = KINDS[step["do"]]
+    if kind.contains:
+        return bool(step.get("late"))
+    return kind.effect is not None and kind.effect is not EffectKind.INVESTIGATE
+
+
 def step_key(incident: Incident, step: dict[str, Any]) -> str:
-    """Which step of which playbook in which round; for a step that contains, what stands between round and agent."""
-    if not KINDS[step["do"]].contains:
+    """Which step of which playbook in which round; for a step that contains, what stands between round and agent.
+
+    The orders of a late step are one for each agent: its name follows after a slash.
+    """
+    if step.get("late") or not KINDS[step["do"]].contains:
         key = f"{incident.round}/{step.get('playbook', '')}/{step.get('name', step['do'])}"
         return f"{key}~{incident.forks[key]}" if key in incident.forks else key
     if KINDS[step["do"]].orders:
@@ -143,28 +134,6 @@ def is_looked_into(state: State, incident: Incident) -> bool:
         return True
     intent = state.step(incident.id, f"{incident.round}/investigate")
     return intent is not None and intent.receipt is not None
-
-
-def _intent(state: State, incident: Incident, step: Step, effect: EffectKind) -> Draft:
-    now = state.head.at_ns if state.head else 0
-    deadline_ms = step.at_most_ms
-    whose = {"playbook": step.playbook, "name": step.name, "agents": list(incident.agents)}
-    parameters: dict[str, Any] = {**step.settings, **whose}
-    if effect in (EffectKind.WAIT, EffectKind.ASK):
-        parameters["until_ns"] = now + int(step.settings["for_ms"]) * MILLISECOND_NS
-        deadline_ms = int(step.settings["for_ms"]) + WAIT_MARGIN_MS
-    if effect is not EffectKind.WAIT:
-        parameters["incident"] = facts_of(incident)
-    return intent_draft(
-        state,
-        incident.id,
-        step_key(incident, msgspec.to_builtins(step)),
-        effect,
-        incident.agents[0],
-        deadline_ms=deadline_ms,
-        reversal=step.undo,
-        parameters=parameters,
-    )
 
 
 def _times_lately(state: State, incident: Incident, step: Step) -> int:

@@ -4,12 +4,11 @@ import msgspec
 
 from andoncord.engine.recovering import recovery_begun
 from andoncord.engine.state import State
-from andoncord.engine.stepping import step_key
+from andoncord.engine.stepping import is_in_turn, step_key
 from andoncord.incident.incident import Incident
 from andoncord.kernel.effect import EffectKind, Outcome, Receipt
 from andoncord.kernel.errors import ConflictError, NotFoundError
 from andoncord.kernel.journal import Draft
-from andoncord.respond.steps import KINDS
 
 CANCELLABLE = frozenset({EffectKind.HOOK, EffectKind.WAIT, EffectKind.INVESTIGATE, EffectKind.PROBE})
 """What may be left undone without anything being let go by it."""
@@ -42,7 +41,7 @@ def fork(state: State, incident: Incident, name: str, *, by: str, reason: str) -
     Raises:
         CallerError: there is no such step, it is under way, or it is too late.
     """
-    steps = [step for step in incident.steps if _is_worked(step)]
+    steps = [step for step in incident.steps if is_in_turn(step)]
     names = [step.get("name", step["do"]) for step in steps]
     if name not in names:
         raise NotFoundError(f"no step {name!r} after the containment", remedy=f"there are: {', '.join(names) or 'none'}")
@@ -50,15 +49,12 @@ def fork(state: State, incident: Incident, name: str, *, by: str, reason: str) -
         raise ConflictError("the recovery or an undo has begun: its steps are not done anew from here")
     again = steps[names.index(name) :]
     for step in again:
-        intent = state.step(incident.id, step_key(incident, step))
-        if intent is not None and intent.receipt is None:
-            raise ConflictError(
-                f"{intent.id} is under way", remedy=f"wait for it, or cancel it: andon playbook cancel {incident.id}"
-            )
+        key = step_key(incident, step)
+        for each in [f"{key}/{agent}" for agent in incident.agents] if step.get("late") else [key]:
+            intent = state.step(incident.id, each)
+            if intent is not None and intent.receipt is None:
+                raise ConflictError(
+                    f"{intent.id} is under way", remedy=f"wait for it, or cancel it: andon playbook cancel {incident.id}"
+                )
     keys = [step_key(incident, step).partition("~")[0] for step in again]
     return (Draft(kind="playbook.forked", incident=incident.id, by=by, body={"steps": keys, "reason": reason}),)
-
-
-def _is_worked(step: dict[str, object]) -> bool:
-    kind = KINDS[str(step["do"])]
-    return not kind.contains and kind.effect is not None and kind.effect is not EffectKind.INVESTIGATE

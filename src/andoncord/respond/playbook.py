@@ -54,6 +54,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """At most so many times for one agent in `per_ms`; 0 for no limit."""
     per_ms: int = 0
     playbook: str = ""
+    late: bool = False
+    """An order beside the rung that comes after the containment, in its turn among the other steps."""
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +121,7 @@ def load(text: str, *, place: str) -> Playbook:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CallerError("version is a whole number from 1", place=place)
     lines = _step_lines(text)
-    read = tuple(
+    read = _placed(
         _step(step, index, identity, place=f"{place}:{lines[index]}: steps[{index}]") for index, step in enumerate(steps)
     )
     _check_order(read, place=place)
@@ -202,13 +204,25 @@ def digest_of(playbooks: Iterable[Playbook]) -> str:
 PHASES = ("fence", "mitigate", "traffic", "capture", "contain", "verify")
 """The order of a containment: nothing comes before the fence, what the agent had under way is kept before anything ends, and
 evidence is sealed before that too (RSP-14)."""
+ENDING = ("retry", "recover")
+"""Steps after which no order beside the rung is given: the way back lifts them."""
 NUMBERED = ("hook", "wait", "mitigate", "traffic", "draft", "ask")
 """Steps of which a playbook may have several; without a name of their own they are called by their place."""
 
 
 def phase(step: Step) -> int:
     """Where in a containment a step stands; after all of it where it is none of it."""
-    return PHASES.index(step.do) if step.do in PHASES else len(PHASES)
+    return PHASES.index(step.do) if step.do in PHASES and not step.late else len(PHASES)
+
+
+def _placed(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps; orders beside the rung that stand after something that is no containment are late."""
+    placed: list[Step] = []
+    is_after = False
+    for step in steps:
+        placed.append(msgspec.structs.replace(step, late=True) if is_after and KINDS[step.do].orders else step)
+        is_after = is_after or step.do not in PHASES
+    return tuple(placed)
 
 
 def _step_lines(text: str) -> list[int]:
@@ -318,10 +332,17 @@ def _check_order(steps: Sequence[Step], *, place: str) -> None:
         raise CallerError(f"two steps are called {twice!r}", place=place, remedy="give one of them a name of its own")
     for before, step, index in zip(steps, steps[1:], range(1, len(steps)), strict=False):
         if phase(step) < phase(before):
+            rest = ", or after a step that is no containment, such as ask or wait" if KINDS[step.do].orders else ""
             raise CallerError(
                 f"{step.do} comes after {before.do}",
                 place=f"{place}: steps[{index}]",
-                remedy=f"first {', '.join(PHASES)}, in this order, then the rest: nothing may delay the containment",
+                remedy=f"first {', '.join(PHASES)}, in this order{rest}, then the rest: nothing may delay the containment",
+            )
+        if ends := next((each.do for each in steps[:index] if step.late and each.do in ENDING), ""):
+            raise CallerError(
+                f"{step.do} comes after {ends}",
+                place=f"{place}: steps[{index}]",
+                remedy=f"put it before {ends}: with the way back these orders end",
             )
 
 

@@ -23,7 +23,18 @@ def remarks(playbook: Playbook) -> Iterator[str]:
             yield f"{step.name} cannot be undone, and no person is asked anywhere"
         if step.do in ("hook", "retry") and not step.limit:
             yield f"{step.name} has no limit: it is done for every incident of an agent, however many there are"
+    yield from _unheard(playbook)
     if automatic and not any(step.limit for step in playbook.steps if step.do == "recover"):
         yield "the recovery starts by itself and has no limit"
     if not playbook.tests:
         yield "it has no examples"
+
+
+def _unheard(playbook: Playbook) -> Iterator[str]:
+    """Orders after a question that do not look at the answer."""
+    asked = ""
+    for step in playbook.steps:
+        if step.do == "ask":
+            asked = step.name
+        elif step.late and asked and f"steps.{asked}" not in step.condition:
+            yield f"{step.name} comes after the question {asked} and does not look at its answer"

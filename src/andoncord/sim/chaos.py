@@ -37,7 +37,7 @@ from andoncord.engine.state import State
 from andoncord.kernel.effect import Effect, EffectKind, Receipt
 from andoncord.kernel.errors import CallerError
 from andoncord.kernel.journal import Entry, check
-from andoncord.kernel.vocabulary import Pattern, Severity
+from andoncord.kernel.vocabulary import CauseType, Pattern, Severity
 from andoncord.respond.desk import SideEffect, batch_digest
 from andoncord.respond.playbook import Playbook
 from andoncord.sim import chaos_people
@@ -49,6 +49,10 @@ REST_S = 20.0
 SHORT_MS = 30
 """What every wait of a playbook is shortened to."""
 KILLED = -signal.SIGKILL
+
+
+OPTIONS = ("repeatable", "undoes", "is_told", "closes", "holds", "fails_first")
+"""Fields of a scenario that `scenarios` sets; everything else is of its finding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,8 @@ class Scenario:
     """People are on call, and there is a tracker."""
     holds: bool = False
     """Side effects are held meanwhile, and a person has them carried out."""
+    fails_first: bool = False
+    """The first recovery does not hold; a person has it tried again."""
     closes: bool = False
     """A person lets the agent go at the end, and everybody is told that it is over."""
 
@@ -75,7 +81,7 @@ def scenarios() -> tuple[Scenario, ...]:
     """One for every playbook that comes with Andoncord, those that are undone, and one of which nobody is told."""
 
     def of(playbook: str, **changes: Any) -> Scenario:
-        more = {name: changes.pop(name) for name in ("repeatable", "undoes", "is_told", "closes", "holds") if name in changes}
+        more = {name: changes.pop(name) for name in OPTIONS if name in changes}
         return Scenario(playbook=playbook, found=finding(**changes), **more)
 
     money = {"at_risk_micro_usd": 250_000_000}
@@ -99,6 +105,7 @@ def scenarios() -> tuple[Scenario, ...]:
         of("critical", severity=Severity.CRITICAL, pattern=Pattern.POLICY_VIOLATION, undoes=True),
         of("critical", severity=Severity.CRITICAL, pattern=Pattern.UNAUTHORIZED_ACTION, is_told=False),
         of("impact-financial", severity=Severity.HIGH, pattern=Pattern.COST_SPIRAL, facts=money, holds=True, undoes=True),
+        of("impact-operational", severity=Severity.HIGH, pattern=Pattern.DECISION_CASCADE, fails_first=True),
     )
 
 
@@ -183,7 +190,17 @@ class World:
         if effect.kind is EffectKind.INVESTIGATE and self._scenario.repeatable:
             executed = [{"agent": effect.target, "tool": "orders.lookup", "repeatable": True}]
             detail = {**INVESTIGATION, "root_causes": [], "executed": executed}
+        if self._scenario.fails_first and effect.kind is EffectKind.INVESTIGATE:
+            stuck = [{**cause, "type": CauseType.FEEDBACK_LOOP.value} for cause in detail["root_causes"]]
+            detail = {**INVESTIGATION, "root_causes": stuck}
+        if self._scenario.fails_first and effect.kind is EffectKind.PROBE and self._is_first(effect):
+            detail = {"passed": [False] * len(detail["passed"])}
         return Receipt(intent=intent, outcome=outcome, at_ns=1, detail=detail)
+
+    def _is_first(self, effect: Effect) -> bool:
+        """Whether this is the first effect of its kind that was ever asked for, however often it was."""
+        first = self._done.execute("SELECT key FROM done WHERE effect LIKE ? ORDER BY rowid", (f"{effect.kind.value} %",))
+        return bool(first.fetchone()[0] == effect.key)
 
 
 def run(place: Place, scenario: Scenario, *, die_at: int = 0) -> int:
@@ -225,6 +242,8 @@ async def _live(engine: Engine, carrier: DurableCarrier | None, scenario: Scenar
                 await _rest(engine)
             if scenario.approves:
                 await _ask(engine, "approve_recovery", "approve")
+            if scenario.fails_first:
+                await _ask(engine, "approve_recovery", "approve-again")
             if scenario.undoes:
                 await _ask(engine, "undo", "undo")
             if scenario.holds:
