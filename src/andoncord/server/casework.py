@@ -26,7 +26,7 @@ COMPARED_EVENTS = 10_000
 REACHED_AGENTS = 100
 """The agents of the incident first, then whom they are connected with, then others."""
 REACHED_EVENTS = 4_000
-"""The newest since the onset, of connected agents before those of others. Chosen: other investigations and orders wait meanwhile."""
+"""The newest since the onset, of connected agents before those of others: chosen, because orders wait meanwhile."""
 BEFORE_NS = 10 * MINUTE_NS
 """Read from so long before the onset, so that calls under way then are known."""
 MODEL_KINDS = (EventKind.MODEL_COMPLETED, EventKind.MODEL_FAILED)
