@@ -161,6 +161,7 @@ class _Builder:
                 causes=tuple(map(self._told, spec.causes)),
                 bucket_ns=duration_ns(spec.bucket),
                 ledger=ledger,
+                is_in_text=spec.field.startswith("args."),
                 max_groups=self.max_groups,
             )
         if isinstance(spec, StreamSpec):

@@ -103,6 +103,7 @@ class SharedDepletion:
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds
+        self.reads_texts = trigger.kinds
         self._trigger, self._key = trigger, key
         self._runs = Groups(Shared, limit=min(MAX_RUNS, max_groups))
 

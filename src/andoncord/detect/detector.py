@@ -39,7 +39,9 @@ class Detector(Protocol):
 
     kinds: frozenset[EventKind]
     """The only kinds it has to be shown. One that looks at nothing but what its triggers match also has `triggers`; one that
-    learns for longer than events are replayed has `memory`, the groups that a snapshot keeps."""
+    learns for longer than events are replayed has `memory`, the groups that a snapshot keeps. One to which events of some kinds
+    say nothing unless they carry a text (what was asked, told, answered) has `reads_texts`, those kinds, and in `acts_on` the
+    triggers that do without; one that looks only at agents whose scope of files is declared has `needs_scope`."""
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]: ...
 

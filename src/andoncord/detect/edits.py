@@ -68,6 +68,7 @@ class ForbiddenEdit:
     """
 
     wanted = "forbidden"
+    needs_scope = True
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds

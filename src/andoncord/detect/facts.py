@@ -42,12 +42,15 @@ class Facts(Mapping[str, Any]):
         self.event = event
         self.declared = declared
         self.about = about or About(declared, None)
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, Any] | None = None
 
     def __getitem__(self, name: str) -> Any:
-        made = self._made.get(name)
+        known = self._made
+        if known is None:
+            known = self._made = {}
+        made = known.get(name)
         if made is None:
-            made = self._made[name] = _MAKERS[name](self)
+            made = known[name] = _MAKERS[name](self)
         return made
 
     def __iter__(self) -> Iterator[str]:

@@ -26,7 +26,7 @@ from andoncord.detect.cascade import highest, lowest
 from andoncord.detect.profile import Draws
 from andoncord.kernel.time import MINUTE_NS, SECOND_NS
 from andoncord.telemetry.event import Event
-from andoncord.telemetry.lineage import uses_of
+from andoncord.telemetry.lineage import READS, WRITES, uses_of
 from andoncord.telemetry.partners import LINKED, Partners
 
 LAG_NS = 5 * MINUTE_NS
@@ -390,6 +390,9 @@ class Messages:
                 found.append(
                     Message(reach.sender, reach.receiver, at_ns, reach.trace_id, reach.span_id, reach.how, reach.run_id)
                 )
+        attributes = event.attributes
+        if not (event.arguments or READS in attributes or WRITES in attributes):
+            return found
         used = uses_of(event)
         for name in used.reads:
             writer = self._wrote.get(name)

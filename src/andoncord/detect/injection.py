@@ -63,6 +63,8 @@ class InjectedAction:
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds | _READS | _TOLD
+        self.reads_texts = self.kinds
+        self.acts_on = (trigger,)
         self._trigger, self._key = trigger, key
         self._runs = Groups(_Run, limit=min(MAX_RUNS, max_groups))
 

@@ -128,9 +128,9 @@ class Runs:
         if event is self._last:
             return self._answer
         self._last = event
-        now_ns = event.end_ns or event.start_ns
-        if event.received_ns:
-            now_ns = min(now_ns, event.received_ns + FUTURE_NS)
+        now_ns, received_ns = event.end_ns or event.start_ns, event.received_ns
+        if received_ns and now_ns > received_ns + FUTURE_NS:
+            now_ns = received_ns + FUTURE_NS
         self._newest_ns = max(self._newest_ns, now_ns)
         ending = self._ending
         self._answer = answer = tuple(self._hand_out()) if ending and ending[0][0] <= self._newest_ns else ()

@@ -49,6 +49,7 @@ class SensitiveOutput:
 
     def __init__(self, trigger: Trigger, *, key: Callable[[Event], Key], max_groups: int = MAX_GROUPS) -> None:
         self.kinds = trigger.kinds
+        self.reads_texts = trigger.kinds
         self._trigger, self._key = trigger, key
         self._runs = Groups(_Run, limit=min(MAX_RUNS, max_groups))
 

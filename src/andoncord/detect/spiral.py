@@ -67,11 +67,13 @@ class CostSpiral:
         self._tasks = Groups(_Attempts, limit=max_groups)
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
-        key = self._key(event)
         if event.kind in _SPENDS:
             if event.cost_micro_usd:
-                self._runs.at(key).spent += event.cost_micro_usd
+                self._runs.at(self._key(event)).spent += event.cost_micro_usd
             return ()
+        if not len(self._runs):
+            return ()
+        key = self._key(event)
         run = self._runs.get(key)
         if run is None or not run.spent:
             return ()

@@ -60,6 +60,7 @@ class Synchrony:
         value: the quantity; None where an event says nothing about it.
         causes: what may move all of them: costs, demand. Undeclared common causes look like collusion.
         bucket_ns: length of a stretch.
+        is_in_text: the quantity is read from the arguments of calls.
 
     Cost: O(1) per event, O(agents) per stretch; after 48 of them usually a millisecond, 0.2 s where they are in step.
     Source: Besag, Clifford, "Sequential Monte Carlo p-values", Biometrika 78 (1991); Vovk, Wang (2021) for the evidence.
@@ -74,10 +75,12 @@ class Synchrony:
         causes: tuple[Number, ...],
         bucket_ns: int,
         ledger: Ledger,
+        is_in_text: bool = False,
         max_groups: int = MAX_GROUPS,
     ) -> None:
         self.kinds = trigger.kinds
         self.triggers = (trigger,)
+        self.reads_texts = trigger.kinds if is_in_text else frozenset()
         self._trigger, self._key, self._value, self._causes = trigger, key, value, causes
         self._bucket_ns, self._ledger = bucket_ns, ledger
         self._groups = Groups(_Group, limit=min(MAX_GROUPS_HERE, max_groups))

@@ -164,10 +164,14 @@ class Absence:
         self._shortest_ns = DAY_NS
 
     def observe(self, event: Event, facts: Facts) -> Iterable[Hit]:
-        if self._until is not None and self._until.matches(event, facts):
+        until = self._until
+        if until is not None and event.kind in until.kinds and (until.condition is None or until.matches(event, facts)):
             key = self._key(event)
-            if self._drop(key) is None:
-                self._remember_end(key)
+            if not self._waiting or self._drop(key) is None:
+                ended = self._ended
+                ended[key] = None
+                if len(ended) > self._max_groups:
+                    ended.popitem(last=False)
             return ()
         for cancel, index in zip(self._cancels, self._by_cancel, strict=True):
             if cancel.trigger.matches(event, facts):
@@ -250,12 +254,6 @@ class Absence:
                 if not keys:
                     index.pop(cancel_key, None)
         return waiting
-
-    def _remember_end(self, key: Key) -> None:
-        ended = self._ended
-        ended[key] = None
-        if len(ended) > self._max_groups:
-            ended.popitem(last=False)
 
     def _hit(self, waiting: _Waiting, key: Key, at_ns: int) -> Hit:
         event = waiting.event

@@ -15,6 +15,8 @@ from andoncord.telemetry.event import Event, EventKind
 Watcher = tuple[Rule, Detector]
 MAX_AGENTS = 10_000
 """Agents about which is remembered who watches them."""
+MAX_NAMES = 1_000
+"""Names of events of one agent and kind for which is remembered who wants them."""
 _AGENT_NAMES = frozenset({("event", "agent"), ("agent", "name")})
 _FIRST = {("event", "name"): 0, ("event", "agent"): 1, ("event", "error_type"): 2}
 """What to tell events apart by, if rules leave a choice: few fields make few tables."""
@@ -28,9 +30,13 @@ they say what is wrong with that."""
 class Watch:
     """The detectors for one kind of event of one agent."""
 
-    __slots__ = ("always", "tables")
+    __slots__ = ("_about", "_kind", "_texted", "_textless", "always", "tables")
 
     def __init__(self, watchers: Iterable[Watcher], kind: EventKind, about: About) -> None:
+        self._about, self._kind = about, kind
+        self._texted: dict[str, tuple[Watcher, ...]] = {}
+        self._textless: dict[str, tuple[Watcher, ...]] = {}
+        watchers = [watcher for watcher in watchers if _is_concerned(watcher[1], about.declared)]
         wanting = [(watcher, _wanting(watcher[1], kind, about)) for watcher in watchers]
         crowded = Counter(need for _, triggers in wanting for trigger in triggers or () for need in set(trigger.needs))
         always: list[Watcher] = []
@@ -53,6 +59,30 @@ class Watch:
             (_reader(*place), {text: tuple(found) for text, found in by_text.items()}, _all_of(by_text.values()))
             for place, by_text in tables.items()
         )
+
+    def wanting(self, event: Event) -> tuple[Watcher, ...]:
+        """The detectors that are not in `tables` and may want an event, by its name and by whether it carries any text."""
+        has_text = event.arguments or event.result or event.input_text or event.output_text or event.instructions or event.task
+        by_name = self._texted if has_text else self._textless
+        found = by_name.get(event.name)
+        if found is None:
+            if len(by_name) >= MAX_NAMES:
+                by_name.clear()
+            found = by_name[event.name] = tuple(each for each in self.always if self._may_want(each[1], event, bool(has_text)))
+        return found
+
+    def _may_want(self, detector: Detector, event: Event, has_text: bool) -> bool:
+        if not has_text and self._kind in getattr(detector, "reads_texts", ()):
+            return any(self._may_match(trigger, event) for trigger in getattr(detector, "acts_on", ()))
+        triggers: tuple[Trigger, ...] | None = getattr(detector, "triggers", None)
+        return triggers is None or any(self._may_match(trigger, event) for trigger in triggers)
+
+    def _may_match(self, trigger: Trigger, event: Event) -> bool:
+        if self._kind not in trigger.kinds:
+            return False
+        about = self._about
+        certain = about.decide_named(trigger, event) if trigger.asks_name else about.decide(trigger, self._kind)
+        return certain is not False
 
 
 class Watching:
@@ -93,6 +123,11 @@ class Watching:
             watch = about.watches[kind] = Watch(self._by_kind[kind], kind, about)
         found: Watch = watch
         return found
+
+
+def _is_concerned(detector: Detector, declared: Declared) -> bool:
+    """Whether a detector may ever look at agents that are declared like this."""
+    return declared.scope is not None or not getattr(detector, "needs_scope", False)
 
 
 def _wanting(detector: Detector, kind: EventKind, about: About) -> list[Trigger] | None:

@@ -204,13 +204,15 @@ above it with each run: 239 times in a generated week of a hundred agents."""
 
 
 class _Buckets:
-    __slots__ = ("baseline", "evidence", "excluded", "is_raised", "newest", "totals")
+    __slots__ = ("baseline", "current", "evidence", "excluded", "is_raised", "newest", "totals")
 
     def __init__(self) -> None:
         self.totals: dict[int, float] = {}
         self.excluded: set[int] = set()
         self.newest = -1
         self.baseline: float | None = None
+        self.current = 0.0
+        """Of the newest buckets: one window."""
         self.evidence: list[str] = []
         self.is_raised = False
 
@@ -251,12 +253,14 @@ class AgainstBaseline:
             self._begin(group, bucket)
         elif bucket <= group.newest - BUCKETS:
             return ()
-        group.totals[bucket] = group.totals.get(bucket, 0.0) + self._value(event)
+        value = self._value(event)
+        group.totals[bucket] = group.totals.get(bucket, 0.0) + value
+        group.current += value
         if len(group.evidence) < MAX_ENTRIES:
             group.evidence.append(event.span_id)
         if group.baseline is None:
             return ()
-        current = sum(group.totals.get(number, 0.0) for number in range(group.newest - BUCKETS + 1, group.newest + 1))
+        current = group.current
         is_over = current >= self._at_least and current > self._above * group.baseline
         if not is_over:
             group.is_raised = False
@@ -277,6 +281,7 @@ class AgainstBaseline:
         group.totals = {number: total for number, total in group.totals.items() if number >= oldest}
         group.excluded = {number for number in group.excluded if number >= oldest}
         group.evidence = group.evidence[-MAX_ENTRIES // 2 :]
+        group.current = sum(group.totals.get(number, 0.0) for number in range(bucket - BUCKETS + 1, bucket + 1))
         earlier = [number for number in group.totals if number <= bucket - BUCKETS and number not in group.excluded]
         windows = len({number // BUCKETS for number in earlier})
         group.baseline = sum(group.totals[number] for number in earlier) / windows if windows >= self._warm_up else None

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Container
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,8 @@ MAX_PENDING = 5_000
 MAX_BELOW = 200
 """Of them, those that wait for the same parent: some never end."""
 MAX_CLIMB = 64
+TOOLS_KEPT = 1_024
+"""Names of tools of which it is remembered whether they go to anybody."""
 
 CALLED, HANDED_OVER, SENT = "called", "handed over to", "sent a message to"
 """How one agent reached another: a span of its below the other's, a hand-off, a message."""
@@ -60,9 +63,18 @@ def partner_named(event: Event) -> tuple[str, str]:
     ('', '')
     """
     name = event.name
-    if name in _TRANSFERS or name in _MESSAGES:
+    named, how = way(name)
+    if how and (name in _TRANSFERS or name in _MESSAGES):
         named = next(iter(recipients(event.arguments)), "")
-        return (named, HANDED_OVER if name in _TRANSFERS else SENT) if named else ("", "")
+        return (named, how) if named else ("", "")
+    return named, how
+
+
+@lru_cache(maxsize=TOOLS_KEPT)
+def way(name: str) -> tuple[str, str]:
+    """Whom a tool goes to, where its name says so, and how it goes there; no how for a tool that goes to nobody."""
+    if name in _TRANSFERS or name in _MESSAGES:
+        return "", HANDED_OVER if name in _TRANSFERS else SENT
     if name.startswith(_HANDOFFS):
         return name[len(next(prefix for prefix in _HANDOFFS if name.startswith(prefix))) :], HANDED_OVER
     return "", ""
@@ -105,7 +117,7 @@ class Partners:
         """Take in an event of a kind in `LINKED`; who is now known to have reached whom."""
         kind = event.kind
         found: list[Reach] = []
-        if kind in _TOOLS:
+        if kind in _TOOLS and way(event.name)[1]:
             receiver, how = self._told(event)
             if receiver:
                 found.append(Reach(event.agent, how, receiver, at_ns, event.trace_id, event.span_id, event.ok, event.run_id))
@@ -137,7 +149,7 @@ class Partners:
             self._spans.popitem(last=False)
         if event.kind is EventKind.AGENT_INVOKED and agent and above:
             self._climb(agent, (event.trace_id, above), at_ns, event.span_id, found)
-        for below, when_ns, span_id in self._pending.pop(key, ()):
+        for below, when_ns, span_id in self._pending.pop(key, ()) if self._pending else ():
             self._climb(below, key, when_ns, span_id, found)
 
     def _climb(self, agent: str, key: tuple[str, str], at_ns: int, span_id: str, found: list[Reach]) -> None:
