@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
-from andoncord.detect.facts import Facts, Key
+from andoncord.detect.facts import Facts, Key, stable_digest
 from andoncord.detect.orders import FEATURES, MAX_TEXT, MIN_TEXT, features, may_order, orders_in, plain, sentence_at
 from andoncord.telemetry.event import Event, EventKind
 from andoncord.telemetry.lineage import only_reads
@@ -189,7 +189,12 @@ def _hit(event: Event, key: Key, text: _Text, score: float, carried: list[str]) 
         evidence=few([text.span_id, event.span_id]),
         score=score,
         words={"tool": text.tool or "the prompt", "values": ", ".join(carried)[:120]},
-        facts={"read_with": text.tool, "read_span_id": text.span_id, "carried": [value[:80] for value in carried]},
+        facts={
+            "read_with": text.tool,
+            "read_span_id": text.span_id,
+            "carried": [value[:80] for value in carried],
+            "text": stable_digest(text.raw),
+        },
     )
 
 

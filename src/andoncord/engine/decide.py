@@ -30,7 +30,7 @@ from andoncord.engine.proving import broken
 from andoncord.engine.restored import hold
 from andoncord.engine.state import Intent, State
 from andoncord.engine.wishes import grant
-from andoncord.incident.correlate import agents_of, home_of, says_nothing_new
+from andoncord.incident.correlate import agents_of, causes_of, home_of, says_nothing_new
 from andoncord.kernel.effect import EffectKind, Receipt
 from andoncord.kernel.journal import Draft
 from andoncord.kernel.vocabulary import IncidentState, Mode, Pattern
@@ -122,7 +122,14 @@ def _finding(state: State, finding: Finding, playbooks: Sequence[Playbook]) -> t
         return (Draft(kind="finding.recorded", body=recorded),)
 
     drafts: list[Draft] = []
-    near = sorted({*state.index.near(finding.agent, finding.trace_id), *state.index.of_agents(set(agents_of(finding)))})
+    index = state.index
+    near = sorted(
+        {
+            *index.near(finding.agent, finding.trace_id),
+            *index.of_agents(set(agents_of(finding))),
+            *index.of_causes(causes_of(finding)),
+        }
+    )
     home = home_of(finding, (state.incidents[incident] for incident in near))
     if home is None:
         home = f"inc_{len(state.incidents) + 1:06d}"

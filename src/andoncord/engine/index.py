@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from andoncord.incident.correlate import causes_of
 from andoncord.incident.incident import Incident
 
 Place = tuple[bool, int, int, int, str]
@@ -16,6 +17,8 @@ class Index:
     """Agent → the open incidents that it is part of."""
     by_trace: dict[str, dict[str, None]] = field(default_factory=dict)
     """Trace → the open incidents with a finding in it."""
+    by_cause: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Cause → the open incidents with a finding that names it."""
     targets: dict[str, list[str]] = field(default_factory=dict)
     """Agent → the intents that are aimed at it, in the order of issue."""
     places: dict[str, Place] = field(default_factory=dict)
@@ -32,12 +35,17 @@ class Index:
         """Open incidents with any of these agents, in the order of opening."""
         return sorted({incident for agent in agents for incident in self.by_agent.get(agent, ())})
 
+    def of_causes(self, causes: Iterable[str]) -> list[str]:
+        """Open incidents with a finding that names any of these causes, in the order of opening."""
+        return sorted({incident for cause in causes for incident in self.by_cause.get(cause, ())})
+
     def renew(self, before: Incident | None, after: Incident) -> None:
         """Note what became of an incident."""
         self.places[after.id] = place_of(after)
         if before is not None and ((before.is_open and not after.is_open) or _is_less(before, after)):
             _forget(self.by_agent, before.agents, before.id)
             _forget(self.by_trace, (finding.trace_id for finding in before.findings), before.id)
+            _forget(self.by_cause, (cause for finding in before.findings for cause in causes_of(finding)), before.id)
             before = None
         if not after.is_open:
             return
@@ -50,6 +58,8 @@ class Index:
             for finding in after.findings[have:]:
                 if finding.trace_id:
                     self.by_trace.setdefault(finding.trace_id, {})[after.id] = None
+                for cause in causes_of(finding):
+                    self.by_cause.setdefault(cause, {})[after.id] = None
 
 
 def place_of(incident: Incident) -> Place:

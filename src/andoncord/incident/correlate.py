@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from andoncord.detect.finding import Finding
 from andoncord.incident.incident import Incident
 from andoncord.kernel.time import MINUTE_NS
-from andoncord.kernel.vocabulary import IncidentState
+from andoncord.kernel.vocabulary import IncidentState, Mode
 
 WEIGHED = ("at_risk_micro_usd", "customers")
 """Facts of a finding that decide how bad an incident is."""
@@ -14,7 +14,10 @@ JOIN_WINDOW_NS = 30 * MINUTE_NS
 
 
 MAX_NAMED = 8
-"""Agents looked at of those that a finding names."""
+"""Agents, and causes, looked at of those that a finding names."""
+MAX_TOGETHER = 100
+"""Agents of one incident from which on nobody joins by cause alone; the next ones open another. Chosen: more than anybody looks
+at one by one, and an incident is judged anew with every agent."""
 MAX_WHOLE = 50
 """Findings of one incident that are kept whole whatever they say. Chosen: more than anybody reads one by one."""
 
@@ -53,17 +56,24 @@ def agents_of(finding: Finding) -> frozenset[str]:
     return frozenset((finding.agent, *others[:MAX_NAMED]))
 
 
+def causes_of(finding: Finding) -> frozenset[str]:
+    """What the finding names as that which it comes from."""
+    named = finding.facts.get("causes")
+    names = [each for each in named if isinstance(each, str)] if isinstance(named, list | tuple) else []
+    return frozenset(names[:MAX_NAMED])
+
+
 def home_of(finding: Finding, incidents: Iterable[Incident]) -> str | None:
     """The open incident that `finding` joins, or None when it opens a new one.
 
-    It joins when they share a trace, or an agent within `JOIN_WINDOW_NS` of the time from the incident's onset to its last
-    finding: one that comes late belongs where its own time says, not to what is going on now. Resolved incidents take no more
-    findings: what comes after a verified recovery is news. Of several the one with the trace wins, then the nearest in time,
-    then the most recent.
+    It joins when they share a trace, or an agent or a cause within `JOIN_WINDOW_NS` of the time from the incident's onset to
+    its last finding: one that comes late belongs where its own time says, not to what is going on now. Resolved incidents take
+    no more findings: what comes after a verified recovery is news. Of several the one with the trace wins, then the one with
+    the cause, then the nearest in time, then the most recent.
     """
-    best: tuple[bool, int, int] | None = None
+    best: tuple[bool, bool, int, int] | None = None
     home: str | None = None
-    agents = agents_of(finding)
+    agents, causes = agents_of(finding), causes_of(finding)
     for incident in incidents:
         if incident.state.rank >= IncidentState.RESOLVED.rank:
             continue
@@ -71,8 +81,29 @@ def home_of(finding: Finding, incidents: Iterable[Incident]) -> str | None:
         last_ns = incident.last_finding_ns or incident.opened_ns
         first_ns = min(incident.onset_ns or last_ns, last_ns)
         apart_ns = max(0, finding.at_ns - last_ns, first_ns - finding.at_ns)
-        same_agent = apart_ns <= JOIN_WINDOW_NS and not agents.isdisjoint(incident.agents)
-        place = (same_trace, -apart_ns, incident.opened_ns)
-        if (same_trace or same_agent) and (best is None or place >= best):
+        is_near = apart_ns <= JOIN_WINDOW_NS
+        same_agent = is_near and not agents.isdisjoint(incident.agents)
+        same_cause = is_near and bool(causes) and _has_cause(incident, finding, causes)
+        place = (same_trace, same_cause, -apart_ns, incident.opened_ns)
+        if (same_trace or same_agent or same_cause) and (best is None or place >= best):
             best, home = place, incident.id
     return home
+
+
+def _has_cause(incident: Incident, finding: Finding, causes: frozenset[str]) -> bool:
+    """Whether an incident comes from what the finding comes from, and would do to its agent what the finding alone would.
+
+    What is done about an incident is done to each of its agents. So nobody is stopped, or stopped harder, because another agent
+    has the same cause: how bad it is and whether it may act have to agree, and who is trusted shares no incident by cause with
+    who is not. While agents are being let go nobody joins them.
+    """
+    if incident.state.rank >= IncidentState.RECOVERING.rank or incident.environment != finding.environment:
+        return False
+    if finding.agent not in incident.agents and len(incident.agents) >= MAX_TOGETHER:
+        return False
+    worst = max((known.severity.rank for known in incident.findings), default=-1)
+    return (
+        worst == finding.severity.rank
+        and incident.may_act == (finding.trusted and finding.mode is Mode.ACT)
+        and any(known.trusted == finding.trusted and not causes.isdisjoint(causes_of(known)) for known in incident.findings)
+    )
