@@ -26,6 +26,7 @@ from andoncord.adapters.sql.journal import SqlJournal
 from andoncord.adapters.sql.ledger import SqlEffectLedger
 from andoncord.adapters.sql.migrate import migrate
 from andoncord.adapters.sql.standby import wait_for_lease, watch_lease
+from andoncord.adapters.sql.vault import SqlVault
 from andoncord.adapters.system import dumps, machine
 from andoncord.adapters.system.clock import SystemClock
 from andoncord.adapters.system.entropy import SystemEntropy
@@ -35,6 +36,7 @@ from andoncord.adapters.system.hook import run_hook
 from andoncord.adapters.system.lock import DirectoryLock
 from andoncord.adapters.system.logs import log_to_stderr
 from andoncord.adapters.system.processes import SystemProcesses
+from andoncord.adapters.system.sealing import AesGcmCipher
 from andoncord.adapters.system.signing import open_key
 from andoncord.app_both import CONTROL_FILE, TELEMETRY_FILE, WorkerSetup, load_detectors, load_prices, look_for_circles_seldom
 from andoncord.app_channels import Telling
@@ -42,6 +44,7 @@ from andoncord.app_home import (
     LOCAL_NAME,
     ensure_lease_secret,
     ensure_node_id,
+    ensure_vault_secret,
     open_identity,
     renew_token,
 )
@@ -87,6 +90,7 @@ from andoncord.server.reading import Reading
 from andoncord.server.releasing import ReleasePerformer
 from andoncord.server.sources import Sources
 from andoncord.server.standing_watch import StandingWatch
+from andoncord.server.vault import Vault
 from andoncord.server.watching import VerifyPerformer
 from andoncord.server.web import web_app
 from andoncord.server.worker_process import WorkerProcess, python_command
@@ -197,6 +201,12 @@ async def _control(
         beside=beside,
     )
     leases = LeaseOffice(secret=lease_secret, clock=clock)
+    vault = Vault(
+        store=SqlVault(database),
+        cipher=AesGcmCipher(ensure_vault_secret(home, entropy)),
+        clock=clock,
+        state=lambda: engine.state,
+    )
     caps = config.budgets.caps({name: agent.team for name, agent in config.agents.items()})
     budgets = BudgetOffice(caps, store=SqlBudgets(database), clock=clock)
     own_policies = load_policies(config, beside=beside)
@@ -253,6 +263,7 @@ async def _control(
             clock=clock,
             state=lambda: engine.state,
             is_repeatable=config.is_repeatable,
+            exact=vault.released,
         ),
         EffectKind.NOTIFY: telling.notices,
         EffectKind.TICKET: telling.tickets,
@@ -356,6 +367,7 @@ async def _control(
         notices=telling.notices,
         tickets=telling.tickets,
         approvals=config.approvals,
+        vault=vault,
         handover=config.handover,
         outbox=config.outbox,
         notice_settings=config.notices,
@@ -383,7 +395,7 @@ async def _control(
         deadman=deadman,
         holds=HoldFeed(home / HOLDS_FILE, clock=clock, holds=Holds(lambda: engine.state)),
         carrier=carrier,
-        beside={**quality.parts(), **telling.beside(control, identity), "standing orders": standing.run},
+        beside={**quality.parts(), **telling.beside(control, identity), "standing orders": standing.run, "vault": vault.run},
     )
     worker = WorkerProcess(
         command=python_command("andoncord.app_worker"),

@@ -21,6 +21,7 @@ from andoncord.server.ports import AccessStore, Entropy
 from andoncord.server.sources import Source
 
 LEASE_SECRET_FILE = "lease.key"
+VAULT_SECRET_FILE = "vault.key"
 LOCAL_NAME = "local"
 """Who the local user is in the record: whoever can read the data directory."""
 MIN_SECRET = 32
@@ -110,13 +111,25 @@ def ensure_lease_secret(home: Path, entropy: Entropy) -> bytes:
     Raises:
         CallerError: the file is there and is not what it should be.
     """
-    path = home / LEASE_SECRET_FILE
+    return _ensure_secret(home / LEASE_SECRET_FILE, entropy, "for leases")
+
+
+def ensure_vault_secret(home: Path, entropy: Entropy) -> bytes:
+    """The secret that seals the exact form of what waits for people, readable by its owner alone.
+
+    Raises:
+        CallerError: the file is there and is not what it should be.
+    """
+    return _ensure_secret(home / VAULT_SECRET_FILE, entropy, "of the vault")
+
+
+def _ensure_secret(path: Path, entropy: Entropy, what: str) -> bytes:
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(entropy.secret() + "\n", encoding="utf-8")
     secret = path.read_text(encoding="utf-8").strip()
     if len(secret) < MIN_SECRET:
-        raise CallerError("the secret for leases is too short", place=str(path), remedy="delete the file; a new one is made")
+        raise CallerError(f"the secret {what} is too short", place=str(path), remedy="delete the file; a new one is made")
     return secret.encode()
 
 

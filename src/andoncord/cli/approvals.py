@@ -87,7 +87,9 @@ def _tell(found: dict[str, Any]) -> None:
     )
     told = whole(request)
     if not told:
-        raise fail("it cannot be shown whole, so it cannot be approved; it can be denied", Exit.NOT_NOW)
+        raise fail(
+            "it cannot be shown whole (that needs scope approve), so it cannot be approved; it can be denied", Exit.NOT_NOW
+        )
     for name, text in told:
         print(f"{name:22} {text}")
     pretty = msgspec.json.format(action.arguments.encode(), indent=2).decode()

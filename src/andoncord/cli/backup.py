@@ -27,7 +27,7 @@ def backup(
     """Copy the whole record into a new folder while the server runs: journal, telemetry, evidence, reviews.
 
     Segments are linked, not copied, where both are on one disk. Tokens still work after a restore; the keys that belong to this
-    machine (`admin.token`, `lease.key`) are not copied and are made anew.
+    machine (`admin.token`, `lease.key`, `vault.key`) are not copied and are made anew.
     """
     try:
         made = back_up(home or home_directory(), folder, now=SystemClock().now())

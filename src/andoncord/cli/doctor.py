@@ -74,7 +74,9 @@ def _local(directory: Path, *, record: bool) -> list[dict[str, Any]]:
     openings = machine.openings(directory)
     text = "; ".join(openings) or f"{directory} is closed to everybody else"
     found = [_check("data directory", "fail" if openings else "ok", text, f"chmod 700 {directory}" if openings else "")]
-    secrets = [name for name in (TOKEN_FILE, "lease.key") if (directory / name).exists() and _is_open(directory / name)]
+    secrets = [
+        name for name in (TOKEN_FILE, "lease.key", "vault.key") if (directory / name).exists() and _is_open(directory / name)
+    ]
     if secrets:
         text = f"{', '.join(secrets)} can be read by others"
         found.append(_check("secrets", "fail", text, f"chmod 600 {directory}/{secrets[0]}, and revoke the token"))

@@ -83,6 +83,9 @@ def _tell(found: dict[str, Any], output: Format) -> None:
         show_json(found)
         return
     work = found["work"]
+    if found["shown"] != "exact":
+        why = "you have no scope respond" if found["shown"] == "masked" else "the exact form is gone, or cannot be opened"
+        say(f"secrets and personal data are masked: {why}")
     for name, value in (("id", found["id"]), ("status", found["status"]), ("by", found["by"]), ("answer", found["answer"])):
         print(f"{name:10} {visible(str(value), TEXT)}")
     for name in ("agent", "key", "task", "tool", "arguments", "reason", "run_id", "trace_id"):

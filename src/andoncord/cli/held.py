@@ -13,6 +13,10 @@ from andoncord.kernel.text import visible, visible_block
 app = typer.Typer(no_args_is_help=True)
 RELEASE_S = 25.0
 """How long one side effect may take, and a little."""
+WHY_NOT = {
+    "masked": "secrets and personal data are masked for who has no scope approve",
+    "missing": "its exact form is gone, or was changed, or the server has not the key; it can be discarded, not released",
+}
 COLUMNS = ("id", "status", "agent", "tool", "arguments", "held_at", "came")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]…")]
@@ -100,9 +104,13 @@ def _settled(client: Client, ids: list[str]) -> list[dict[str, Any]] | None:
 
 
 def _tell(held: dict[str, Any]) -> None:
-    """The whole of it: nothing is cut."""
+    """The whole of it, where whoever asks may read it: nothing is cut."""
     effect = held["effect"]
     for name, value in (("id", held["id"]), ("agent", effect["agent"]), ("tool", effect["tool"]), ("run", effect["run_id"])):
         print(f"{name:10} {visible(str(value), 400)}")
-    pretty = msgspec.json.format(effect["arguments"].encode(), indent=2).decode()
+    pretty = effect["arguments"]
+    if held["shown"] == "exact":
+        pretty = msgspec.json.format(pretty.encode(), indent=2).decode()
+    else:
+        say(f"{held['id']} is not shown whole: {WHY_NOT[held['shown']]}")
     print(f"{'digest':10} {held['digest']}\n{'arguments':10}\n{visible_block(pretty, len(pretty) + 1)}\n")

@@ -23,7 +23,7 @@ def ask(state: State, fact: ApprovalAsked) -> tuple[Draft, ...]:
     Raises:
         ConflictError: too many wait.
     """
-    digest = fact.action.digest
+    digest = fact.digest or fact.action.digest
     if state.approvals.open_for(digest) is not None:
         return ()
     latest = state.approvals.latest_for(digest)
@@ -53,7 +53,7 @@ def take(state: State, fact: ApprovalsTaken) -> tuple[Draft, ...]:
     drafts: list[Draft] = []
     for action in fact.actions:
         request = state.approvals.open_for(action.digest)
-        if request is not None and request.status == "granted" and request.action == action and fact.now_ns < request.until_ns:
+        if request is not None and request.status == "granted" and fact.now_ns < request.until_ns:
             body = {"id": request.id, "digest": request.digest, "instance": fact.instance}
             drafts.append(Draft(kind="approval.used", by=f"agent:{action.agent}", body=body))
     return tuple(drafts)

@@ -115,6 +115,7 @@ class DeskBook:
         item = Item(
             id=entry.body["id"],
             work=msgspec.convert(entry.body["work"], Work),
+            digest=entry.body.get("digest", ""),
             incident=entry.incident,
             received_ns=entry.at_ns,
             changed_ns=entry.at_ns,

@@ -41,6 +41,8 @@ def take_in(state: State, fact: WorkHandedOver) -> tuple[Draft, ...]:
     _refuse_too_many([each.work.agent for each in waiting], fact.work.agent, "items wait in the hand-over inbox")
     item = f"hnd_{state.desk.received + 1:06d}"
     body = {"id": item, "work": msgspec.to_builtins(fact.work)}
+    if fact.digest:
+        body["digest"] = fact.digest
     received = Draft(kind="handover.received", incident=incident, by=f"agent:{fact.work.agent}", body=body)
     facts = {"item": item, **msgspec.to_builtins(fact.work)}
     return (received, *_tell(state, incident, fact.work.agent, f"handover/{item}", "handover", fact.to, facts))
@@ -52,7 +54,7 @@ def hold(state: State, fact: EffectHeld) -> tuple[Draft, ...]:
     Raises:
         ConflictError: too many wait.
     """
-    effect, digest = fact.effect, fact.effect.digest
+    effect, digest = fact.effect, fact.digest or fact.effect.digest
     if state.desk.effect_for(digest) is not None:
         return ()
     waiting = state.desk.still_held()
@@ -108,6 +110,7 @@ def release(state: State, wish: PersonAsked, playbooks: Sequence[Playbook]) -> t
             "tool": each.effect.tool,
             "arguments": each.effect.arguments,
             "digest": each.digest,
+            "roles": list(each.effect.roles),
         }
         for each in chosen
     ]

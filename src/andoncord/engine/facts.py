@@ -97,6 +97,8 @@ class ApprovalAsked(msgspec.Struct, frozen=True, kw_only=True):
     """A guard has a call that a person has to approve."""
 
     action: Asked
+    digest: str = ""
+    """Of the exact call, where `action` has it masked; empty where it is the exact one."""
     requested_by: str
     not_by: tuple[str, ...] = ()
     """People who answer for whoever asks."""
@@ -118,6 +120,8 @@ class WorkHandedOver(msgspec.Struct, frozen=True, kw_only=True):
     """An agent may not go on with some work, and a person gets it."""
 
     work: Work
+    digest: str = ""
+    """Of the exact work, where `work` has it masked; empty where it is the exact one."""
     to: tuple[str, ...] = ()
     """Whom to tell: people, rotas or channels."""
 
@@ -126,6 +130,8 @@ class EffectHeld(msgspec.Struct, frozen=True, kw_only=True):
     """A guard did not have a side effect done, and hands it over to be held."""
 
     effect: SideEffect
+    digest: str = ""
+    """Of the exact side effect, where `effect` has it masked; empty where it is the exact one."""
     not_by: tuple[str, ...] = ()
     """Who answers for the guard or its agent: they cannot give the approval that a policy wants for it."""
     to: tuple[str, ...] = ()

@@ -70,7 +70,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     action: Asked
+    """As it is kept: masked, where there was something to mask."""
     digest: str
+    """Of the exact action."""
     requested_by: str
     """The name of the token that the guard asked with."""
     not_by: tuple[str, ...] = ()

@@ -119,7 +119,8 @@ def approval_post(request: Request, *, link: str, buttons: tuple[Button, ...], s
     if whole:
         return Post(summary=summary, body=whole, status=status, link=link, buttons=buttons)
     where = link or f"andon approvals show {request.id}"
-    body = f"{summary}\nThe action is too long to be shown here as a whole, so it cannot be answered here. Read it at: {where}"
+    why = "The action is too long or holds what is masked, so that it is not shown here as a whole and cannot be answered here."
+    body = f"{summary}\n{why} Read it at: {where}"
     return Post(summary=summary, body=body, status=status, link=link)
 
 

@@ -55,6 +55,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     work: Work
+    digest: str = ""
+    """Of the exact work, where `work` has it masked."""
     incident: str
     received_ns: int
     status: ItemStatus = "waiting"
@@ -89,7 +91,9 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     effect: SideEffect
+    """As it is kept: masked, where there was something to mask."""
     digest: str
+    """Of the exact side effect."""
     incident: str
     held_ns: int
     not_by: tuple[str, ...] = ()

@@ -176,7 +176,7 @@ class ChatDesk:
             case "grant":
                 request = self._control.state.approvals.get(sealed.about)
                 if not whole_text(request):
-                    raise ConflictError("what is too long to be shown here cannot be approved here", remedy="use the console")
+                    raise ConflictError("what is not shown whole here cannot be approved here", remedy="use the console")
                 roles, use_within_s = self._approvals.roles, self._approvals.use_within_s
                 given: dict[str, Any] = {"request": request.id, "digest": sealed.digest, "reason": "in chat"}
                 await self._ask("grant_approval", actor, key, **given, roles=roles, use_within_s=use_within_s)

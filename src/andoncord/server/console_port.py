@@ -21,6 +21,7 @@ from andoncord.server.people_port import ServerPeople
 from andoncord.server.reading import Reading
 from andoncord.server.signing_in import STATE_COOKIE, SignedIn
 from andoncord.server.spreading import Spreading
+from andoncord.server.vault import Vault
 
 SHOWN_MINUTES = 60
 """Of an agent's figures, and of what it touched."""
@@ -35,13 +36,14 @@ class ServerConsolePort(ServerPeople):
         control: Control,
         identity: Identity,
         approvals: ApprovalSettings,
+        vault: Vault,
         reading: Reading,
         health: Health,
         spreading: Spreading,
         answers: Goodness,
         desk: DeskReads,
     ) -> None:
-        super().__init__(control=control, identity=identity, approvals=approvals)
+        super().__init__(control=control, identity=identity, approvals=approvals, vault=vault)
         self.desk = desk
         self._control = control
         self._spreading = spreading

@@ -1,34 +1,49 @@
 """The desk as the API and the console read it, and what the settings add to a person's word."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from andoncord.engine.desking import MAX_AT_ONCE
 from andoncord.engine.stating import statements
+from andoncord.kernel.access import Scope
 from andoncord.kernel.effect import EffectKind
 from andoncord.kernel.time import rfc3339
 from andoncord.respond.approval import ApprovalSettings
-from andoncord.respond.desk import Held, Item, batch_digest
+from andoncord.respond.desk import Held, Item, SideEffect, Work, batch_digest
 from andoncord.server.control import Control
 from andoncord.server.desk_settings import NoticeSettings, OutboxSettings
+from andoncord.server.vault import MISSING, Shown, Vault
 
 
 class DeskReads:
     """One over the running control process."""
 
     def __init__(
-        self, control: Control, *, outbox: OutboxSettings, notices: NoticeSettings, approvals: ApprovalSettings
+        self,
+        control: Control,
+        *,
+        outbox: OutboxSettings,
+        notices: NoticeSettings,
+        approvals: ApprovalSettings,
+        vault: Vault,
     ) -> None:
         self._control = control
         self._outbox = outbox
         self._notices = notices
         self._approvals = approvals
+        self._vault = vault
 
     def completed(self, command: str, incident: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters of a wish with what the settings say: who is in which role, whom a notice goes to."""
+        """The parameters of a wish with what the settings say: who is in which role, whom a notice goes to.
+
+        Raises:
+            ConflictError: a side effect is to be let go that nobody can read as it is.
+        """
         more: dict[str, Any] = {}
+        if command == "release_held":
+            self._refuse_unreadable(parameters.get("ids"))
         if command in ("release_held", "discard_held"):
             more = {"role": self._outbox.role, "roles": self._approvals.roles}
         elif command == "answer_ask":
@@ -38,29 +53,45 @@ class DeskReads:
             more = {"to": drafted[0]["to"] if drafted else []}
         return {**parameters, **more}
 
-    def waiting(self) -> list[dict[str, Any]]:
-        """Work that nobody is done with, the oldest first."""
-        return [item_view(each) for each in self._control.state.desk.waiting()]
+    def _refuse_unreadable(self, ids: Any) -> None:
+        for each in ids if isinstance(ids, list) else ():
+            held = self._control.state.desk.held.get(str(each))
+            if held is not None and held.status == "held":
+                self._vault.refuse_unreadable(self._vault.effect(held)[1], held.id)
 
-    def batches(self) -> list[dict[str, Any]]:
-        """Held side effects by agent, as many as one word lets go, each batch with the digest of exactly these."""
-        by_agent: dict[str, list[Held]] = {}
+    def waiting(self, may: Collection[str] = ()) -> list[dict[str, Any]]:
+        """Work that nobody is done with, the oldest first; as it came for who may respond."""
+        may_read = Scope.RESPOND.value in may
+        return [item_view(each, *self._vault.work(each, may_read=may_read)) for each in self._control.state.desk.waiting()]
+
+    def batches(self, may: Collection[str] = ()) -> list[dict[str, Any]]:
+        """Held side effects by agent, as many as one word lets go, each batch with the digest of exactly these.
+
+        They are as they came for who may approve. Those whose exact form is gone are a batch of their own.
+        """
+        may_read = Scope.APPROVE.value in may
+        batches: dict[tuple[str, bool], list[tuple[Held, SideEffect, Shown]]] = {}
         for each in self._control.state.desk.still_held():
-            by_agent.setdefault(each.effect.agent, []).append(each)
+            effect, shown = self._vault.effect(each, may_read=may_read)
+            batches.setdefault((each.effect.agent, shown != MISSING), []).append((each, effect, shown))
         return [
             {
                 "agent": agent,
-                "items": [effect_view(each) for each in held[:MAX_AT_ONCE]],
-                "digest": batch_digest(held[:MAX_AT_ONCE]),
-                "left_off": len(held) - len(held[:MAX_AT_ONCE]),
+                "items": [effect_view(*each) for each in held[:MAX_AT_ONCE]],
+                "digest": batch_digest(each for each, _, _ in held[:MAX_AT_ONCE]),
+                "left_off": len(held[MAX_AT_ONCE:]),
+                "is_readable": is_readable,
             }
-            for agent, held in by_agent.items()
+            for (agent, is_readable), held in batches.items()
         ]
 
     def lately(self) -> list[dict[str, Any]]:
         """What became of side effects that were let go or dropped, the latest first."""
         over = [each for each in self._control.state.desk.held.values() if each.status != "held"]
-        return [effect_view(each) for each in sorted(over, key=lambda each: -each.changed_ns)[:20]]
+        return [
+            effect_view(each, *self._vault.effect(each, may_read=False))
+            for each in sorted(over, key=lambda each: -each.changed_ns)[:20]
+        ]
 
     def notices(self, incident: str) -> list[dict[str, Any]]:
         """The notices that were drafted for an incident, and whom each would go to."""
@@ -91,15 +122,15 @@ class DeskReads:
         ]
 
 
-def item_view(item: Item) -> dict[str, Any]:
-    """An item as JSON."""
-    shown: dict[str, Any] = msgspec.to_builtins(item)
+def item_view(item: Item, work: Work, how: Shown) -> dict[str, Any]:
+    """An item as JSON, with the work as somebody sees it."""
+    shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(item, work=work)) | {"shown": how}
     times = {"received_at": rfc3339(shown.pop("received_ns")), "changed_at": rfc3339(shown.pop("changed_ns"))}
     return {**shown, **times}
 
 
-def effect_view(held: Held) -> dict[str, Any]:
-    """A held side effect as JSON."""
-    shown: dict[str, Any] = msgspec.to_builtins(held)
+def effect_view(held: Held, effect: SideEffect, how: Shown) -> dict[str, Any]:
+    """A held side effect as JSON, as somebody sees it."""
+    shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(held, effect=effect)) | {"shown": how}
     times = {"held_at": rfc3339(shown.pop("held_ns")), "changed_at": rfc3339(shown.pop("changed_ns"))}
     return {**shown, **times}

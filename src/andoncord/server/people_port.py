@@ -17,6 +17,7 @@ from andoncord.server.auth import address_of
 from andoncord.server.console.people_port import Session
 from andoncord.server.control import Control
 from andoncord.server.identity import Identity
+from andoncord.server.vault import Vault
 
 SHOWN_OVER = 50
 """Requests that are over and still listed on the page."""
@@ -26,12 +27,13 @@ PAGE = 100
 class ServerPeople:
     """A `PeoplePort` over the running server."""
 
-    def __init__(self, *, control: Control, identity: Identity, approvals: ApprovalSettings) -> None:
+    def __init__(self, *, control: Control, identity: Identity, approvals: ApprovalSettings, vault: Vault) -> None:
         self._control = control
         self._log = identity.log
         self._accounts = identity.accounts
         self._signing_in = identity.signing_in
         self._settings = approvals
+        self._vault = vault
 
     def approvals(self) -> list[dict[str, Any]]:
         every = list(self._control.state.approvals.requests.values())
@@ -51,7 +53,8 @@ class ServerPeople:
             refuse_second_word(request, by=by)
         except ConflictError as error:
             objection = str(error)
-        return {**shown_request(request), "whole": whole(request), "objection": objection}
+        seen = self._vault.request(request, may_read=Scope.APPROVE.value in session.may)
+        return {**shown_request(seen), "whole": whole(seen), "objection": objection}
 
     def grant_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """What the engine needs besides what the form says."""

@@ -1,6 +1,6 @@
 """What the server needs from outside itself; the adapters provide it, `app.py` connects them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from andoncord.kernel.access import AccessEvent, Account, Session, Token
@@ -99,6 +99,26 @@ class AccessStore(Protocol):
     def position(self, name: str) -> int: ...
 
     def set_position(self, name: str, position: int) -> None: ...
+
+
+class VaultStore(Protocol):
+    """Sealed bytes by name, each until it is removed."""
+
+    def put(self, name: str, sealed: bytes, *, now_ns: int) -> None: ...
+
+    def get(self, name: str) -> bytes | None: ...
+
+    def kept(self) -> dict[str, int]: ...
+
+    def remove(self, names: Collection[str]) -> None: ...
+
+
+class Cipher(Protocol):
+    """Seals a text for one purpose; opened, it is the same text for the same purpose, or nothing."""
+
+    def seal(self, text: bytes, *, about: bytes) -> bytes: ...
+
+    def open(self, sealed: bytes, *, about: bytes) -> bytes | None: ...
 
 
 class AccountStore(Protocol):

@@ -15,6 +15,8 @@ from andoncord.server.errands import EffectLedger
 from andoncord.server.hub import GuardHub
 from andoncord.server.points import Ack, Guard
 from andoncord.server.ports import ServerClock
+from andoncord.server.vault import WHY_MISSING
+from andoncord.telemetry.redact import redact_text
 
 FIND_S = 3.0
 """How long a process of the agent is waited for."""
@@ -35,6 +37,7 @@ class ReleasePerformer:
         ledger: what was asked for, and of whom.
         state: the engine's state, read anew each time.
         is_repeatable: whether an agent's tool may be called again with the same arguments without doing more.
+        exact: a side effect of an agent byte for byte as it came; None where nobody knows it any more.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class ReleasePerformer:
         clock: ServerClock,
         state: Callable[[], State],
         is_repeatable: Callable[[str, str], bool],
+        exact: Callable[[str, dict[str, Any]], dict[str, Any] | None],
     ) -> None:
         self._hub = hub
         self._ledger = ledger
         self._clock = clock
         self._state = state
         self._is_repeatable = is_repeatable
+        self._exact = exact
 
     async def perform(self, intent: str, effect: Effect) -> Receipt:
         """Carry out each side effect; what cannot be begun stays held."""
@@ -95,11 +100,14 @@ class ReleasePerformer:
         return await self._ask(key, guard, told, again=again)
 
     async def _ask(self, key: str, guard: Guard, told: dict[str, Any], *, again: bool) -> Came:
+        whole = self._exact(guard.agent, told)
+        if whole is None:
+            return _came(UNKNOWN if again else HELD, f"it {WHY_MISSING}")
         now = self._clock.now()
         self._mark(f"{key}@{guard.instance}", now)
         self._mark(key, now, is_whole=False)
         self._hub.answers.forget(key)
-        body = {"order_id": key, "effect": told, "until_ns": now + int(ANSWER_S * SECOND_NS)}
+        body = {"order_id": key, "effect": whole, "until_ns": now + int(ANSWER_S * SECOND_NS)}
         self._hub.send([guard], "release", body)
         ack = await self._answer(key, guard)
         if ack is None:
@@ -147,7 +155,7 @@ def _can(guard: Guard, agent: str, word: str = OUTBOX) -> bool:
 
 def _judged(guard: Guard, ack: Ack, *, again: bool) -> Came:
     detail = ack.detail
-    why = str(detail.get("error") or ack.outcome)
+    why = redact_text(str(detail.get("error") or ack.outcome))[0]
     if detail.get("began") is not True:
         if again:  # It may have been begun before the first answer was lost.
             return _came(UNKNOWN, f"{guard.instance} refused it the second time: {why}")

@@ -57,6 +57,7 @@ from andoncord.server.settings import ServerSettings
 from andoncord.server.sources import Sources
 from andoncord.server.spreading import Spreading
 from andoncord.server.tickets import TicketPerformer
+from andoncord.server.vault import Vault
 
 
 def web_app(
@@ -77,6 +78,7 @@ def web_app(
     notices: NotifyPerformer,
     tickets: TicketPerformer,
     approvals: ApprovalSettings,
+    vault: Vault,
     handover: HandoverSettings,
     outbox: OutboxSettings,
     notice_settings: NoticeSettings,
@@ -106,7 +108,7 @@ def web_app(
 
     spreading = Spreading(control)
     known = Goodness(control=control, declared=declared, evaluators=evaluators, canaries=canaries, predictions=predictions)
-    desk = DeskReads(control, outbox=outbox, notices=notice_settings, approvals=approvals)
+    desk = DeskReads(control, outbox=outbox, notices=notice_settings, approvals=approvals, vault=vault)
     own_health = HealthApi(door, health=health, leases=leases, version=version)
     for routes in (
         own_health,
@@ -130,8 +132,8 @@ def web_app(
         EvidenceApi(door, folder=evidence),
         OncallApi(door, notices=notices),
         TicketApi(door, tickets=tickets),
-        ApprovalApi(door, settings=approvals),
-        DeskApi(door, reads=desk, handover=handover, outbox=outbox, fallback=fallback),
+        ApprovalApi(door, settings=approvals, vault=vault),
+        DeskApi(door, reads=desk, vault=vault, handover=handover, outbox=outbox, fallback=fallback),
     ):
         include(routes.router(), prefix=PREFIX)
     guards = GuardApi(control=control, auth=auth, leases=leases, budgets=budgets)
@@ -143,6 +145,7 @@ def web_app(
                 control=control,
                 identity=identity,
                 approvals=approvals,
+                vault=vault,
                 reading=reading,
                 health=health,
                 spreading=spreading,

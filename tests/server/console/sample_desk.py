@@ -1,5 +1,6 @@
 """A desk over which something of every kind waits, some of it hostile."""
 
+from collections.abc import Collection
 from typing import Any
 
 AT = "2026-11-20T14:02:08.000Z"
@@ -11,7 +12,7 @@ class SampleDesk:
     def __init__(self, hostile: str = "") -> None:
         self._said = hostile or "refund order 17"
 
-    def waiting(self) -> list[dict[str, Any]]:
+    def waiting(self, may: Collection[str] = ()) -> list[dict[str, Any]]:
         work: dict[str, Any] = {
             "agent": "refunds",
             "key": "k",
@@ -22,16 +23,18 @@ class SampleDesk:
             "arguments": "",
         }
         work |= {"context": {"given": {"customer": self._said}, "steps": []}, "reason": f"fraud: {self._said}", "order": ""}
-        times = {"received_at": AT, "changed_at": AT}
+        times = {"received_at": AT, "changed_at": AT, "shown": "exact"}
         one = {"id": "hnd_000001", "work": work, "incident": "inc_000001", "status": "waiting", "by": "", "answer": "", **times}
         call = {**work, "tool": "mail.send", "arguments": '{"to":"c-4"}'}
         return [one, {**one, "id": "hnd_000002", "status": "taken", "by": "person:bob", "work": call}]
 
-    def batches(self) -> list[dict[str, Any]]:
+    def batches(self, may: Collection[str] = ()) -> list[dict[str, Any]]:
         effect = {"agent": "refunds", "run_id": "r", "tool": "payments.refund", "arguments": '{"order":"17","usd":10.5}'}
         held = {"effect": effect, "digest": "d" * 64, "incident": "inc_000001", "held_at": AT, "changed_at": AT}
-        items = [{**held, "id": f"eff_00000{number}", "status": "held", "by": "", "came": ""} for number in (1, 2)]
-        return [{"agent": "refunds", "items": items, "digest": "e" * 64, "left_off": 0}]
+        items = [
+            {**held, "id": f"eff_00000{number}", "status": "held", "by": "", "came": "", "shown": "exact"} for number in (1, 2)
+        ]
+        return [{"agent": "refunds", "items": items, "digest": "e" * 64, "left_off": 0, "is_readable": True}]
 
     def lately(self) -> list[dict[str, Any]]:
         (batch,) = self.batches()

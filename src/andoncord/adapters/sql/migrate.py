@@ -11,7 +11,7 @@ from andoncord.kernel.errors import CallerError
 
 BASELINE = "0001"
 """The schema of the time before there were migrations; a database that has it and does not say so is at this revision."""
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision; a test compares it with the files."""
 
 

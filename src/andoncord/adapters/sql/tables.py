@@ -141,3 +141,13 @@ DELIVERIES = Table(
     sqlite_strict=True,
 )
 """What became of every notice on its way to every target."""
+
+VAULT = Table(
+    "vault",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("at_ns", WHOLE, nullable=False),
+    sqlite_strict=True,
+)
+"""The exact form of what waits for people, sealed; the journal has it masked."""

@@ -9,6 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from andoncord.engine.facts import ApprovalAsked, ApprovalsTaken
+from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError, ConflictError
 from andoncord.kernel.time import SECOND_NS, rfc3339
 from andoncord.respond.approval import ApprovalSettings, Asked, Request, check
@@ -16,6 +17,7 @@ from andoncord.server.api.door import ApiDoor, answer
 from andoncord.server.asking import answering_for, outdated, people_needed
 from andoncord.server.auth import ForbiddenError
 from andoncord.server.requests import MAX_TEXT, Body
+from andoncord.server.vault import Vault
 
 MAX_ACTIONS = 64
 MAX_BODY = 1 << 20
@@ -45,9 +47,10 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 class ApprovalApi:
     """Routes under `/api/v1`."""
 
-    def __init__(self, door: ApiDoor, *, settings: ApprovalSettings) -> None:
+    def __init__(self, door: ApiDoor, *, settings: ApprovalSettings, vault: Vault) -> None:
         self._door = door
         self._settings = settings
+        self._vault = vault
 
     def router(self) -> APIRouter:
         """Every route, with its sentence for the OpenAPI document."""
@@ -64,14 +67,17 @@ class ApprovalApi:
         if status not in STATUSES:
             raise CallerError(f"unknown status {status!r}", place="status", remedy=f"use one of: {', '.join(STATUSES)}")
         found = self._door.control.state.approvals.requests.values()
-        return answer({"items": [shown_request(each) for each in found if status in ("all", each.status)]})
+        return answer({"items": [self._shown(request, each) for each in found if status in ("all", each.status)]})
 
     async def approval(self, request: HttpRequest, request_id: str) -> Response:
-        """One request, with the whole action."""
-        return answer(shown_request(self._door.control.state.approvals.get(request_id)))
+        """One request; with the whole action for who may approve."""
+        return answer(self._shown(request, self._door.control.state.approvals.get(request_id)))
 
     async def grant(self, request: HttpRequest, request_id: str, body: Granting) -> Response:
         """Approve one exact call, as somebody in its role who did not ask for it."""
+        asked = self._door.control.state.approvals.get(request_id)
+        if asked.status == "waiting":
+            self._vault.refuse_unreadable(self._vault.action(asked)[1], asked.id)
         mine = {"roles": self._settings.roles, "use_within_s": self._settings.use_within_s}
         given = {"request": request_id, "digest": body.digest, "reason": body.reason}
         return await self._door.do(request, "grant_approval", parameters={**given, **mine})
@@ -104,16 +110,18 @@ class ApprovalApi:
                 # The guard is about to hear of what is in force; what it then asks for has another digest.
                 statuses[action.digest] = "waiting"
                 continue
-            fact = ApprovalAsked(
-                action=action,
-                requested_by=token.name,
-                not_by=answering_for(control, action.agent, token),
-                people=people_needed(control, action),
-                wait_s=self._settings.wait_s,
-                now_ns=now,
-            )
             try:
-                await control.engine.submit(fact)
+                with self._vault.action_kept(action) as masked:
+                    fact = ApprovalAsked(
+                        action=masked,
+                        digest=action.digest,
+                        requested_by=token.name,
+                        not_by=answering_for(control, action.agent, token),
+                        people=people_needed(control, action),
+                        wait_s=self._settings.wait_s,
+                        now_ns=now,
+                    )
+                    await control.engine.submit(fact)
             except ConflictError as error:
                 # What was handed out above is used up: the others must hear of it, whatever becomes of this one.
                 refused = error
@@ -124,6 +132,11 @@ class ApprovalApi:
         if refused is not None and not statuses:
             raise refused
         return answer({"statuses": statuses, "use_within_s": self._settings.use_within_s})
+
+    def _shown(self, request: HttpRequest, asked: Request) -> dict[str, Any]:
+        may_read = Scope.APPROVE in self._door.principal(request).may
+        action, shown = self._vault.action(asked, may_read=may_read)
+        return {**shown_request(msgspec.structs.replace(asked, action=action)), "shown": shown}
 
 
 def shown_request(request: Request) -> dict[str, Any]:

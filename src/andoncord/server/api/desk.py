@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from andoncord.engine.desking import MAX_AT_ONCE
 from andoncord.engine.facts import EffectHeld, WorkHandedOver
+from andoncord.kernel.access import Scope
 from andoncord.kernel.errors import CallerError, NotFoundError
 from andoncord.respond.desk import OPEN_ITEM, SideEffect, Work, batch_digest, check_effect, check_work
 from andoncord.respond.steps import ANSWERS
@@ -20,6 +21,7 @@ from andoncord.server.auth import ForbiddenError
 from andoncord.server.desk_reads import DeskReads, effect_view, item_view
 from andoncord.server.desk_settings import HandoverSettings, OutboxSettings
 from andoncord.server.requests import MAX_NAME, MAX_TEXT, Body
+from andoncord.server.vault import Vault
 
 MAX_BODY = 1 << 20
 ITEM_STATUSES = ("open", "waiting", "taken", "done", "returned", "closed", "all")
@@ -71,6 +73,7 @@ class DeskApi:
         door: ApiDoor,
         *,
         reads: DeskReads,
+        vault: Vault,
         handover: HandoverSettings,
         outbox: OutboxSettings,
         fallback: Callable[[str, str], str],
@@ -80,6 +83,7 @@ class DeskApi:
         self._handover = handover
         self._outbox = outbox
         self._reads = reads
+        self._vault = vault
 
     def router(self) -> APIRouter:
         """Every route, with its sentence for the OpenAPI document."""
@@ -110,8 +114,9 @@ class DeskApi:
         work = await self._told(request, Work)
         check_work(work)
         control = self._door.control
-        await control.engine.submit(WorkHandedOver(work=work, to=self._handover.to))
-        item = control.state.desk.item_for(work.agent, work.key)
+        with self._vault.work_kept(work) as (masked, exact):
+            await control.engine.submit(WorkHandedOver(work=masked, digest=exact, to=self._handover.to))
+        item = control.state.desk.item_for(masked.agent, masked.key)
         assert item is not None
         return answer({"id": item.id, "status": item.status})
 
@@ -129,7 +134,8 @@ class DeskApi:
         check_effect(effect)
         control = self._door.control
         not_by = answering_for(control, effect.agent, self._door.auth.require_agent(request))
-        await control.engine.submit(EffectHeld(effect=effect, not_by=not_by, to=self._outbox.to))
+        with self._vault.effect_kept(effect) as masked:
+            await control.engine.submit(EffectHeld(effect=masked, digest=effect.digest, not_by=not_by, to=self._outbox.to))
         held = control.state.desk.effect_for(effect.digest)
         assert held is not None
         return answer({"id": held.id, "status": held.status, "digest": held.digest})
@@ -146,11 +152,13 @@ class DeskApi:
         wanted = OPEN_ITEM if status == "open" else (status,)
         found = self._door.control.state.desk.items.values()
         shown = [each for each in found if (status == "all" or each.status in wanted) and agent in ("", each.work.agent)]
-        return answer({"items": [item_view(each) for each in shown]})
+        may_read = self._may(request, Scope.RESPOND)
+        return answer({"items": [item_view(each, *self._vault.work(each, may_read=may_read)) for each in shown]})
 
     async def item(self, request: Request, item: str) -> Response:
-        """One item, with everything that came along."""
-        return answer(item_view(self._door.control.state.desk.item(item)))
+        """One item; with everything that came along, as it came, for who may respond."""
+        found = self._door.control.state.desk.item(item)
+        return answer(item_view(found, *self._vault.work(found, may_read=self._may(request, Scope.RESPOND))))
 
     async def take(self, request: Request, item: str) -> Response:
         """Take an item up, so that nobody else does the same."""
@@ -183,8 +191,9 @@ class DeskApi:
                 if status in ("all", each.status) and agent in ("", each.effect.agent) and incident in ("", each.incident)
             ]
         shown = found[:MAX_AT_ONCE]
+        may_read = self._may(request, Scope.APPROVE)
         body = {
-            "items": [effect_view(each) for each in shown],
+            "items": [effect_view(each, *self._vault.effect(each, may_read=may_read)) for each in shown],
             "digest": batch_digest(shown),
             "left_off": len(found) - len(shown),
         }
@@ -199,7 +208,7 @@ class DeskApi:
     async def discard(self, request: Request, body: Chosen) -> Response:
         """Drop these side effects for good."""
         return await self._door.do(
-            request, "discard_held", parameters=self._reads.completed("release_held", "", body.model_dump())
+            request, "discard_held", parameters=self._reads.completed("discard_held", "", body.model_dump())
         )
 
     async def statements(self, request: Request, incident: str) -> Response:
@@ -221,6 +230,9 @@ class DeskApi:
         """Answer what a playbook asks, as somebody in the role that it names."""
         said = self._reads.completed("answer_ask", incident, body.model_dump())
         return await self._door.do(request, "answer_ask", incident=incident, parameters=said)
+
+    def _may(self, request: Request, scope: Scope) -> bool:
+        return scope in self._door.principal(request).may
 
     async def _told(self, request: Request, kind: type[Told]) -> Told:
         """What a guard says about an agent that its token covers.

@@ -78,9 +78,9 @@ class DeskPages:
     def _shown(self, request: Request, session: Session, *, done: str = "", problem: str = "", status: int = 200) -> Response:
         batches = [
             {**batch, "items": [{**each, "whole": exact(each["effect"]["arguments"])} for each in batch["items"]]}
-            for batch in self._port.batches()
+            for batch in self._port.batches(session.may)
         ]
-        items = [{**each, "context": _pretty(each["work"]["context"])} for each in self._port.waiting()]
+        items = [{**each, "context": _pretty(each["work"]["context"])} for each in self._port.waiting(session.may)]
         return self._face.render(
             request,
             session,
