@@ -50,6 +50,14 @@ Answer = Callable[..., Any]
 """Acknowledges an event: the event, the outcome, and `detail`."""
 
 
+class NotBegunError(Exception):
+    """Raised by what carries a side effect out: nothing was done of it, so that it stays held."""
+
+
+class UnknownOutcomeError(Exception):
+    """Raised by what carries a side effect out: nobody knows whether it was done. It is not answered or repeated."""
+
+
 class Diverted(NamedTuple):
     """What becomes of a call, and the order that says so."""
 
@@ -249,6 +257,14 @@ class Handing:
             result = carry(given)
             if inspect.isawaitable(result):
                 result = asyncio.run(_awaited(result))
+        except NotBegunError as why:
+            with self._lock:
+                self._performed.pop(str(event["order_id"]), None)
+            answer(event, "failed", None, None, {"began": False, "error": str(why)[:ERROR_MAX]})
+            return
+        except UnknownOutcomeError as lost:
+            _log.warning("whether %s was carried out is not known: %s", tool, lost)
+            return
         except BaseException as error:
             outcome = "failed"
             detail = {"began": True, "ok": False, "error": f"{type(error).__name__}: {str(error)[:ERROR_MAX]}"}

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast, get_args
 
@@ -63,6 +64,7 @@ class Options:
         let: what the server may ask of the client: sampling, roots, elicitation.
         environment: names of variables the server gets besides the usual few.
         calls_max: tool calls in one session.
+        effects: tools whose calls can be held for a person; the proxy makes them when they are let go.
         breakers: circuit breakers, by glob over tools, beside those that the control plane declares.
         hold_max_s: how long a call is held, by an order or for an approval, before it is refused.
         server: the control plane; None to follow no orders.
@@ -82,6 +84,7 @@ class Options:
     let: frozenset[str] = frozenset()
     environment: Sequence[str] = ()
     calls_max: int | None = None
+    effects: Sequence[str] = ()
     breakers: Mapping[str, BreakerSettings] = field(default_factory=dict)
     hold_max_s: float = DEFAULT_HOLD_MAX_S
     server: str | None = DEFAULT_SERVER
@@ -108,6 +111,10 @@ def proxy(options: Options) -> int:
         raise ValueError(f"{options.token_env} holds the guard's token and is not passed to a server")
     if options.client_tokens is not None and options.http is None:
         raise ValueError("tokens are for clients over HTTP: over standard streams the client is who started the proxy")
+    if options.effects and options.http is not None:
+        raise ValueError("over HTTP nothing is held: sessions are the clients', and end with them; leave --effect out")
+    if options.tools is not None and (undeclared := set(options.effects) - options.tools.keys()):
+        raise ValueError(f"--effect {min(undeclared)}: it is not among the declared tools")
     clients = None if options.client_tokens is None else RunTokens(options.client_tokens)
     upstream = None if options.http is None else Endpoint(options.http, _upstream_token(options.upstream_token_env))
     environment = environment_for_server(options.environment, options.command)
@@ -131,7 +138,7 @@ def proxy(options: Options) -> int:
     try:
         if upstream is not None:
             return asyncio.run(HttpProxy(guard, rules, pins, upstream, options.port, clients=clients).serve())
-        return asyncio.run(_relay(options.command, environment, guard, rules, pins))
+        return asyncio.run(_relay(options.command, environment, guard, rules, pins, options.effects))
     except OSError as fault:
         sys.stderr.write(f"mcp-proxy: {fault}\n")
         return NOT_FOUND if isinstance(fault, FileNotFoundError) else 1
@@ -148,7 +155,9 @@ def _upstream_token(name: str | None) -> str | None:
     return token
 
 
-async def _relay(command: Sequence[str], environment: dict[str, str], guard: Guard, rules: Rules, pins: Pins) -> int:
+async def _relay(
+    command: Sequence[str], environment: dict[str, str], guard: Guard, rules: Rules, pins: Pins, effects: Sequence[str]
+) -> int:
     log, over, lost = Log(), asyncio.Event(), asyncio.Event()
     signals: list[int] = []
 
@@ -174,6 +183,8 @@ async def _relay(command: Sequence[str], environment: dict[str, str], guard: Gua
         to_server=_sender(server_in, lost),
         note=log.note,
     )
+    for tool in effects:
+        guard.effect(tool, partial(_carry, session, tool))
     from_client = asyncio.create_task(_pump(client_in, session.from_client))
     from_server = asyncio.create_task(_pump(await _reader(server.stdout), session.from_server))
     broken, deaf = asyncio.create_task(over.wait()), asyncio.create_task(lost.wait())
@@ -203,6 +214,10 @@ async def _relay(command: Sequence[str], environment: dict[str, str], guard: Gua
         log.note(f"the server ended with {code}")
         return code
     return 128 + signals[0] if signals else 0
+
+
+def _carry(session: Session, tool: str, /, **arguments: Any) -> Any:
+    return session.released.carry(tool, arguments)
 
 
 async def _pump(stream: asyncio.StreamReader, take: Callable[[bytes | None], Awaitable[None]]) -> None:
@@ -326,6 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--env", action="append", default=[], metavar="NAME", help="a variable that the server gets as well")
     parser.add_argument("--max-calls", type=int, metavar="N", help="tool calls in one session")
     parser.add_argument(
+        "--effect", action="append", default=[], metavar="TOOL", help="its calls can be held, and made when a person says so"
+    )
+    parser.add_argument(
         "--breaker",
         action="append",
         default=[],
@@ -355,6 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 let=frozenset(chosen.let),
                 environment=chosen.env,
                 calls_max=chosen.max_calls,
+                effects=chosen.effect,
                 breakers=breakers_of(chosen.breaker),
                 hold_max_s=chosen.hold_max,
                 server=None if chosen.offline else chosen.server,

@@ -44,6 +44,10 @@ def mcp_proxy(
     ] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A variable that the server gets as well.")] = None,
     max_calls: Annotated[int | None, typer.Option(min=0, help="Tool calls in one session.")] = None,
+    effect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOOL", help="Its calls are side effects that can be held, and made when a person lets them go."),
+    ] = None,
     breaker: Annotated[
         list[str] | None,
         typer.Option(metavar="GLOB[=KEY:VALUE,…]", help="A circuit breaker for tools, such as 'pay*=calls_min:5,open_s:30'."),
@@ -74,6 +78,7 @@ def mcp_proxy(
             let=frozenset(let or []),
             environment=env or [],
             calls_max=max_calls,
+            effects=effect or [],
             breakers=breakers_of(breaker or []),
             hold_max_s=hold_max,
             server=None if offline else server,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from andoncord_sdk.errors import CallDenied, GuardError, RunStopped
+from andoncord_sdk.errors import CallDenied, CallHeld, GuardError, HandedOver, RunStopped
 from andoncord_sdk.mcp import messages
 from andoncord_sdk.mcp.messages import Answer, Message, Notification, Request, RequestId
 from andoncord_sdk.mcp.pins import Pins
@@ -251,9 +251,11 @@ def _refused(request: Request, refusal: GuardError) -> dict[str, Any]:
     over = " This session is over: every further call in it will be refused." if isinstance(refusal, RunStopped) else ""
     decided = f"{refusal.code} {refusal.policy}".strip()
     decision = {"code": refusal.code, "policy": refusal.policy, "action": refusal.action}
+    item = refusal.item if isinstance(refusal, CallHeld | HandedOver) else ""
+    more = {"action_digest": refusal.action_digest, "item": item}
     return {
         **_error_result(request, f"Denied by Andoncord ({decided}): {refusal.message}.{over}"),
-        "_meta": {DECISION_KEY: {**decision, "action_digest": refusal.action_digest} if refusal.action_digest else decision},
+        "_meta": {DECISION_KEY: {**decision, **{key: value for key, value in more.items() if value}}},
     }
 
 

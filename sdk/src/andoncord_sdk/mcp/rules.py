@@ -24,6 +24,8 @@ CALL_PARAMS = frozenset({"name", "arguments", "_meta", "inputResponses", "reques
 
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+PROTOCOL_KEYS = (VERSION_KEY, CAPABILITIES_KEY, "io.modelcontextprotocol/clientInfo")
+"""What of `_meta` every request has, where there is no `initialize`."""
 """Since version 2026-07-28 these come in `_meta` of every request instead of once."""
 
 Problem = tuple[int, str]

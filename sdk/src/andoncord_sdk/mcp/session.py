@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from andoncord_sdk.errors import AgentStopped
+from andoncord_sdk.errors import AgentStopped, RunHandedOver
 from andoncord_sdk.guard import Guard
 from andoncord_sdk.lease import READS_S
 from andoncord_sdk.mcp import messages
 from andoncord_sdk.mcp.calls import Calls, Send
 from andoncord_sdk.mcp.messages import Answer, Message, Notification, Request, RequestId, UnreadableError, failed
 from andoncord_sdk.mcp.pins import Pins
+from andoncord_sdk.mcp.released import ReleasedCalls
 from andoncord_sdk.mcp.rules import FROM_CLIENT, NOTIFICATIONS_FROM_CLIENT, ONLY_WHILE_FREE, VERSION_KEY, Problem, Rules
 
 AWAITED_MAX = 512
@@ -20,7 +21,7 @@ AWAITED_MAX = 512
 class Session:
     """Decides about every message. Made where an event loop runs, and everything happens in it.
 
-    Under a kill order a session exists all the same, and every call in it is refused.
+    Under a kill order, or when a person has the work, a session exists all the same, and every call in it is refused.
 
     Args:
         guard: decides about tool calls, and reports them.
@@ -59,7 +60,7 @@ class Session:
         self.run = guard.run(task)
         try:
             self.run.begin()
-        except AgentStopped as stopped:
+        except (AgentStopped, RunHandedOver) as stopped:
             self.run.stop(stopped)
         self.calls = Calls(
             run=self.run,
@@ -71,6 +72,8 @@ class Session:
             why_not_free=self._why_not_free,
             ended=self._look_idle,
         )
+        self.released = ReleasedCalls(rules, pins, to_server=to_server, ended=self._look_idle)
+        """Calls that were held, and that are made now because a person let them go."""
 
     @property
     def is_idle(self) -> bool:
@@ -83,6 +86,7 @@ class Session:
 
     async def lose_server(self, why: str) -> None:
         """Nothing will come any more: answer everything that waits for it."""
+        self.released.lose(why, over=True)
         await asyncio.gather(*await self._fail_waiting(why), return_exceptions=True)
 
     async def lose_answer(self, id: RequestId, why: str) -> None:  # noqa: A002
@@ -98,6 +102,7 @@ class Session:
 
     async def end(self) -> None:
         """The client has gone: nothing that is held is made any more, what is under way is no longer waited for."""
+        self.released.lose("the session is over", over=True)
         await asyncio.gather(*self.calls.cancel(), return_exceptions=True)
         self.run.end()
 
@@ -143,11 +148,12 @@ class Session:
             await self._to_client(failed(request.id, *problem))
             return
         self._idle.clear()
+        self.released.heard(request)
         if request.method != "tools/call":
             await self._to_server(self._rules.without_capabilities(request))
 
     def _problem(self, request: Request) -> Problem | None:
-        if request.id in self._client_waits or request.id in self.calls.open:
+        if request.id in self._client_waits or request.id in self.calls.open or self.released.owns(request.id):
             return messages.INVALID_REQUEST, "a request with this id has not been answered yet"
         if len(self._client_waits) >= AWAITED_MAX:
             return messages.REFUSED, f"{AWAITED_MAX} requests are waiting for an answer"
@@ -166,6 +172,7 @@ class Session:
                 await self._to_server(notification)
         elif notification.method in NOTIFICATIONS_FROM_CLIENT:
             await self._to_server(notification)
+            self.released.heard(notification)
         else:
             self._note(f"dropped a notification of the client: {notification.method!r}")
 
@@ -210,7 +217,7 @@ class Session:
                 await self._to_client(failed(message.id, messages.INTERNAL_ERROR, "the server's answer could not be judged"))
 
     async def _answered(self, answer: Answer) -> None:
-        if self.calls.answered(answer):
+        if self.calls.answered(answer) or self.released.answered(answer):
             return
         method = None if answer.id is None else self._client_waits.pop(answer.id, None)
         if method is None:
@@ -264,6 +271,7 @@ class Session:
     async def _fail_waiting(self, why: str) -> list[asyncio.Task[None]]:
         """Tell everybody who waits for the server that nothing comes; the tasks that tell it for calls."""
         tasks = self.calls.lose(why)
+        self.released.lose(why)
         for each in list(self._client_waits):
             self._client_waits.pop(each)
             await self._to_client(failed(each, messages.REFUSED, why))
@@ -271,7 +279,7 @@ class Session:
         return tasks
 
     def _look_idle(self) -> None:
-        if not self.calls.open and not self._client_waits:
+        if not self.calls.open and not self._client_waits and self.released.is_idle:
             self._idle.set()
 
 
