@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from andoncord.detect import snapshot
 from andoncord.detect.build import Shared, build
+from andoncord.detect.causes import Causes
 from andoncord.detect.declared import Declarations, Declared
 from andoncord.detect.detector import Hit
 from andoncord.detect.facts import Facts, stable_digest
@@ -51,6 +52,7 @@ class Bank:
         """Rule id → what went wrong. A condition that failed on an event is noted; any other error switches the rule off."""
         self._declarations = Declarations(dict(declared or {}))
         self._ledger = Ledger(per_week=false_alarms_per_week)
+        self._causes = Causes()
         shared = Shared(ledger=self._ledger, is_fed=True)
         self._runs = shared.runs
         self._seen_ns = 0
@@ -70,6 +72,8 @@ class Bank:
         seen_ns = event.received_ns or event.at_ns
         self._seen_ns = max(self._seen_ns, seen_ns)
         findings: list[Finding] = []
+        if kind is EventKind.CHANGE_MADE:
+            self._causes.note(event)
         if kind in RUN_KINDS and self._of_runs:
             over = self._runs.observe(event)
             if over:
@@ -81,7 +85,7 @@ class Bank:
         if watch is None:
             watch = self._watching.watch(event, about)
         facts = Facts(event, about.declared, about)
-        self._show(watch.always, event, facts, findings)
+        self._show(watch.wanting(event), event, facts, findings)
         for read, by_text, every in watch.tables:
             text = read(event)
             found = by_text.get(text) if type(text) is str else every
@@ -99,7 +103,7 @@ class Bank:
                 self._judge(over, findings)
         for rule, detector in tuple(self._detectors):
             try:
-                findings += [_finding(rule, hit) for hit in detector.tick(now_ns)]
+                findings += [self._finding(rule, hit) for hit in detector.tick(now_ns)]
             except Exception as error:
                 self._switch_off(rule, error)
         return tuple(findings)
@@ -142,7 +146,7 @@ class Bank:
             try:
                 hits = detector.observe(event, facts)
                 if hits:
-                    findings += [_finding(rule, hit) for hit in hits]
+                    findings += [self._finding(rule, hit) for hit in hits]
             except ExpressionError as wrong:
                 self.faults.setdefault(rule.id, f"condition not evaluated for an event: {wrong}"[:MAX_FAULT])
             except Exception as error:
@@ -157,7 +161,7 @@ class Bank:
             until_ns = self._known_until.get(rule.id, -1)
             fresh = tuple(run for run in runs if run.judged_at_ns > until_ns) if until_ns >= 0 else runs
             try:
-                findings += [_finding(rule, hit) for hit in detector.judge(fresh)]
+                findings += [self._finding(rule, hit) for hit in detector.judge(fresh)]
             except Exception as error:
                 self._switch_off(rule, error)
 
@@ -175,33 +179,35 @@ class Bank:
         self._detectors = [(other, detector) for other, detector in self._detectors if other.id != rule.id]
         self._index()
 
-
-def _finding(rule: Rule, hit: Hit) -> Finding:
-    event = hit.event
-    first = hit.evidence[0] if hit.evidence else ""
-    return Finding(
-        id=stable_digest(rule.id, *map(str, hit.key), first, str(hit.onset_ns)),
-        rule=rule.id,
-        agent=event.agent,
-        severity=hit.severity or rule.severity,
-        category=rule.category,
-        pattern=rule.pattern,
-        score=hit.score,
-        summary=_summary(rule, hit),
-        at_ns=hit.at_ns,
-        onset_ns=hit.onset_ns,
-        mode=rule.mode,
-        trusted=event.trusted,
-        enforced=event.kind is EventKind.GUARD_DENIED,
-        trace_id=event.trace_id,
-        run_id=event.run_id,
-        span_id=event.span_id,
-        instance=event.instance,
-        environment=event.environment,
-        evidence=hit.evidence,
-        facts={"name": event.name, **hit.facts} if event.name else dict(hit.facts),
-        source=rule.source,
-    )
+    def _finding(self, rule: Rule, hit: Hit) -> Finding:
+        event = hit.event
+        facts = {"name": event.name, **hit.facts} if event.name else dict(hit.facts)
+        if causes := self._causes.of(rule, hit):
+            facts["causes"] = causes
+        first = hit.evidence[0] if hit.evidence else ""
+        return Finding(
+            id=stable_digest(rule.id, *map(str, hit.key), first, str(hit.onset_ns)),
+            rule=rule.id,
+            agent=event.agent,
+            severity=hit.severity or rule.severity,
+            category=rule.category,
+            pattern=rule.pattern,
+            score=hit.score,
+            summary=_summary(rule, hit),
+            at_ns=hit.at_ns,
+            onset_ns=hit.onset_ns,
+            mode=rule.mode,
+            trusted=event.trusted,
+            enforced=event.kind is EventKind.GUARD_DENIED,
+            trace_id=event.trace_id,
+            run_id=event.run_id,
+            span_id=event.span_id,
+            instance=event.instance,
+            environment=event.environment,
+            evidence=hit.evidence,
+            facts=facts,
+            source=rule.source,
+        )
 
 
 def _summary(rule: Rule, hit: Hit) -> str:

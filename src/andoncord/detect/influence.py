@@ -384,7 +384,7 @@ class Messages:
             self._meet(agent)
         found: list[Message] = []
         if event.kind in LINKED:
-            for reach in self._partners.observe(event, event.at_ns):
+            for reach in self._partners.observe(event, event.end_ns or event.start_ns):
                 # A call begins with the callee's span; a message is there when the call that sends it is over.
                 at_ns = event.start_ns if reach.span_id == event.span_id and agent == reach.receiver else reach.at_ns
                 found.append(

@@ -18,7 +18,8 @@ MAX_AGENTS = 10_000
 MAX_NAMES = 1_000
 """Names of events of one agent and kind for which is remembered who wants them."""
 _AGENT_NAMES = frozenset({("event", "agent"), ("agent", "name")})
-_FIRST = {("event", "name"): 0, ("event", "agent"): 1, ("event", "error_type"): 2}
+_NAME = ("event", "name")
+_FIRST = {_NAME: 0, ("event", "agent"): 1, ("event", "error_type"): 2}
 """What to tell events apart by, if rules leave a choice: few fields make few tables."""
 
 
@@ -30,7 +31,7 @@ they say what is wrong with that."""
 class Watch:
     """The detectors for one kind of event of one agent."""
 
-    __slots__ = ("_about", "_kind", "_texted", "_textless", "always", "tables")
+    __slots__ = ("_about", "_by_name", "_kind", "_texted", "_textless", "always", "tables")
 
     def __init__(self, watchers: Iterable[Watcher], kind: EventKind, about: About) -> None:
         self._about, self._kind = about, kind
@@ -55,6 +56,7 @@ class Watch:
                         if not any(other is watcher for other in found):
                             found.append(watcher)
         self.always = tuple(always)
+        self._by_name = {text: tuple(found) for text, found in tables.pop(_NAME, {}).items()}
         self.tables: tuple[Table, ...] = tuple(
             (_reader(*place), {text: tuple(found) for text, found in by_text.items()}, _all_of(by_text.values()))
             for place, by_text in tables.items()
@@ -68,7 +70,8 @@ class Watch:
         if found is None:
             if len(by_name) >= MAX_NAMES:
                 by_name.clear()
-            found = by_name[event.name] = tuple(each for each in self.always if self._may_want(each[1], event, bool(has_text)))
+            asked = [each for each in self.always if self._may_want(each[1], event, bool(has_text))]
+            found = by_name[event.name] = (*asked, *self._by_name.get(event.name, ()))
         return found
 
     def _may_want(self, detector: Detector, event: Event, has_text: bool) -> bool:
