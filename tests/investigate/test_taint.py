@@ -28,6 +28,13 @@ def uses(agent: str, at_s: int, *, reads: str = "", writes: str = "", **said: An
     return step(agent, at_s, attributes={key: value for key, value in (("reads", reads), ("writes", writes)) if value}, **said)
 
 
+def test_what_a_step_reads_goes_into_what_it_writes() -> None:
+    """Also when it does both within one call, and nothing else in its run."""
+    found = taint([uses("writer", 1, reads="x", writes="y"), uses("reader", 5, reads="y"), uses("apart", 5, reads="z")], "x")
+    assert found.exact.agents == ("reader", "writer")
+    assert found.exact.data == ("y",)
+
+
 def test_who_worked_before_the_datum_went_wrong_is_not_downstream() -> None:
     """A run is tainted from its reading on, and a datum from its writing on; what was before is neither exact nor possible."""
     found = taint(

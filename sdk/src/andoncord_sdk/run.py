@@ -23,6 +23,8 @@ from andoncord_sdk.step import ModelStep, Step
 RECENT_STEPS = 20
 """Steps of an open run that are kept for the state captured when the agent is held."""
 CAPTURE_TEXT_MAX_CHARS = 500
+MAX_DATA = 16
+"""Data of a run, the latest, that are named with the state it leaves behind."""
 
 T = TypeVar("T")
 
@@ -95,6 +97,8 @@ class Run:
         self.nudge: str | None = None
         self.stopped: RunStopped | None = None
         self.recent: deque[SpanRecord] = deque(maxlen=RECENT_STEPS)
+        self.data: deque[str] = deque(maxlen=MAX_DATA)
+        """What its calls said that they read or wrote, the latest last."""
         self.attributes: Attributes = {
             "gen_ai.agent.name": admission.agent,
             "andoncord.run.id": self.id,
@@ -199,6 +203,9 @@ class Run:
 
     def score(self, name: str, value: float, *, passed: bool | None = None) -> None:
         """Record an evaluator's judgement of this run."""
+        self._score(name, value, passed, {})
+
+    def _score(self, name: str, value: float, passed: bool | None, more: Attributes) -> None:
         label = None if passed is None else ("pass" if passed else "fail")
         self._log(
             "gen_ai.evaluation.result",
@@ -206,6 +213,7 @@ class Run:
                 "gen_ai.evaluation.name": name,
                 "gen_ai.evaluation.score.value": float(value),
                 "gen_ai.evaluation.score.label": label,
+                **more,
             },
         )
 
@@ -213,7 +221,8 @@ class Run:
         """Report the state that this run leaves behind, as something that JSON can hold, and have it checked.
 
         The server holds it against the invariants declared for the agent; the validators of the guard are asked here. A
-        validator that raises has not said anything. Never raises.
+        validator that raises has not said anything. What the calls of the run said that they read or wrote is named with it, so
+        that agents whose state went wrong by the same datum are one incident. Never raises.
 
         >>> from andoncord_sdk import Guard
         >>> guard = Guard("doc")
@@ -223,8 +232,9 @@ class Run:
         >>> with guard.run() as run:
         ...     run.report_state({"balance": 5})
         """
+        data: Attributes = {"andoncord.reads": ",".join(dict.fromkeys(tuple(self.data)))}
         try:
-            self._log("andoncord.state", {"gen_ai.tool.call.arguments": text_of(state)})
+            self._log("andoncord.state", {"gen_ai.tool.call.arguments": text_of(state), **data})
         except Exception:
             _log.exception("the state of a run could not be reported")
         for name, validate in self.admission.validators.items():
@@ -233,7 +243,7 @@ class Run:
             except Exception:
                 _log.exception("validator %s could not say whether the state is valid", name)
                 continue
-            self.score(f"state.{name}", float(is_valid), passed=is_valid)
+            self._score(f"state.{name}", float(is_valid), is_valid, data)
 
     def fail(self, reason: str) -> None:
         """Mark the run as failed although nothing was raised."""

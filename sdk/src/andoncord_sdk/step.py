@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("andoncord_sdk")
 
+MAX_DATA = 16
+"""Data named by one call in each direction: as many as the server looks at."""
+MAX_NAME = 200
+
 NOTHING_MET: dict[Owed, Any] = {}
 """Of calls that owe nothing; never written to."""
 
@@ -52,12 +56,14 @@ class GuardedCall(ABC):
         "name",
         "owed",
         "parent_span_id",
+        "read",
         "replacement",
         "reservation",
         "run",
         "span_id",
         "start_ns",
         "tokens_max",
+        "written",
     )
 
     def __init__(self, run: "Run", name: str, arguments: Mapping[str, Any], cost_max_micro_usd: int | None) -> None:
@@ -83,6 +89,9 @@ class GuardedCall(ABC):
         """More of a shared budget was asked for on its behalf."""
         self.reservation: Reservation | None = None
         self.start_ns = 0
+        self.read: tuple[str, ...] = ()
+        """Data that `reads` named."""
+        self.written: tuple[str, ...] = ()
         self.parent_span_id = run.span_id
         self._outer: GuardedCall | None = None
         self._is_open = False
@@ -105,6 +114,30 @@ class GuardedCall(ABC):
         if self._arguments_text is None:
             self._arguments_text = text_of(self.arguments)
         return self._arguments_text
+
+    def reads(self, *data: str) -> None:
+        """Say what this call read, by name, before it ends. What is said counts instead of what its arguments look like.
+
+        At most 16 names are kept, of 200 characters; a comma in one becomes `%2C`.
+
+        >>> from andoncord_sdk import Guard
+        >>> with Guard("doc").run() as run, run.step("answer", {"ticket": 4711}) as step:
+        ...     step.reads("doc:17", "doc:18")
+        ...     step.writes("cache:4711")
+        >>> step.read, step.written
+        (('doc:17', 'doc:18'), ('cache:4711',))
+        """
+        self.read = self._named(self.read, data)
+
+    def writes(self, *data: str) -> None:
+        """Say what this call wrote, likewise: what reads that by its name later is downstream of what this run has read."""
+        self.written = self._named(self.written, data)
+
+    def _named(self, known: tuple[str, ...], data: tuple[str, ...]) -> tuple[str, ...]:
+        names = (str(name).strip().replace(",", "%2C")[:MAX_NAME] for name in data)
+        new = [name for name in dict.fromkeys(names) if name and name not in known]
+        self.run.data.extend(new)
+        return (*known, *new)[:MAX_DATA]
 
     def begin(self) -> Self:
         """Check, and wait while held.
@@ -228,6 +261,8 @@ class GuardedCall(ABC):
                 self.name_attribute: self.name,
                 **self._end_attributes(),
                 "andoncord.obligations": "; ".join(map(str, self.met.values())) if self.owed else None,
+                "andoncord.reads": ",".join(self.read),
+                "andoncord.writes": ",".join(self.written),
             },
         )
         self.run.recent.append(span)

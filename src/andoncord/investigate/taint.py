@@ -285,9 +285,11 @@ def _step(flow: _Flow, event: Event, used: Uses, reached: Sequence[Reach], datum
         flow.taint(key, at_ns, "got it as a result", "")
     elif text and event.kind in _WORK and key not in flow.runs and (text in event.input_text or text in event.arguments):
         flow.taint(key, at_ns, "was given a copy of it", "")
+    has_read = False
     for name in used.reads if not flow.is_wide else (*used.reads, *used.unclear):
         mark = flow.data.get(name)
         if mark is not None and mark.since_ns <= at_ns:
+            has_read = has_read or name in used.reads
             flow.taint(key, at_ns, f"read {name}" if name in used.reads else f"named {name}", mark.after)
     link = flow.links.get((event.trace_id, event.agent)) if event.trace_id else None
     if link is not None and event.start_ns >= link[0] and key not in flow.runs:
@@ -297,7 +299,8 @@ def _step(flow: _Flow, event: Event, used: Uses, reached: Sequence[Reach], datum
     mark = flow.runs.get(key)
     for reach in reached:
         _pass_on(flow, event, reach)
-    if mark is None or event.start_ns < mark.since_ns:
+    # What one step reads goes into what the same step writes.
+    if mark is None or (event.start_ns < mark.since_ns and not has_read):
         return
     for name in used.writes if not flow.is_wide else (*used.writes, *used.unclear):
         flow.wrote(name, at_ns, run)
