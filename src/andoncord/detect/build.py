@@ -14,6 +14,7 @@ from andoncord.detect.facts import GROUP_FIELDS, NUMBER_FIELDS, Facts, Key, key_
 from andoncord.detect.feedback import FeedbackLoop
 from andoncord.detect.foreign import ForeignOrder, InjectionExposure
 from andoncord.detect.growth import ContextGrowth
+from andoncord.detect.impact import HourlyImpact
 from andoncord.detect.injection import InjectedAction
 from andoncord.detect.input_mix import InputMix
 from andoncord.detect.invalid_state import InvalidState
@@ -23,7 +24,7 @@ from andoncord.detect.loop import Repetition
 from andoncord.detect.mix import DecisionMix
 from andoncord.detect.quality import QualityDrop
 from andoncord.detect.quiet import Quiet
-from andoncord.detect.ranges import OutOfRange
+from andoncord.detect.ranges import HOURLY, OutOfRange
 from andoncord.detect.rule import (
     AbsenceSpec,
     AliveWhen,
@@ -165,7 +166,8 @@ class _Builder:
                 max_groups=self.max_groups,
             )
         if isinstance(spec, StreamSpec):
-            return OutOfRange(
+            watch = HourlyImpact if spec.of in HOURLY else OutOfRange
+            return watch(
                 self.trigger,
                 key=self._key(("agent", "name") if spec.of == "score" else ("agent",)),
                 of=spec.of,

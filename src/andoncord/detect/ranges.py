@@ -33,12 +33,17 @@ PER_RUN: dict[str, tuple[Scale, Reader]] = {
     "latency": (AMOUNT, lambda run: run.seconds * 1_000.0 if run.seconds else None),
     "tool_errors": (SHARE, lambda run: run.tool_errors / run.tool_calls if run.tool_calls else None),
     "value": (AMOUNT, lambda run: run.value if run.value is not None and run.value >= 0.0 else None),
+    "hourly_value": (AMOUNT, lambda run: run.value),
+    "hourly_customers": (AMOUNT, lambda run: run.customers),
+    "hourly_records": (AMOUNT, lambda run: run.records),
     "surprise": (SURPRISE, lambda run: None),
     "partners": (SURPRISE, lambda run: None),
     "message_failures": (SHARE, lambda run: run.message_failures / run.messages if run.messages else None),
     "timeouts": (SHARE, lambda run: run.timeouts / run.steps if run.steps else None),
 }
 """What can be watched of every run: how it is looked at, and how it is read; None where a run does not say."""
+HOURLY = frozenset({"hourly_value", "hourly_customers", "hourly_records"})
+"""Those that are added up over an hour: see `andoncord.detect.impact`."""
 PER_EVENT: dict[str, Scale] = {"score": SHARE, "correction": EVENT}
 """What arrives by itself, often after the run."""
 SURE = 0.9
@@ -272,4 +277,6 @@ def _told(of: str, value: float) -> str:
         return f"{value:.2f} nats"
     if of == "latency":
         return f"{value / 1_000:.3g} s"
+    if of in HOURLY:
+        return f"{value:.0f} an hour"
     return f"{value:.0f}" if of in ("steps", "value") else f"{value:.2f}" if of == "score" else f"{value:.1%}"

@@ -23,6 +23,8 @@ _TOOL = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 ENDS = frozenset({EventKind.RUN_ENDED, EventKind.AGENT_INVOKED})
 KINDS = _MODEL | _TOOL | ENDS | {EventKind.RUN_STARTED, EventKind.GUARD_DENIED}
 _TIMEOUT = re.compile(r"time[d_ -]*out|deadline|^(?:408|504)$", re.IGNORECASE)
+IMPACT = frozenset({"value", "customers", "records"})
+"""Attributes by which an emitter says what an event did outside: money moved, customers touched, records changed."""
 MAX_PARTNERS = 50
 MAX_ACTIONS = 200
 """Decisions remembered of one run."""
@@ -36,6 +38,7 @@ class RunTotals:
     __slots__ = (
         "actions",
         "cost_micro_usd",
+        "customers",
         "end",
         "ended_ns",
         "inputs",
@@ -44,6 +47,7 @@ class RunTotals:
         "messages",
         "ok",
         "partners",
+        "records",
         "started_ns",
         "steps",
         "timeouts",
@@ -61,6 +65,10 @@ class RunTotals:
         self.ok = True
         self.value: float | None = None
         """What it was worth, as emitters say (attribute `value`)."""
+        self.customers: float | None = None
+        """How many customers it touched, as they say (attribute `customers`)."""
+        self.records: float | None = None
+        """How many records it changed (attribute `records`)."""
         self.actions: list[str] = []
         """What it decided, in order: tools called, partners reached, `!` before what the guard refused."""
         self.inputs: Features | None = None
@@ -86,8 +94,8 @@ def _add_call(run: RunTotals, event: Event) -> None:
     run.tool_errors += event.kind is EventKind.TOOL_FAILED
     if len(run.actions) < MAX_ACTIONS:
         run.actions.append(event.name)
-    if "value" in event.attributes:
-        _add_value(run, event)
+    if not IMPACT.isdisjoint(event.attributes):
+        _add_impact(run, event)
     partner, _ = partner_named(event)
     if partner:
         run.messages += 1
@@ -98,10 +106,11 @@ def _add_call(run: RunTotals, event: Event) -> None:
         run.timeouts += _is_timeout(event)
 
 
-def _add_value(run: RunTotals, event: Event) -> None:
-    value = event.attributes["value"]
-    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
-        run.value = (run.value or 0.0) + value
+def _add_impact(run: RunTotals, event: Event) -> None:
+    for name in sorted(IMPACT.intersection(event.attributes)):
+        amount = event.attributes[name]
+        if isinstance(amount, int | float) and not isinstance(amount, bool) and isfinite(amount):
+            setattr(run, name, (getattr(run, name) or 0.0) + amount)
 
 
 class Runs:
@@ -169,8 +178,8 @@ class Runs:
                 run.inputs = features_of(event)
         elif kind in ENDS:
             run.ok = run.ok and event.ok
-            if "value" in event.attributes:
-                _add_value(run, event)
+            if not IMPACT.isdisjoint(event.attributes):
+                _add_impact(run, event)
             if run.end is None:
                 self._ending.append((now_ns + SETTLE_NS, key))
                 if len(self._ending) > self._max_open:
