@@ -22,6 +22,7 @@ from andoncord.detect.known import EVENT_NAME, mentions, needs
 from andoncord.detect.ledger import Ledger
 from andoncord.detect.loop import Repetition
 from andoncord.detect.mix import DecisionMix
+from andoncord.detect.pingpong import PingPong
 from andoncord.detect.quality import QualityDrop
 from andoncord.detect.quiet import Quiet
 from andoncord.detect.ranges import HOURLY, OutOfRange
@@ -72,6 +73,7 @@ NATIVE: dict[str, Callable[..., Detector]] = {
     "cascade": Cascade,
     "invalid_state": InvalidState,
     "feedback_loop": FeedbackLoop,
+    "ping_pong": PingPong,
     "quiet": Quiet,
     "burn_rate": BurnRate,
 }

@@ -180,6 +180,7 @@ class DetectorSpec(_Part, frozen=True, kw_only=True, tag_field="type", tag="dete
         "cascade",
         "invalid_state",
         "feedback_loop",
+        "ping_pong",
         "quiet",
         "burn_rate",
     ]

@@ -26,7 +26,7 @@ CALLED, HANDED_OVER, SENT = "called", "handed over to", "sent a message to"
 _HANDOFFS = ("transfer_to_", "handoff_to_", "hand_off_to_", "delegate_to_", "transfer to ", "handoff to ")
 _TRANSFERS = frozenset({"transfer_to_agent", "handoff_to_agent", "delegate_to_agent"})
 _MESSAGES = frozenset({"send_message", "message_agent", "ask_agent", "agent.message", "agents.send"})
-_RECIPIENTS = ("to", "recipient", "agent", "target", "target_agent", "agent_name")
+RECIPIENTS = ("to", "recipient", "agent", "target", "target_agent", "agent_name")
 _TOOLS = frozenset({EventKind.TOOL_COMPLETED, EventKind.TOOL_FAILED})
 LINKED = frozenset({EventKind.AGENT_INVOKED, EventKind.OTHER, *_TOOLS})
 """Kinds of events that say something about it: spans that other agents' spans hang below among them."""
@@ -90,7 +90,7 @@ def recipients(arguments: str) -> list[str]:
         return []
     if not isinstance(decoded, dict):
         return []
-    named = (decoded.get(name) for name in _RECIPIENTS)
+    named = (decoded.get(name) for name in RECIPIENTS)
     return [each for each in named if isinstance(each, str) and each]
 
 
