@@ -93,6 +93,16 @@ def test_one_object_per_trace_in_the_documented_shape(tmp_path: Path) -> None:
     assert loop["root_causes"]
 
 
+def test_that_a_run_had_no_past_to_be_compared_with_is_said(tmp_path: Path) -> None:
+    """Of one run as of many; and what stands beside a run in the file changes nothing of the answer about it."""
+    alone = run("-o", "jsonl", write(tmp_path / "one.jsonl", calm(2)))
+    beside = run("-o", "jsonl", write(tmp_path / "more.jsonl", looping(1), calm(2), calm(3)))
+    for result in (alone, beside):
+        assert "judged by itself" in result.stderr
+        assert "weights from other runs" in result.stderr
+    assert objects(alone) == objects(beside)[1:2]
+
+
 def test_a_broken_line_is_told_with_its_place_and_the_rest_goes_on(tmp_path: Path) -> None:
     """A truncated line, a line that is no request, and good lines around them."""
     path = write(tmp_path / "runs.jsonl", calm(1), calm(2)[:100], "[1, 2]", calm(3))

@@ -248,11 +248,12 @@ def _summary(tally: Tally, words: Console) -> None:
     found = sum(tally.incidents.values())
     per_severity = ", ".join(f"{tally.incidents[each]} {each.value}" for each in reversed(Severity) if each in tally.incidents)
     words.print(f"{tally.traces} traces of {tally.lines} lines, {found} incidents{f' ({per_severity})' if found else ''}")
-    if tally.traces > 1:
+    if tally.traces:
         past = len(needing_a_past(recorded_rules()))
+        hint = "; `andon rules backtest --over FILE` lets runs be each other's past" if tally.traces > 1 else ""
         words.print(
-            f"each was judged by itself: {past} rules that compare a run with its agent's past had none, and the risk rests on"
-            " weights from other runs; `andon rules backtest --over FILE` lets runs be each other's past"
+            f"{'each was' if tally.traces > 1 else 'it was'} judged by itself: {past} rules that compare a run with its agent's"
+            f" past had none, and the risk rests on weights from other runs{hint}"
         )
     if tally.broken_lines or tally.rejected_records:
         words.print(f"{tally.broken_lines} broken lines, {tally.rejected_records} of {tally.records} records left out")
