@@ -1,4 +1,4 @@
-"""What a step says that it read and wrote, from a real guard through a real server to `andon taint` and to one incident."""
+"""What guards report, read back through a real server: `andon taint`, incidents by a common datum, and runs by the page."""
 
 import json
 import os
@@ -93,3 +93,25 @@ def test_what_steps_say_they_read_and_wrote_is_followed_and_correlates(
     exact = eventually(taint, lambda found: len(found["agents"]) == 2)
     assert set(exact["agents"]) == {"scribe", "teller"}
     assert {"cache:sum%2C of 17", "answer:1"} <= set(exact["data"])
+
+
+def test_runs_are_listed_by_the_page(server: ServerProcess, make_guard: Callable[[str], Guard]) -> None:
+    """A page says how to go on, and going on shows the rest of the same time."""
+    guard = make_guard("pager")
+    for number in range(3):
+        with guard.run(f"task {number}"):
+            pass
+    assert guard.flush(DEADLINE_S)
+
+    def listed(*more: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(andon(server, "fleet", "runs", "pager", *more, "-o", "json").stdout)
+        return found
+
+    whole = eventually(listed, lambda found: len(found["items"]) == 3)
+    assert whole["next"] is None
+    first = listed("--limit", "2")
+    rest = listed("--limit", "2", "--after", first["next"])
+    assert first["items"] + rest["items"] == whole["items"]
+    assert rest["next"] is None
+    assert f"--after {first['next'].partition('-')[0][:4]}" in andon(server, "fleet", "runs", "pager", "--limit", "2").stderr
+    assert andon(server, "fleet", "runs", "pager", "--after", "nowhere").returncode == 2

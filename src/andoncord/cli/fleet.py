@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from andoncord.cli.client import Client
-from andoncord.cli.output import Format, OutputOption, cell, show_json, show_table
+from andoncord.cli.output import Format, OutputOption, cell, say, show_json, show_table
 from andoncord.cli.trace_view import touched as touched_lines
 from andoncord.kernel.money import usd_text
 
@@ -81,10 +81,12 @@ def show(
 def runs(
     agent: Annotated[str, typer.Argument(metavar="AGENT")],
     minutes: Annotated[int, typer.Option(help="How far back to look.")] = 60,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Runs of one page.")] = 500,
+    after: Annotated[str, typer.Option(metavar="NEXT", help="Go on from here, as the page before said.")] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List the runs of an agent, the latest first, each with its trace for `andon trace show`."""
-    found = Client().get(f"/api/v1/fleet/{quote(agent, safe='')}/runs", minutes=minutes)
+    found = Client().get(f"/api/v1/fleet/{quote(agent, safe='')}/runs", minutes=minutes, limit=limit, after=after)
     if output is Format.JSON:
         show_json(found)
         return
@@ -103,6 +105,10 @@ def runs(
         for each in found["items"]
     ]
     show_table(("at", "took", "result", "steps", "failed", "refused", "tokens", "cost", "trace"), rows)
+    if found["next"]:
+        say(f"older: the same with --after {found['next']}")
+    elif found["is_cut"]:
+        say("The latest 100 000 events of that time were read; earlier runs are not listed (`until` in the API reads those).")
 
 
 @app.command()

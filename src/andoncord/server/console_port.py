@@ -24,6 +24,7 @@ from andoncord.server.spreading import Spreading
 from andoncord.server.vault import Vault
 
 SHOWN_MINUTES = 60
+SHOWN_RUNS = 500
 """Of an agent's figures, and of what it touched."""
 
 
@@ -94,7 +95,7 @@ class ServerConsolePort(ServerPeople):
         return await self._reading.touched_by(agent, minutes=SHOWN_MINUTES)
 
     async def runs(self, agent: str) -> dict[str, Any]:
-        return await self._reading.runs(agent, minutes=SHOWN_MINUTES)
+        return await self._reading.runs(agent, minutes=SHOWN_MINUTES, limit=SHOWN_RUNS)
 
     async def answers(self, agent: str) -> dict[str, Any]:
         return await self._answers.of(agent)

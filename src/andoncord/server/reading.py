@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from andoncord.investigate.runs import RunSeen, runs
+from andoncord.investigate.runs import Place, RunSeen, page, runs
 from andoncord.investigate.series import MAX_POINTS, Series, series
 from andoncord.investigate.touched import touched
 from andoncord.kernel.errors import CallerError, NotFoundError
@@ -128,17 +128,26 @@ class Reading:
         found = shown_touched(await asyncio.to_thread(touched, stitch(events)))
         return {**found, "since_at": rfc3339(since_ns), "until_at": rfc3339(until_ns), "is_cut": len(events) >= MAX_EVENTS}
 
-    async def runs(self, agent: str, *, minutes: int, until: str = "") -> dict[str, Any]:
-        """The runs of one agent within a time, the latest first.
+    async def runs(self, agent: str, *, minutes: int, limit: int, until: str = "", after: str = "") -> dict[str, Any]:
+        """A page of the runs of one agent within a time, the latest first; the time is that of the first page.
 
         Raises:
-            CallerError: the time is none.
+            CallerError: the time is none, or the place to go on from.
         """
         since_ns, until_ns = self._window(minutes, until)
+        place = Place.read(after) if after else None
+        if place is not None:
+            until_ns = min(place.until_ns, LAST_NS)
+            since_ns = max(0, until_ns - minutes * MINUTE_NS)
 
         def read() -> dict[str, Any]:
             events = self._of(agent, since_ns, until_ns, with_texts=False)
-            return {"items": [shown_run(run) for run in runs(events)], "is_cut": len(events) >= MAX_COUNTED}
+            shown, further = page(runs(events), until_ns=until_ns, limit=limit, after=place)
+            return {
+                "items": [shown_run(run) for run in shown],
+                "next": None if further is None else str(further),
+                "is_cut": len(events) >= MAX_COUNTED,
+            }
 
         return await asyncio.to_thread(read)
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from andoncord.server.api.door import DEFAULT_LIMIT, ApiDoor, answer, bounded
+from andoncord.server.api.door import DEFAULT_LIMIT, MAX_LIMIT, ApiDoor, answer, bounded
 from andoncord.server.reading import Reading
 
 HOUR = 60
@@ -42,9 +42,15 @@ class FleetApi:
         """Runs, steps, failures, tokens, cost and latency over time; a point in which nothing was heard is unknown, not 0."""
         return answer(await self._reading.series(agent, minutes=minutes, until=until, step_s=step_s))
 
-    async def runs(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
-        """The runs of one agent within a time, the latest first, each with its trace."""
-        return answer(await self._reading.runs(agent, minutes=minutes, until=until))
+    async def runs(
+        self, request: Request, agent: str, minutes: int = HOUR, until: str = "", limit: int = MAX_LIMIT, after: str = ""
+    ) -> Response:
+        """The runs of one agent within a time, the latest first, each with its trace.
+
+        Ask again with `after` set to `next` for the page after it, of the same time. `is_cut` says that only the latest 100 000
+        events of that time were read.
+        """
+        return answer(await self._reading.runs(agent, minutes=minutes, until=until, limit=bounded(limit), after=after))
 
     async def touched(self, request: Request, agent: str, minutes: int = HOUR, until: str = "") -> Response:
         """Files changed, commands run and systems reached by one agent within a time."""
