@@ -86,6 +86,7 @@ def test_two_ends_in_a_row_do_not_have_it_done_twice(at: str, database: Database
             clock=HandClock(),
             state=State,
             is_repeatable=lambda agent, tool: False,
+            exact=lambda agent, told: told,
         )
         first, stream = await _connected(hub, "i-1")
         with pytest.raises(Killed):
