@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from andoncord.detect.detector import MAX_GROUPS, Groups, Hit, Trigger, few
-from andoncord.detect.facts import Facts, Key
+from andoncord.detect.facts import Facts, Key, stable_digest
 from andoncord.telemetry.event import Event, EventKind
 
 MAX_RUNS = 1_000
@@ -127,6 +127,7 @@ class InjectedAction:
                         "read_span_id": span_id,
                         "named": is_named,
                         "carried": [value[:80] for value in carried],
+                        "text": stable_digest(text),
                     },
                 )
                 run.reached.remove(event)
