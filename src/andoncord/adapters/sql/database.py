@@ -12,7 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-import sqlalchemy.orm  # noqa: F401 -- whole before threads begin: DBOS imports it in one while others make statements
+import sqlalchemy.orm  # whole before threads begin: DBOS imports it in one while others make statements
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection, Engine
