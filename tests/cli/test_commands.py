@@ -67,6 +67,7 @@ def test_exit_codes_tell_what_went_wrong(server: ServerProcess) -> None:
     assert andon(server.home, "incidents", "ls", token="andon_pat_unknown").returncode == 4
     assert andon(server.home, "resume", "nobody", "--reason", "none").returncode == 5
     assert andon(server.home, "incidents", "ls", "--state", "nonsense").returncode == 2
+    assert andon(server.home, "serve", "--api-port", "99999").returncode == 2
 
 
 def test_an_agent_is_paused_and_resumed(server: ServerProcess) -> None:

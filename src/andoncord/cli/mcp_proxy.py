@@ -24,7 +24,9 @@ def mcp_proxy(
         list[str] | None, typer.Argument(metavar="-- COMMAND", help="The server's program and arguments.", show_default=False)
     ] = None,
     http: Annotated[str | None, typer.Option(metavar="URL", help="A server behind HTTP, instead of a command.")] = None,
-    port: Annotated[int, typer.Option(help="Where its clients find the proxy; 0 lets the system choose.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Where its clients find the proxy; 0 lets the system choose.")
+    ] = 0,
     upstream_token_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The variable that holds the token of a server behind HTTP.")
     ] = None,

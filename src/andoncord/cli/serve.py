@@ -21,6 +21,7 @@ from andoncord.cli.exits import Exit
 from andoncord.cli.output import fail
 from andoncord.kernel.errors import CallerError
 
+MAX_PORT = 65_535
 TEXT = """\
 Andoncord is up. Ctrl-C ends it.
   console    {login_url}
@@ -46,9 +47,15 @@ def serve(
     home: Annotated[
         Path | None, typer.Option(help="Data directory. Default: $ANDON_HOME, else the user's state folder.")
     ] = None,
-    api_port: Annotated[int | None, typer.Option(help="Instead of server.api_port; 0 lets the system choose.")] = None,
-    otlp_port: Annotated[int | None, typer.Option(help="Instead of server.otlp_port; 0 lets the system choose.")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="Instead of server.grpc_port; 0 lets the system choose.")] = None,
+    api_port: Annotated[
+        int | None, typer.Option(min=0, max=MAX_PORT, help="Instead of server.api_port; 0 lets the system choose.")
+    ] = None,
+    otlp_port: Annotated[
+        int | None, typer.Option(min=0, max=MAX_PORT, help="Instead of server.otlp_port; 0 lets the system choose.")
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=MAX_PORT, help="Instead of server.grpc_port; 0 lets the system choose.")
+    ] = None,
     bind: Annotated[str | None, typer.Option(help="Instead of server.bind.")] = None,
     announce: Annotated[Announce, typer.Option(help="How to say that the server is up.")] = Announce.TEXT,
     while_stdin: Annotated[bool, typer.Option("--while-stdin", hidden=True, help="End when standard input closes.")] = False,
